@@ -1,0 +1,159 @@
+#include "common/json.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <utility>
+
+#include "common/error.h"
+#include "common/file.h"
+
+namespace meshplan::common {
+namespace {
+
+constexpr int kMaxDepth = 64;
+constexpr std::int64_t kMaxFileBytes = 256ll << 20;
+
+/// A short rendering of a value for messages.
+std::string shown(const Json& value) {
+  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return text.size() > 60 ? text.substr(0, 57) + "..." : text;
+}
+
+/// Watches the parse for what nlohmann's parser lets through: deep nesting, and keys that come twice.
+class ParseLimits {
+ public:
+  explicit ParseLimits(const std::string& where) : where_(where) {}
+
+  bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
+    if (depth > kMaxDepth) {
+      throw Error(ErrorCode::kInvalidInput, fmt::format("nested deeper than {} levels", kMaxDepth), where_);
+    }
+    if (event == Json::parse_event_t::object_start) {
+      keys_.emplace_back();
+    } else if (event == Json::parse_event_t::object_end) {
+      keys_.pop_back();
+    } else if (event == Json::parse_event_t::key && !keys_.back().insert(parsed.get<std::string>()).second) {
+      throw Error(ErrorCode::kInvalidInput, "key " + shown(parsed) + " comes twice in one object", where_);
+    }
+    return true;
+  }
+
+ private:
+  const std::string& where_;
+  std::vector<std::set<std::string>> keys_;
+};
+
+}  // namespace
+
+Json parse_json(std::string_view text, const std::string& where) {
+  ParseLimits limits(where);
+  try {
+    return Json::parse(text, [&limits](int depth, Json::parse_event_t event, Json& parsed) {
+      return limits(depth, event, parsed);
+    });
+  } catch (const Json::exception& error) {
+    throw Error(ErrorCode::kInvalidInput, std::string("not valid JSON: ") + error.what(), where);
+  }
+}
+
+Json read_json_file(const std::filesystem::path& path) {
+  return parse_json(read_file(path, Bytes(kMaxFileBytes)), path.string());
+}
+
+JsonObject::JsonObject(const Json& value, std::string where) : value_(&value), where_(std::move(where)) {
+  if (!value.is_object()) {
+    throw Error(ErrorCode::kInvalidInput, "must be a JSON object, is " + shown(value), where_);
+  }
+}
+
+void JsonObject::fail(const std::string& key, const std::string& expected) const {
+  const auto found = value_->find(key);
+  const std::string problem = found == value_->end() ? "is missing; it must be " + expected
+                                                     : "must be " + expected + ", is " + shown(*found);
+  throw Error(ErrorCode::kInvalidInput, problem, where_ + "." + key);
+}
+
+bool JsonObject::has(const std::string& key) const {
+  asked_.insert(key);
+  return value_->contains(key);
+}
+
+bool JsonObject::is_null(const std::string& key) const { return !has(key) || value_->at(key).is_null(); }
+
+const Json& JsonObject::at(const std::string& key) const {
+  if (!has(key)) fail(key, "set");
+  return value_->at(key);
+}
+
+std::string JsonObject::text(const std::string& key) const {
+  if (!has(key) || !value_->at(key).is_string()) fail(key, "a string");
+  return value_->at(key).get<std::string>();
+}
+
+bool JsonObject::flag(const std::string& key) const {
+  if (!has(key) || !value_->at(key).is_boolean()) fail(key, "true or false");
+  return value_->at(key).get<bool>();
+}
+
+std::int64_t JsonObject::integer(const std::string& key, std::int64_t min, std::int64_t max) const {
+  const std::string expected = max == std::numeric_limits<std::int64_t>::max()
+                                   ? fmt::format("an integer of at least {}", min)
+                                   : fmt::format("an integer from {} to {}", min, max);
+  if (!has(key) || !value_->at(key).is_number_integer()) fail(key, expected);
+  const Json& found = value_->at(key);
+  constexpr auto kLargest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  if (found.is_number_unsigned() && found.get<std::uint64_t>() > kLargest) fail(key, expected);
+  const auto number = found.get<std::int64_t>();
+  if (number < min || number > max) fail(key, expected);
+  return number;
+}
+
+double JsonObject::number(const std::string& key, double min, double max) const {
+  const bool bounded = min > std::numeric_limits<double>::lowest();
+  const std::string expected = bounded ? fmt::format("a finite number of at least {}", min) : "a finite number";
+  if (!has(key) || !value_->at(key).is_number()) fail(key, expected);
+  const auto found = value_->at(key).get<double>();
+  if (!std::isfinite(found) || found < min || found > max) fail(key, expected);
+  return found;
+}
+
+JsonObject JsonObject::object(const std::string& key) const {
+  if (!has(key) || !value_->at(key).is_object()) fail(key, "an object");
+  return JsonObject(value_->at(key), where_ + "." + key);
+}
+
+std::vector<JsonObject> JsonObject::objects(const std::string& key) const {
+  if (!has(key) || !value_->at(key).is_array()) fail(key, "an array of objects");
+  std::vector<JsonObject> found;
+  for (const Json& item : value_->at(key)) {
+    found.emplace_back(item, fmt::format("{}.{}[{}]", where_, key, found.size()));
+  }
+  return found;
+}
+
+std::string JsonObject::text_or(const std::string& key, const std::string& fallback) const {
+  return is_null(key) ? fallback : text(key);
+}
+
+bool JsonObject::flag_or(const std::string& key, bool fallback) const { return is_null(key) ? fallback : flag(key); }
+
+std::int64_t JsonObject::integer_or(const std::string& key, std::int64_t fallback, std::int64_t min) const {
+  return is_null(key) ? fallback : integer(key, min);
+}
+
+double JsonObject::number_or(const std::string& key, double fallback, double min) const {
+  return is_null(key) ? fallback : number(key, min);
+}
+
+void JsonObject::reject_unknown_keys() const {
+  for (const auto& [key, value] : value_->items()) {
+    if (!asked_.contains(key)) {
+      std::string known;
+      for (const std::string& name : asked_) known += (known.empty() ? "" : ", ") + name;
+      throw Error(ErrorCode::kInvalidInput, "unknown key; known are: " + known, where_ + "." + key);
+    }
+  }
+}
+
+}  // namespace meshplan::common
