@@ -1,0 +1,64 @@
+#include "formats/run_folder.h"
+
+#include <fmt/format.h>
+
+#include "common/file.h"
+#include "common/json.h"
+
+namespace meshplan::formats {
+namespace {
+
+std::filesystem::path rank_file(const std::filesystem::path& folder, std::int64_t rank,
+                                const char* suffix) {
+  return folder / fmt::format("rank-{:05}.{}", rank, suffix);
+}
+
+RankSummary read_summary(const std::filesystem::path& path) {
+  const common::Json json = common::read_json_file(path);
+  const common::JsonObject object(json, path.string());
+  object.integer("schema_version", 1, 1);
+  return {.rank = object.integer("rank"),
+          .steps = object.integer("steps"),
+          .peak_allocated = common::Bytes(object.integer("peak_allocated_bytes")),
+          .peak_communication = common::Bytes(object.integer("peak_communication_bytes")),
+          .median_step_time = common::Seconds(object.number("median_step_time_s", 0))};
+}
+
+}  // namespace
+
+std::filesystem::path plan_path(const std::filesystem::path& run) { return run / "plan.json"; }
+
+std::filesystem::path metrics_path(const std::filesystem::path& run) {
+  return run / "metrics.jsonl";
+}
+
+std::filesystem::path collectives_path(const std::filesystem::path& run, std::int64_t rank) {
+  return rank_file(run / "collectives", rank, "jsonl");
+}
+
+std::filesystem::path trace_path(const std::filesystem::path& run, std::int64_t rank) {
+  return rank_file(run / "traces", rank, "json");
+}
+
+std::filesystem::path summary_path(const std::filesystem::path& run, std::int64_t rank) {
+  return rank_file(run / "ranks", rank, "json");
+}
+
+void write_summary(const std::filesystem::path& run, const RankSummary& summary) {
+  const common::Json json = {{"schema_version", 1},
+                             {"rank", summary.rank},
+                             {"steps", summary.steps},
+                             {"peak_allocated_bytes", summary.peak_allocated.value},
+                             {"peak_communication_bytes", summary.peak_communication.value},
+                             {"median_step_time_s", summary.median_step_time.value}};
+  common::write_file(summary_path(run, summary.rank), json.dump(2) + "\n");
+}
+
+std::vector<RankSummary> read_summaries(const std::filesystem::path& run, std::int64_t world_size) {
+  std::vector<RankSummary> summaries;
+  for (std::int64_t rank = 0; rank < world_size; ++rank)
+    summaries.push_back(read_summary(summary_path(run, rank)));
+  return summaries;
+}
+
+}  // namespace meshplan::formats

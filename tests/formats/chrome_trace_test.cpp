@@ -1,0 +1,108 @@
+#include "formats/chrome_trace.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "common/file.h"
+#include "tests/common/expect_error.h"
+#include "tests/common/temporary_folder.h"
+
+namespace meshplan::formats {
+namespace {
+
+using common::Json;
+using common::Seconds;
+
+Trace two_slices() {
+  Trace trace;
+  trace.ranks = {3};
+  trace.slices = {{3, kComputeTrack, "forward \"block 0\"", "forward", 0, 12'345'678, {}},
+                  {3, kTpTrack, "all_reduce", "collective", 12'345'678, 1, {{"bytes", 4096}}}};
+  trace.counters = {{3, "allocated bytes", 1'000'000, 1 << 20}};
+  return trace;
+}
+
+TEST(ChromeTrace, HasTheFormatsText) {
+  EXPECT_EQ(to_chrome_json(two_slices()),
+            R"({"displayTimeUnit":"ms","traceEvents":[
+{"name":"process_name","ph":"M","pid":3,"tid":0,"args":{"name":"rank 3"}},
+{"name":"thread_name","ph":"M","pid":3,"tid":0,"args":{"name":"compute"}},
+{"name":"thread_name","ph":"M","pid":3,"tid":1,"args":{"name":"tp"}},
+{"name":"thread_name","ph":"M","pid":3,"tid":2,"args":{"name":"parameter gathering"}},
+{"name":"thread_name","ph":"M","pid":3,"tid":3,"args":{"name":"gradient reduction"}},
+{"name":"forward \"block 0\"","cat":"forward","ph":"X","ts":0.000000,"dur":12.345678,"pid":3,"tid":0},
+{"name":"all_reduce","cat":"collective","ph":"X","ts":12.345678,"dur":0.000001,"pid":3,"tid":1,"args":{"bytes":4096}},
+{"name":"allocated bytes","ph":"C","ts":1.000000,"pid":3,"args":{"value":1048576}}
+]}
+)");
+}
+
+TEST(ChromeTrace, IsJsonWhateverTheNames) {
+  Trace trace;
+  trace.slices = {
+      {0, 0, "\xff\n\"{}", "\\", -1'500'000, std::numeric_limits<std::int64_t>::max(), {}}};
+  const Json event = common::parse_json(to_chrome_json(trace), "trace")["traceEvents"][0];
+  EXPECT_EQ(event["name"], "\xef\xbf\xbd\n\"{}");
+  EXPECT_EQ(event["cat"], "\\");
+  EXPECT_EQ(event["ts"], -1.5);
+}
+
+TEST(ChromeTrace, WithoutEventsIsJsonToo) {
+  EXPECT_TRUE(common::parse_json(to_chrome_json({}), "trace")["traceEvents"].empty());
+}
+
+TEST(ChromeTrace, TheFileHoldsTheText) {
+  const tests::TemporaryFolder folder;
+  write_chrome_trace(folder / "run" / "trace.json", two_slices());
+  EXPECT_EQ(common::read_file(folder / "run" / "trace.json", common::kGB),
+            to_chrome_json(two_slices()));
+}
+
+TEST(ChromeTrace, SecondsBecomePicosecondsToTheNearest) {
+  EXPECT_EQ(to_picoseconds(Seconds(1.5)), 1'500'000'000'000);
+  EXPECT_EQ(to_picoseconds(Seconds(0.6e-12)), 1);
+  EXPECT_EQ(to_picoseconds(Seconds(-0.6e-12)), -1);
+}
+
+TEST(ChromeTrace, RefusesTimesThatItCannotHold) {
+  for (const double time : {std::numeric_limits<double>::quiet_NaN(),
+                            std::numeric_limits<double>::infinity(), 9.3e6, -9.3e6}) {
+    tests::expect_error(
+        common::ErrorCode::kInternal, [time] { to_picoseconds(Seconds(time)); }, "trace");
+  }
+}
+
+TraceSlice slice(std::int64_t pid, std::int64_t tid, std::int64_t start, std::int64_t duration,
+                 const char* name) {
+  return {pid, tid, name, "", start, duration, {}};
+}
+
+TEST(TraceNesting, NeighboursAndOtherTracksMayMeet) {
+  Trace trace;
+  trace.slices = {slice(0, 0, 10, 5, "b"), slice(0, 0, 0, 10, "a"), slice(0, 0, 15, 0, "c"),
+                  slice(0, 1, 0, 15, "d"), slice(1, 0, 3, 4, "e")};
+  EXPECT_THAT(check_trace_nesting(trace), testing::IsEmpty());
+  EXPECT_THAT(check_trace_nesting(two_slices()), testing::IsEmpty());
+}
+
+TEST(TraceNesting, NamesEverySliceThatBeginsInsideAnother) {
+  Trace trace;
+  trace.slices = {slice(2, 1, 8'000'000, 1, "c"), slice(2, 1, 0, 10'000'000, "a"),
+                  slice(2, 1, 1'000'000, 1'000'000, "b")};
+  EXPECT_THAT(check_trace_nesting(trace),
+              testing::ElementsAre(
+                  "pid 2 tid 1: 'b' begins at 1.000000 us, before 'a' ends at 10.000000 us",
+                  "pid 2 tid 1: 'c' begins at 8.000000 us, before 'a' ends at 10.000000 us"));
+}
+
+TEST(TraceNesting, NamesASliceOfNegativeLength) {
+  Trace trace;
+  trace.slices = {slice(0, 0, 5, -1, "a")};
+  EXPECT_THAT(check_trace_nesting(trace),
+              testing::ElementsAre("pid 0 tid 0: 'a' at 0.000005 us lasts -0.000001 us"));
+}
+
+}  // namespace
+}  // namespace meshplan::formats
