@@ -1,0 +1,17 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace meshplan::planner {
+
+/// The catalog's files are compiled into the program, so that it needs no installed data. `kind` is
+/// "models" or "clusters"; names are file names without ".json", in ascending order.
+std::vector<std::string> catalog_names(std::string_view kind);
+
+/// The JSON text of that entry, or nothing when the catalog has none of that name.
+std::optional<std::string_view> catalog_text(std::string_view kind, std::string_view name);
+
+}  // namespace meshplan::planner

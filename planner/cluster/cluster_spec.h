@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "common/data_type.h"
+#include "common/json.h"
+#include "common/units.h"
+
+namespace meshplan::planner {
+
+enum class DeviceKind { kCpu, kGpu };
+
+/// Fraction of the peak that a matrix multiply of `flops` reaches: 1 / (1 + half_flops / flops), times `ceiling`.
+/// half_flops is the size at which half of the ceiling is reached.
+struct MatmulEfficiency {
+  double ceiling = 1.0;
+  common::Flops half_flops;
+
+  bool operator==(const MatmulEfficiency&) const = default;
+};
+
+/// One rank's processor: a GPU, or a CPU process's share of its machine.
+struct DeviceSpec {
+  std::string name;
+  DeviceKind kind = DeviceKind::kGpu;
+  common::Bytes memory;
+  /// Dense peaks; float16 runs at the rate of bfloat16.
+  common::FlopsPerSecond float32_peak;
+  common::FlopsPerSecond bfloat16_peak;
+  MatmulEfficiency matmul;
+  common::BytesPerSecond memory_bandwidth;
+  /// Host or launch time that every kernel costs at least.
+  common::Seconds launch_overhead;
+
+  bool operator==(const DeviceSpec&) const = default;
+};
+
+enum class CollectiveKind { kAllReduce, kAllGather, kReduceScatter };
+
+/// "all_reduce", "all_gather" or "reduce_scatter".
+const char* to_string(CollectiveKind kind);
+
+/// A collective over n ranks of a link costs latency * (n - 1) + wire bytes / bandwidth, where wire bytes are what a
+/// ring sends: 2(n-1)/n of the tensor for all_reduce, (n-1)/n of the full tensor for the others
+/// (Thakur, Rabenseifner, Gropp 2005).
+struct CollectiveCost {
+  common::Seconds latency;
+  common::BytesPerSecond bandwidth;
+
+  bool operator==(const CollectiveCost&) const = default;
+};
+
+/// What a collective of each kind costs over one kind of link: within a node, or between nodes.
+struct LinkSpec {
+  CollectiveCost all_reduce;
+  CollectiveCost all_gather;
+  CollectiveCost reduce_scatter;
+
+  const CollectiveCost& operator[](CollectiveKind kind) const;
+  bool operator==(const LinkSpec&) const = default;
+};
+
+/// Nodes of equal devices. intra_node joins the devices of a node, inter_node the nodes; both as one device sees them.
+struct ClusterSpec {
+  std::string name;
+  DeviceSpec device;
+  std::int64_t nodes = 1;
+  std::int64_t devices_per_node = 1;
+  LinkSpec intra_node;
+  LinkSpec inter_node;
+  /// Part of a collective's time that runs beside compute without slowing it; the rest is taken from compute. Measured
+  /// by calibrate; 1 where a device has engines for it, near 0 on oversubscribed CPUs.
+  double overlap = 1.0;
+  /// Device memory that contexts and the communication library take beside the allocator.
+  common::Bytes reserved_memory;
+  /// Where the figures come from.
+  std::string source;
+
+  bool operator==(const ClusterSpec&) const = default;
+};
+
+std::int64_t world_size(const ClusterSpec& cluster);
+
+/// The peak of the device for matrix multiplies of this type.
+common::FlopsPerSecond matmul_peak(const DeviceSpec& device, common::DataType type);
+
+/// `cluster` is a catalog name or a cluster file. Throws kInvalidInput (with the catalog's names) when it is neither.
+ClusterSpec load_cluster(const std::string& cluster);
+
+/// Reads the JSON of a cluster; unknown keys are refused.
+ClusterSpec read_cluster(const common::Json& json, const std::string& where);
+
+common::Json to_json(const ClusterSpec& cluster);
+
+}  // namespace meshplan::planner
