@@ -1,0 +1,108 @@
+#include "planner/cost/estimate.h"
+
+namespace meshplan::planner {
+namespace {
+
+using common::Bytes;
+using common::Json;
+using common::JsonObject;
+using common::Seconds;
+
+Json memory_json(const MemoryEstimate& memory) {
+  Json breakdown;
+  for (std::size_t c = 0; c < kMemoryClasses; ++c) {
+    breakdown[to_string(static_cast<MemoryClass>(c))] = memory.breakdown[c].value;
+  }
+  return {{"peak_allocated_bytes", memory.peak_allocated.value}, {"peak_reserved_bytes", memory.peak_reserved.value},
+          {"peak_device_bytes", memory.peak_device.value},       {"capacity_bytes", memory.capacity.value},
+          {"peak_instruction", memory.peak_instruction},         {"breakdown", breakdown}};
+}
+
+MemoryEstimate read_memory(const JsonObject& json) {
+  MemoryEstimate memory;
+  const JsonObject breakdown = json.object("breakdown");
+  for (std::size_t c = 0; c < kMemoryClasses; ++c) {
+    memory.breakdown[c] = Bytes(breakdown.integer(to_string(static_cast<MemoryClass>(c))));
+  }
+  memory.peak_allocated = Bytes(json.integer("peak_allocated_bytes"));
+  memory.peak_reserved = Bytes(json.integer("peak_reserved_bytes"));
+  memory.peak_device = Bytes(json.integer("peak_device_bytes"));
+  memory.capacity = Bytes(json.integer("capacity_bytes"));
+  memory.peak_instruction = json.text("peak_instruction");
+  return memory;
+}
+
+Json traffic_json(const Traffic& traffic) {
+  Json json;
+  for (Axis axis : {Axis::kTp, Axis::kDpShard, Axis::kDpReplicate, Axis::kCp, Axis::kPp}) {
+    const AxisTraffic& entry = traffic[static_cast<std::size_t>(axis)];
+    json[to_string(axis)] = {{"bytes_per_rank", entry.bytes.value},
+                             {"wire_bytes_per_rank", entry.wire_bytes.value},
+                             {"operations", entry.operations},
+                             {"time_s", entry.time.value},
+                             {"exposed_s", entry.exposed.value}};
+  }
+  return json;
+}
+
+Traffic read_traffic(const JsonObject& json) {
+  Traffic traffic{};
+  for (Axis axis : kAxes) {
+    const JsonObject entry = json.object(to_string(axis));
+    traffic[static_cast<std::size_t>(axis)] = {.bytes = Bytes(entry.integer("bytes_per_rank")),
+                                               .wire_bytes = Bytes(entry.integer("wire_bytes_per_rank")),
+                                               .operations = entry.integer("operations"),
+                                               .time = Seconds(entry.number("time_s", 0)),
+                                               .exposed = Seconds(entry.number("exposed_s", 0))};
+  }
+  return traffic;
+}
+
+}  // namespace
+
+Json to_json(const Estimate& estimate) {
+  Json violations = Json::array();
+  for (const Violation& violation : estimate.violations) {
+    violations.push_back({{"code", violation.code}, {"message", violation.message}});
+  }
+  return {{"schema_version", 1},
+          {"valid", estimate.violations.empty()},
+          {"violations", violations},
+          {"fits", estimate.fits},
+          {"memory", memory_json(estimate.memory)},
+          {"communication", traffic_json(estimate.traffic)},
+          {"first_order",
+           {{"counts", "one forward pass for tp, one gather for fsdp, of the whole model in 2-byte elements"},
+            {"tp_activation_bytes", estimate.first_order.tp_activations.value},
+            {"fsdp_parameter_bytes", estimate.first_order.fsdp_parameters.value}}},
+          {"compute",
+           {{"model_flops_per_rank", estimate.model_flops.value},
+            {"hardware_flops_per_rank", estimate.hardware_flops.value},
+            {"time_s", estimate.compute_time.value}}},
+          {"step_time_s", estimate.step_time.value},
+          {"tokens_per_second_per_gpu", estimate.tokens_per_second_per_gpu},
+          {"mfu", estimate.mfu}};
+}
+
+Estimate read_estimate(const JsonObject& json) {
+  Estimate estimate;
+  for (const JsonObject& violation : json.objects("violations")) {
+    estimate.violations.push_back({violation.text("code"), violation.text("message")});
+  }
+  estimate.fits = json.flag("fits");
+  estimate.memory = read_memory(json.object("memory"));
+  estimate.traffic = read_traffic(json.object("communication"));
+  const JsonObject first_order = json.object("first_order");
+  estimate.first_order = {Bytes(first_order.integer("tp_activation_bytes")),
+                          Bytes(first_order.integer("fsdp_parameter_bytes"))};
+  const JsonObject compute = json.object("compute");
+  estimate.model_flops = common::Flops(compute.number("model_flops_per_rank", 0));
+  estimate.hardware_flops = common::Flops(compute.number("hardware_flops_per_rank", 0));
+  estimate.compute_time = Seconds(compute.number("time_s", 0));
+  estimate.step_time = Seconds(json.number("step_time_s", 0));
+  estimate.tokens_per_second_per_gpu = json.number("tokens_per_second_per_gpu", 0);
+  estimate.mfu = json.number("mfu", 0);
+  return estimate;
+}
+
+}  // namespace meshplan::planner

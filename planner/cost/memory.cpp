@@ -1,0 +1,86 @@
+#include "planner/cost/memory.h"
+
+namespace meshplan::planner {
+namespace {
+
+/// Memory as the program is played, and the highest that it was.
+class MemoryPlayer {
+ public:
+  explicit MemoryPlayer(const MemoryBreakdown& start) : now_(start), total_(total(start)) {
+    peak_.breakdown = start;
+    peak_total_ = total_;
+  }
+
+  const MemoryBreakdown& now() const { return now_; }
+  const MemoryPeak& peak() const { return peak_; }
+
+  void play(const PricedSegment& segment, std::int64_t repetition) {
+    for (const PricedInstruction& priced : segment.instructions) {
+      for (const PricedOperation& step : priced.operations) {
+        const Operation& operation = step.operation;
+        if (operation.kind != OperationKind::kAllocate && operation.kind != OperationKind::kFree) continue;
+        const common::Bytes change = operation.kind == OperationKind::kAllocate ? operation.bytes : -operation.bytes;
+        now_[static_cast<std::size_t>(operation.memory)] += change;
+        total_ += change;
+        if (total_ > peak_total_) note_peak(priced.instruction, repetition * segment.unit_stride);
+      }
+    }
+  }
+
+  /// Moves on by `times` repetitions that each changed memory from `before` to now.
+  void skip(const MemoryBreakdown& before, std::int64_t times) {
+    const MemoryBreakdown after = now_;
+    for (std::size_t c = 0; c < kMemoryClasses; ++c) {
+      const common::Bytes change = (after[c] - before[c]) * times;
+      now_[c] += change;
+      total_ += change;
+    }
+  }
+
+ private:
+  void note_peak(Instruction instruction, std::int64_t units) {
+    peak_total_ = total_;
+    if (instruction.unit != kNoUnit) instruction.unit += units;
+    peak_ = {now_, instruction};
+  }
+
+  MemoryBreakdown now_;
+  common::Bytes total_;
+  MemoryPeak peak_;
+  common::Bytes peak_total_;
+};
+
+void play_segment(MemoryPlayer& player, const PricedSegment& segment) {
+  const MemoryBreakdown before = player.now();
+  player.play(segment, 0);
+  if (segment.count > 2) player.skip(before, segment.count - 2);
+  if (segment.count > 1) player.play(segment, segment.count - 1);
+}
+
+}  // namespace
+
+common::Bytes total(const MemoryBreakdown& breakdown) {
+  common::Bytes sum;
+  for (common::Bytes size : breakdown) sum += size;
+  return sum;
+}
+
+MemoryBreakdown persistent_breakdown(const StepContext& context) {
+  const PersistentMemory persistent = persistent_memory(context);
+  MemoryBreakdown breakdown{};
+  breakdown[static_cast<std::size_t>(MemoryClass::kParameters)] = persistent.parameters;
+  breakdown[static_cast<std::size_t>(MemoryClass::kOptimizer)] = persistent.optimizer;
+  breakdown[static_cast<std::size_t>(MemoryClass::kTemporaries)] = persistent.temporaries;
+  return breakdown;
+}
+
+MemoryPeak memory_peak(const StepContext& context, const PricedProgram& program) {
+  MemoryPlayer player(persistent_breakdown(context));
+  for (const PricedPhase& phase : program.phases) {
+    // A repeated phase is a microbatch that leaves memory as it found it.
+    for (const PricedSegment& segment : phase.segments) play_segment(player, segment);
+  }
+  return player.peak();
+}
+
+}  // namespace meshplan::planner

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "planner/cost/price.h"
+#include "planner/program/expand.h"
+#include "planner/program/step_program.h"
+
+namespace meshplan::planner {
+
+struct PricedOperation {
+  Operation operation;
+  Price price;
+};
+
+/// An instruction with the operations inside it and what each costs.
+struct PricedInstruction {
+  Instruction instruction;
+  std::vector<PricedOperation> operations;
+};
+
+struct PricedSegment {
+  std::int64_t count = 1;
+  std::int64_t unit_stride = 0;
+  std::vector<PricedInstruction> instructions;
+};
+
+struct PricedPhase {
+  std::int64_t count = 1;
+  std::vector<PricedSegment> segments;
+};
+
+/// A step program, run-length encoded as it was, with every operation priced: what memory, traffic and time are read off.
+struct PricedProgram {
+  std::vector<PricedPhase> phases;
+  /// A CPU rank's one thread itself waits for collectives; a GPU's streams wait for each other.
+  bool waits_on_host = false;
+};
+
+PricedProgram price_program(const StepContext& context, const ClusterSpec& cluster, const StepProgram& program);
+
+}  // namespace meshplan::planner

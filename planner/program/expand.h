@@ -1,0 +1,23 @@
+#pragma once
+
+#include "planner/program/operation.h"
+#include "planner/program/step_context.h"
+
+namespace meshplan::planner {
+
+/// The operations inside an instruction, in the order in which the executor issues them: every kernel, collective,
+/// allocation and free on one rank. The executor's layers are written to this list, and tests compare the two.
+Operations expand(const StepContext& context, const Instruction& instruction);
+
+/// Memory that is held all through the step.
+struct PersistentMemory {
+  /// fp32 master slices of the parameters.
+  common::Bytes parameters;
+  /// AdamW's two moments, fp32.
+  common::Bytes optimizer;
+  /// Rotary tables, and a step's token ids and labels.
+  common::Bytes temporaries;
+};
+PersistentMemory persistent_memory(const StepContext& context);
+
+}  // namespace meshplan::planner

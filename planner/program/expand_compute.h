@@ -1,0 +1,15 @@
+#pragma once
+
+#include "planner/program/operation_list.h"
+#include "planner/program/step_context.h"
+
+namespace meshplan::planner {
+
+/// The operations of forward, backward and loss; the executor's layers are their counterparts, one to one.
+void expand_embedding_forward(OperationList& list, const StepContext& context);
+void expand_embedding_backward(OperationList& list, const StepContext& context);
+void expand_block_forward(OperationList& list, const StepContext& context);
+void expand_block_backward(OperationList& list, const StepContext& context);
+void expand_loss(OperationList& list, const StepContext& context);
+
+}  // namespace meshplan::planner

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/units.h"
+#include "planner/cluster/cluster_spec.h"
+#include "planner/layout/device_mesh.h"
+#include "planner/program/step_program.h"
+
+namespace meshplan::planner {
+
+/// What device memory is held for; the keys of the estimate's memory breakdown.
+enum class MemoryClass {
+  kParameters,
+  kGradients,
+  kOptimizer,
+  kGatheredParameters,
+  kActivations,
+  kLogits,
+  kCommunicationBuffers,
+  kTemporaries,
+};
+inline constexpr std::size_t kMemoryClasses = 8;
+const char* to_string(MemoryClass memory);
+
+enum class OperationKind { kKernel, kCollective, kAllocate, kFree };
+
+/// kMatmul [m, k] x [k, n]; kAttention, priced by FLOPs too; kElementwise, priced by the bytes that it reads and writes.
+enum class KernelKind { kMatmul, kAttention, kElementwise };
+
+/// No operation to wait for.
+inline constexpr std::int32_t kNoOperation = -1;
+
+/// One thing that happens inside an instruction, in the order of issue.
+struct Operation {
+  OperationKind kind = OperationKind::kKernel;
+  Stream stream = Stream::kCompute;
+  const char* name = "";
+  /// Operation of the same instruction, on another stream, that must have ended; kNoOperation = none.
+  std::int32_t after = kNoOperation;
+
+  KernelKind kernel = KernelKind::kElementwise;
+  std::int64_t m = 0;
+  std::int64_t n = 0;
+  std::int64_t k = 0;
+  common::Flops flops;
+
+  CollectiveKind collective = CollectiveKind::kAllReduce;
+  Axis axis = Axis::kTp;
+
+  MemoryClass memory = MemoryClass::kTemporaries;
+
+  /// kernel: bytes moved to and from memory; collective: all_reduce the tensor, all_gather its output, reduce_scatter its
+  /// input; allocate and free: the size.
+  common::Bytes bytes;
+};
+
+/// The ordered operations inside an instruction.
+using Operations = std::vector<Operation>;
+
+}  // namespace meshplan::planner

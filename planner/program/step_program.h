@@ -1,0 +1,106 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "planner/layout/layout.h"
+#include "planner/model/model_spec.h"
+
+namespace meshplan::planner {
+
+/// What a rank does in a training step, instruction by instruction; the table of the design's section 1.
+enum class Opcode {
+  kCountTokens,
+  kGatherParameters,
+  kReleaseParameters,
+  kForward,
+  kBackward,
+  kLoss,
+  kReduceReplicatedGradients,
+  kReduceGradients,
+  kGradientNorm,
+  kClipGradients,
+  kOptimizerStep,
+  kReportLoss,
+};
+const char* to_string(Opcode opcode);
+
+/// Queues that run beside each other on a device; each runs its work in order.
+enum class Stream { kCompute, kTp, kGather, kReduce };
+inline constexpr std::size_t kStreams = 4;
+const char* to_string(Stream stream);
+
+/// What forward, backward and loss run.
+enum class Computation { kNone, kEmbedding, kBlock, kHead };
+
+/// No unit, and no instruction to wait for.
+inline constexpr std::int64_t kNoUnit = -1;
+
+/// Where a microbatch stands in its step: gradients are written by the first and added by later ones; replicas are reduced
+/// with the last.
+struct MicrobatchPlace {
+  bool first = true;
+  bool last = true;
+
+  bool operator==(const MicrobatchPlace&) const = default;
+};
+
+/// One step of the program. Inside a repeated segment, `unit` and `retires` are those of the first repetition and move by
+/// the segment's unit_stride each time.
+struct Instruction {
+  Opcode opcode;
+  Stream stream = Stream::kCompute;
+  Computation computation = Computation::kNone;
+  std::int64_t unit = kNoUnit;
+  std::int64_t microbatch = 0;
+  MicrobatchPlace place = {};
+  /// The unit whose reduction, waited for by this instruction, has its buffers freed here; kNoUnit = none.
+  std::int64_t retires = kNoUnit;
+  /// The microbatch of the reduction retired here.
+  MicrobatchPlace retires_place = {};
+  /// Instructions to wait for, as distances back in the unrolled program; 0 = none. Work of one stream is ordered anyway.
+  std::array<std::int64_t, 2> waits = {0, 0};
+
+  bool operator==(const Instruction&) const = default;
+};
+
+/// Instructions that repeat, each time on the unit `unit_stride` further.
+struct Segment {
+  std::int64_t count = 1;
+  std::int64_t unit_stride = 0;
+  std::vector<Instruction> instructions;
+
+  bool operator==(const Segment&) const = default;
+};
+
+/// Segments that repeat as a whole, once per microbatch.
+struct Phase {
+  std::int64_t count = 1;
+  std::vector<Segment> segments;
+
+  bool operator==(const Phase&) const = default;
+};
+
+/// A training step as data, run-length encoded: prologue, microbatches, epilogue.
+struct StepProgram {
+  std::vector<Phase> phases;
+
+  bool operator==(const StepProgram&) const = default;
+};
+
+/// The program of a step; every choice of the layout (prefetch, resharding, accumulation) shows in it.
+/// Requires a layout without violations.
+StepProgram build_program(const ModelSpec& model, const Job& job, const Layout& layout);
+
+/// The instructions in the order of issue, with the unit and microbatch of each repetition filled in.
+std::vector<Instruction> unroll(const StepProgram& program);
+
+/// Number of instructions of the unrolled program.
+std::int64_t instruction_count(const StepProgram& program);
+
+/// "forward block 3", "reduce_gradients unit 4": for messages, traces and tables.
+std::string describe(const ModelSpec& model, const Instruction& instruction);
+
+}  // namespace meshplan::planner

@@ -1,0 +1,158 @@
+#include "planner/search/search.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/checked.h"
+#include "common/error.h"
+#include "common/text.h"
+
+namespace meshplan::planner {
+namespace {
+
+constexpr std::int64_t kLogitBytesPerChunk = 64ll << 20;
+constexpr std::int64_t kLargestTriedMicrobatch = 64;
+
+std::vector<std::int64_t> divisors(std::int64_t number) {
+  std::vector<std::int64_t> found;
+  for (std::int64_t d = 1; d * d <= number; ++d) {
+    if (number % d != 0) continue;
+    found.push_back(d);
+    if (d != number / d) found.push_back(number / d);
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+bool allowed(const std::vector<std::int64_t>& list, std::int64_t value) {
+  return list.empty() || std::find(list.begin(), list.end(), value) != list.end();
+}
+
+void check_positive(const char* name, const std::vector<std::int64_t>& values) {
+  for (std::int64_t value : values) {
+    if (value < 1) {
+      throw common::Error(common::ErrorCode::kInvalidInput, fmt::format("{}: must be at least 1", value), name);
+    }
+  }
+}
+
+void check(const SearchRequest& request) {
+  check_positive("tp", request.tp);
+  check_positive("dp_shard", request.dp_shard);
+  check_positive("dp_replicate", request.dp_replicate);
+  if (request.microbatch_size) check_positive("microbatch_size", {*request.microbatch_size});
+  if (request.global_batch_size) check_positive("global_batch_size", {*request.global_batch_size});
+  if (request.loss_chunks) check_positive("loss_chunks", {*request.loss_chunks});
+}
+
+class Search {
+ public:
+  Search(const ModelSpec& model, const ClusterSpec& cluster, const Job& job, const SearchRequest& request)
+      : model_(model), cluster_(cluster), job_(job), request_(request) {}
+
+  SearchResult run() {
+    const std::int64_t world = world_size(cluster_);
+    for (std::int64_t tp : divisors(world)) {
+      for (std::int64_t dp_replicate : divisors(world / tp)) {
+        Layout layout = request_.base;
+        layout.mesh.ranks_per_node = cluster_.devices_per_node;
+        layout.mesh.sizes[Axis::kTp] = tp;
+        layout.mesh.sizes[Axis::kDpReplicate] = dp_replicate;
+        layout.mesh.sizes[Axis::kDpShard] = world / tp / dp_replicate;
+        if (wanted(layout.mesh.sizes)) price_mesh(layout);
+      }
+    }
+    rank();
+    return std::move(result_);
+  }
+
+ private:
+  bool wanted(const AxisSizes& sizes) const {
+    return allowed(request_.tp, sizes[Axis::kTp]) && allowed(request_.dp_shard, sizes[Axis::kDpShard]) &&
+           allowed(request_.dp_replicate, sizes[Axis::kDpReplicate]);
+  }
+
+  void price_mesh(Layout layout) {
+    if (request_.microbatch_size) {
+      layout.microbatch_size = *request_.microbatch_size;
+      price(layout);
+      return;
+    }
+    for (layout.microbatch_size = 1; layout.microbatch_size <= kLargestTriedMicrobatch; layout.microbatch_size *= 2) {
+      // A larger microbatch than one that was rejected is rejected for the same reason.
+      if (!price(layout)) return;
+    }
+  }
+
+  bool price(Layout layout) {
+    if (request_.global_batch_size) {
+      const std::int64_t batch = *request_.global_batch_size;
+      const std::int64_t once =
+          common::checked_multiply(layout.microbatch_size, data_parallel_size(layout.mesh), "microbatch_size");
+      layout.accumulation = std::max<std::int64_t>(1, batch / once);
+      if (batch % once != 0) {
+        return reject(layout, fmt::format("global_batch_size={}: must be a multiple of microbatch_size={} x dp={}", batch,
+                                          layout.microbatch_size, data_parallel_size(layout.mesh)));
+      }
+    }
+    layout.loss_chunks = request_.loss_chunks.value_or(1);
+    if (const auto broken = violations(model_, cluster_, job_, layout); !broken.empty()) {
+      return reject(layout, to_string(broken));
+    }
+    if (!request_.loss_chunks) layout.loss_chunks = default_loss_chunks(model_, job_, layout);
+    Estimate priced = estimate(model_, cluster_, job_, layout);
+    if (!priced.fits) {
+      return reject(layout, fmt::format("needs {} of {}; the peak is in {}", common::human(priced.memory.peak_device),
+                                        common::human(priced.memory.capacity), priced.memory.peak_instruction));
+    }
+    result_.ranked.push_back({layout, std::move(priced)});
+    return true;
+  }
+
+  bool reject(const Layout& layout, std::string reason) {
+    result_.rejected.push_back({layout, std::move(reason)});
+    return false;
+  }
+
+  void rank() {
+    const auto better = [this](const Candidate& a, const Candidate& b) {
+      if (request_.objective == Objective::kMemory) {
+        return a.estimate.memory.peak_device < b.estimate.memory.peak_device;
+      }
+      return a.estimate.tokens_per_second_per_gpu > b.estimate.tokens_per_second_per_gpu;
+    };
+    std::stable_sort(result_.ranked.begin(), result_.ranked.end(), better);
+  }
+
+  const ModelSpec& model_;
+  const ClusterSpec& cluster_;
+  const Job& job_;
+  const SearchRequest& request_;
+  SearchResult result_;
+};
+
+}  // namespace
+
+const char* to_string(Objective objective) { return objective == Objective::kMemory ? "memory" : "throughput"; }
+
+Objective parse_objective(const std::string& name, const std::string& where) {
+  for (Objective objective : {Objective::kThroughput, Objective::kMemory}) {
+    if (name == to_string(objective)) return objective;
+  }
+  throw common::Error(common::ErrorCode::kInvalidInput, "unknown value '" + name + "'; use throughput or memory", where);
+}
+
+std::int64_t default_loss_chunks(const ModelSpec& model, const Job& job, const Layout& layout) {
+  const std::int64_t rows = common::ceil_divide(model.vocab_size, layout.mesh.sizes[Axis::kTp]);
+  const std::int64_t tokens = microbatch_tokens(layout, job);
+  const std::int64_t tokens_per_chunk = std::max<std::int64_t>(1, kLogitBytesPerChunk / (4 * rows));
+  return common::ceil_divide(tokens, tokens_per_chunk);
+}
+
+SearchResult search(const ModelSpec& model, const ClusterSpec& cluster, const Job& job, const SearchRequest& request) {
+  check(request);
+  return Search(model, cluster, job, request).run();
+}
+
+}  // namespace meshplan::planner

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "planner/cost/estimate.h"
+
+namespace meshplan::planner {
+
+enum class Objective { kThroughput, kMemory };
+const char* to_string(Objective objective);
+Objective parse_objective(const std::string& name, const std::string& where);
+
+/// What is fixed and what is tried. Empty lists allow every divisor of the world size.
+struct SearchRequest {
+  /// The choices that are not searched: sharding, sequence parallel, checkpointing, kept blocks.
+  Layout base;
+  std::vector<std::int64_t> tp;
+  std::vector<std::int64_t> dp_shard;
+  std::vector<std::int64_t> dp_replicate;
+  /// Nothing: 1, 2, 4, ... 64 are tried.
+  std::optional<std::int64_t> microbatch_size;
+  /// Sequences a step over all ranks; accumulation follows from it. Nothing: accumulation is base.accumulation.
+  std::optional<std::int64_t> global_batch_size;
+  /// Nothing: pieces of at most 64 MiB of float32 logits.
+  std::optional<std::int64_t> loss_chunks;
+  Objective objective = Objective::kThroughput;
+};
+
+struct Candidate {
+  Layout layout;
+  Estimate estimate;
+};
+
+struct Rejection {
+  Layout layout;
+  /// The violations, or "needs 91.2 GiB of 80.0 GiB".
+  std::string reason;
+};
+
+struct SearchResult {
+  /// Those that fit, best first; ties in the order of enumeration (tp, dp_replicate, microbatch ascending).
+  std::vector<Candidate> ranked;
+  std::vector<Rejection> rejected;
+};
+
+/// Prices every layout of dp_replicate x dp_shard x tp over the cluster. Throws kInvalidInput when the request itself is
+/// wrong (a size that is not positive).
+SearchResult search(const ModelSpec& model, const ClusterSpec& cluster, const Job& job, const SearchRequest& request);
+
+/// Pieces of the output head so that one piece's logits take at most 64 MiB in float32.
+std::int64_t default_loss_chunks(const ModelSpec& model, const Job& job, const Layout& layout);
+
+}  // namespace meshplan::planner

@@ -1,0 +1,190 @@
+#include "planner/cluster/cluster_spec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+
+#include "common/error.h"
+#include "common/file.h"
+
+namespace meshplan::planner {
+namespace {
+
+using common::Json;
+using testing::HasSubstr;
+
+/// What read_cluster says about the JSON; empty when it reads.
+std::string complaint(const Json& json) {
+  try {
+    read_cluster(json, "cluster.json");
+    return "";
+  } catch (const common::Error& error) {
+    EXPECT_EQ(error.code(), common::ErrorCode::kInvalidInput);
+    return error.what();
+  }
+}
+
+Json valid() { return to_json(load_cluster("h100-sxm")); }
+
+/// Every key of the JSON, and of the objects in it, as a path.
+std::vector<std::string> all_keys(const Json& json, const std::string& path = "") {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : json.items()) {
+    keys.push_back(path + "/" + key);
+    if (!value.is_object()) continue;
+    for (std::string& inner : all_keys(value, keys.back())) keys.push_back(std::move(inner));
+  }
+  return keys;
+}
+
+std::string dotted(std::string path) {
+  std::replace(path.begin(), path.end(), '/', '.');
+  return "cluster.json" + path;
+}
+
+double any_number(double min, double max) {
+  return min + (max - min) * *rc::gen::inRange<int>(0, 1'000'001) / 1'000'000.0;
+}
+
+LinkSpec any_link() {
+  LinkSpec link;
+  for (CollectiveCost* cost : {&link.all_reduce, &link.all_gather, &link.reduce_scatter}) {
+    cost->latency = common::Seconds(any_number(0, 1));
+    cost->bandwidth = common::BytesPerSecond(any_number(1, 1e13));
+  }
+  return link;
+}
+
+ClusterSpec any_cluster() {
+  ClusterSpec cluster;
+  cluster.name = *rc::gen::string<std::string>();
+  // JSON is UTF-8, so names of arbitrary bytes are not in question.
+  for (char& c : cluster.name) c = static_cast<char>(c & 0x7f);
+  cluster.source = "measured";
+  cluster.nodes = *rc::gen::inRange<std::int64_t>(1, 1'000'001);
+  cluster.devices_per_node = *rc::gen::inRange<std::int64_t>(1, 1025);
+  cluster.device.name = "device";
+  cluster.device.kind = *rc::gen::element(DeviceKind::kCpu, DeviceKind::kGpu);
+  cluster.device.memory = common::Bytes(*rc::gen::inRange<std::int64_t>(1, std::int64_t{1} << 50));
+  cluster.device.float32_peak = common::FlopsPerSecond(any_number(1, 1e15));
+  cluster.device.bfloat16_peak = common::FlopsPerSecond(any_number(1, 1e16));
+  cluster.device.matmul = {any_number(0.001, 1), common::Flops(any_number(0, 1e12))};
+  cluster.device.memory_bandwidth = common::BytesPerSecond(any_number(1, 1e13));
+  cluster.device.launch_overhead = common::Seconds(any_number(0, 1));
+  cluster.intra_node = any_link();
+  cluster.inter_node = any_link();
+  cluster.overlap = any_number(0, 1);
+  cluster.reserved_memory =
+      common::Bytes(*rc::gen::inRange<std::int64_t>(0, cluster.device.memory.value));
+  return cluster;
+}
+
+RC_GTEST_PROP(ClusterSpec, IsReadBackIdentically, ()) {
+  const ClusterSpec cluster = any_cluster();
+  const std::string text = to_json(cluster).dump();
+  const ClusterSpec again = read_cluster(common::parse_json(text, "text"), "text");
+  RC_ASSERT(again == cluster);
+  RC_ASSERT(to_json(again).dump() == text);
+}
+
+TEST(ClusterSpec, NamesEveryMissingField) {
+  for (const std::string& key : all_keys(valid())) {
+    Json json = valid();
+    Json::json_pointer pointer(key);
+    json[pointer.parent_pointer()].erase(pointer.back());
+    EXPECT_THAT(complaint(json), HasSubstr(dotted(key) + ": is missing")) << key;
+  }
+}
+
+TEST(ClusterSpec, RefusesEveryFieldOfAnotherType) {
+  for (const std::string& key : all_keys(valid())) {
+    for (const Json& other : {Json(nullptr), Json(true), Json::array({1}), Json(-1)}) {
+      Json json = valid();
+      json[Json::json_pointer(key)] = other;
+      EXPECT_THAT(complaint(json), HasSubstr(dotted(key) + ": must be ")) << key << " " << other;
+    }
+  }
+}
+
+TEST(ClusterSpec, RefusesUnknownKeysInEveryObject) {
+  for (const std::string path :
+       {"", "/device", "/device/matmul", "/intra_node", "/inter_node/all_gather"}) {
+    Json json = valid();
+    json[Json::json_pointer(path + "/bandwith")] = 1;
+    EXPECT_THAT(complaint(json), HasSubstr(dotted(path) + ".bandwith: unknown key"));
+  }
+}
+
+TEST(ClusterSpec, RefusesValuesOutOfRange) {
+  const std::vector<std::pair<std::string, Json>> cases = {
+      {"/overlap", 1.01},
+      {"/device/matmul/ceiling", 0},
+      {"/device/matmul/ceiling", 1.5},
+      {"/device/memory_bytes", 0},
+      {"/device/memory_bandwidth_bytes_per_s", 0},
+      {"/device/float32_peak_flops_per_s", std::numeric_limits<double>::infinity()},
+      {"/device/launch_overhead_s", 1e9},
+      {"/intra_node/all_reduce/bandwidth_bytes_per_s", 1e300},
+      {"/inter_node/reduce_scatter/latency_s", std::numeric_limits<double>::quiet_NaN()},
+      {"/nodes", 0},
+      {"/nodes", 1'000'001},
+      {"/devices_per_node", std::numeric_limits<std::uint64_t>::max()},
+      {"/reserved_memory_bytes", valid()["device"]["memory_bytes"]},
+      {"/schema_version", 2},
+  };
+  for (const auto& [key, value] : cases) {
+    Json json = valid();
+    json[Json::json_pointer(key)] = value;
+    EXPECT_THAT(complaint(json), HasSubstr(dotted(key) + ": must be ")) << key << " " << value;
+  }
+  Json json = valid();
+  json["overlap"] = 1.5;
+  EXPECT_EQ(complaint(json), "cluster.json.overlap: must be a number from 0 to 1, is 1.5");
+}
+
+TEST(ClusterSpec, RefusesUnknownDeviceKinds) {
+  Json json = valid();
+  json["device"]["kind"] = "tpu";
+  EXPECT_EQ(complaint(json), "cluster.json.device.kind: unknown kind 'tpu'; use cpu or gpu");
+}
+
+TEST(ClusterSpec, LoadsFromAFile) {
+  const auto path = std::filesystem::path(testing::TempDir()) / "meshplan_cluster_spec_test.json";
+  ClusterSpec cluster = load_cluster("local-cpu");
+  cluster.name = "mine";
+  common::write_file(path, to_json(cluster).dump());
+  EXPECT_EQ(load_cluster(path.string()), cluster);
+  std::filesystem::remove(path);
+}
+
+TEST(ClusterSpec, SaysWhatTheCatalogHasWhenItFindsNeither) {
+  for (const char* name : {"h100", "", "/no/such/file.json", "/tmp", "/dev/zero"}) {
+    try {
+      load_cluster(name);
+      FAIL() << name;
+    } catch (const common::Error& error) {
+      EXPECT_EQ(error.code(), common::ErrorCode::kInvalidInput);
+      EXPECT_THAT(error.what(), HasSubstr("h100-sxm, h200-sxm, local-cpu"));
+    }
+  }
+}
+
+TEST(ClusterSpec, PicksPeaksAndCostsByTypeAndKind) {
+  const ClusterSpec cluster = load_cluster("h100-sxm");
+  const DeviceSpec& device = cluster.device;
+  EXPECT_EQ(matmul_peak(device, common::DataType::kFloat32), device.float32_peak);
+  EXPECT_EQ(matmul_peak(device, common::DataType::kBfloat16), device.bfloat16_peak);
+  EXPECT_EQ(matmul_peak(device, common::DataType::kFloat16), device.bfloat16_peak);
+  const LinkSpec& link = cluster.intra_node;
+  EXPECT_EQ(link[CollectiveKind::kAllReduce], link.all_reduce);
+  EXPECT_EQ(link[CollectiveKind::kAllGather], link.all_gather);
+  EXPECT_EQ(link[CollectiveKind::kReduceScatter], link.reduce_scatter);
+  EXPECT_EQ(world_size(cluster), 8);
+}
+
+}  // namespace
+}  // namespace meshplan::planner

@@ -1,0 +1,305 @@
+#include "planner/model/model_spec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "common/error.h"
+#include "common/file.h"
+#include "planner/catalog/catalog.h"
+#include "tests/planner/model_configs.h"
+
+namespace meshplan::planner {
+namespace {
+
+namespace fs = std::filesystem;
+using common::Json;
+using testing::HasSubstr;
+
+std::string load_complaint(const std::string& model) {
+  try {
+    load_model(model);
+    return "";
+  } catch (const common::Error& error) {
+    EXPECT_EQ(error.code(), common::ErrorCode::kInvalidInput);
+    return error.what();
+  }
+}
+
+/// A folder that goes away with the test.
+class Folder {
+ public:
+  Folder() : path_(fs::path(testing::TempDir()) / ("meshplan_model_" + std::to_string(getpid()))) {
+    fs::create_directories(path_);
+  }
+  ~Folder() { fs::remove_all(path_); }
+  fs::path operator/(const std::string& name) const { return path_ / name; }
+
+ private:
+  fs::path path_;
+};
+
+// ---- Families and their defaults
+
+TEST(ModelSpec, TakesTheDefaultsOfTransformersWhereTheConfigIsSilent) {
+  const ModelSpec llama = read(minimal("llama"));
+  EXPECT_EQ(llama.num_key_value_heads, 4);
+  EXPECT_EQ(llama.head_dim, 16);
+  EXPECT_EQ(llama.max_position_embeddings, 2048);
+  EXPECT_EQ(llama.rms_norm_eps, 1e-6);
+  EXPECT_EQ(llama.rope, RopeSpec{});
+  EXPECT_EQ(llama.initializer_range, 0.02);
+  EXPECT_FALSE(llama.tie_word_embeddings);
+  EXPECT_FALSE(llama.qkv_bias || llama.attention_output_bias || llama.qk_norm);
+  EXPECT_EQ(llama.sliding_window, 0);
+
+  const ModelSpec mistral = read(with(minimal("mistral"), {{"num_attention_heads", 16}}));
+  EXPECT_EQ(mistral.num_key_value_heads, 8);
+  EXPECT_EQ(mistral.max_position_embeddings, 131072);
+  EXPECT_EQ(mistral.sliding_window, 4096);
+
+  const ModelSpec qwen2 =
+      read(with(minimal("qwen2"), {{"num_attention_heads", 64}, {"hidden_size", 256}}));
+  EXPECT_EQ(qwen2.num_key_value_heads, 32);
+  EXPECT_EQ(qwen2.head_dim, 4);
+  EXPECT_EQ(qwen2.max_position_embeddings, 32768);
+  EXPECT_EQ(qwen2.sliding_window, 0);
+
+  const ModelSpec qwen3 = read(minimal("qwen3"));
+  EXPECT_EQ(qwen3.head_dim, 128);
+  EXPECT_EQ(qwen3.max_position_embeddings, 32768);
+}
+
+TEST(ModelSpec, GivesEachHeadItsKeyAndValueWhereTheConfigHasNone) {
+  for (const char* family : kFamilyNames) {
+    EXPECT_EQ(read(minimal(family)).num_key_value_heads, 4) << family;
+    const Json null =
+        with(minimal(family),
+             {{"num_key_value_heads", nullptr}, {"num_attention_heads", 32}, {"head_dim", 2}});
+    EXPECT_EQ(read(null).num_key_value_heads, 32) << family;
+  }
+}
+
+TEST(ModelSpec, DerivesHeadDimWhereItIsNull) {
+  for (const char* family : kFamilyNames) {
+    EXPECT_EQ(read(with(minimal(family), {{"head_dim", nullptr}})).head_dim, 16) << family;
+    EXPECT_EQ(read(with(minimal(family), {{"head_dim", 32}})).head_dim, 32) << family;
+  }
+}
+
+TEST(ModelSpec, PutsBiasesAndNormsWhereTheFamilyHasThem) {
+  for (const char* family : kFamilyNames) {
+    const ModelSpec model = read(with(minimal(family), {{"attention_bias", true}}));
+    const bool chosen = model.family == ModelFamily::kLlama || model.family == ModelFamily::kQwen3;
+    EXPECT_EQ(model.qkv_bias, chosen || model.family == ModelFamily::kQwen2) << family;
+    EXPECT_EQ(model.attention_output_bias, chosen) << family;
+    EXPECT_EQ(model.qk_norm, model.family == ModelFamily::kQwen3) << family;
+    EXPECT_STREQ(to_string(model.family), family);
+  }
+  EXPECT_TRUE(read(minimal("qwen2")).qkv_bias);
+  EXPECT_FALSE(read(minimal("qwen3")).qkv_bias);
+}
+
+TEST(ModelSpec, IgnoresKeysThatDoNotShapeTheComputation) {
+  const Json extra = {{"transformers_version", "5.23.0"},
+                      {"use_cache", 3},
+                      {"pad_token_id", nullptr},
+                      {"quantization", {{"bits", 4}}}};
+  EXPECT_EQ(read(with(minimal("llama"), extra)), read(minimal("llama")));
+}
+
+// ---- Refusals
+
+TEST(ModelSpec, NamesEveryMissingRequiredField) {
+  for (const char* family : kFamilyNames) {
+    for (const char* field : {"hidden_size", "intermediate_size", "num_hidden_layers",
+                              "num_attention_heads", "vocab_size"}) {
+      Json config = minimal(family);
+      config.erase(field);
+      EXPECT_THAT(complaint(config), HasSubstr(std::string("config.json.") + field +
+                                               ": is missing; it must be an integer from 1"));
+    }
+  }
+}
+
+TEST(ModelSpec, RefusesEveryFieldOfAnotherType) {
+  for (const char* field :
+       {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+        "vocab_size", "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps",
+        "rope_theta", "rope_scaling", "rope_parameters", "tie_word_embeddings", "attention_bias",
+        "initializer_range", "hidden_act", "mlp_bias", "attention_dropout", "model_type"}) {
+    const Json config = with(minimal("llama"), {{field, Json::array({"64"})}});
+    EXPECT_THAT(complaint(config), HasSubstr(std::string("config.json.") + field + ": must be"));
+  }
+  EXPECT_THAT(complaint(with(minimal("llama"), {{"hidden_size", 64.0}})), HasSubstr("hidden_size"));
+  EXPECT_THAT(complaint(with(minimal("llama"), {{"hidden_size", "64"}})), HasSubstr("hidden_size"));
+  EXPECT_THAT(complaint(Json::array()), HasSubstr("config.json: must be a JSON object"));
+}
+
+TEST(ModelSpec, RefusesSizesOutOfBounds) {
+  for (const char* field :
+       {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+        "vocab_size", "num_key_value_heads", "head_dim", "max_position_embeddings"}) {
+    for (const Json& size :
+         {Json(0), Json(-4), Json((std::int64_t{1} << 31) + 2), Json(1ull << 63)}) {
+      EXPECT_THAT(complaint(with(minimal("llama"), {{field, size}})),
+                  HasSubstr(std::string("config.json.") + field + ": must be an integer from 1 to"))
+          << size;
+    }
+  }
+  EXPECT_EQ(complaint(with(minimal("llama"), {{"num_hidden_layers", 100001}})),
+            "config.json.num_hidden_layers: must be an integer from 1 to 100000, is 100001");
+}
+
+TEST(ModelSpec, RefusesUnknownFamiliesAndListsItsOwn) {
+  EXPECT_EQ(complaint(minimal("gpt2")),
+            "config.json.model_type: unknown family 'gpt2'; use llama, mistral, qwen2 or qwen3");
+  Json config = minimal("llama");
+  config.erase("model_type");
+  EXPECT_EQ(complaint(config),
+            "config.json.model_type: is missing; use llama, mistral, qwen2 or qwen3");
+}
+
+TEST(ModelSpec, RefusesHeadsThatCannotBe) {
+  EXPECT_THAT(complaint(with(minimal("llama"), {{"num_attention_heads", 5}})),
+              HasSubstr("config.json.head_dim: is not set, and num_attention_heads=5 does not "
+                        "divide hidden_size=64; set head_dim"));
+  EXPECT_THAT(complaint(with(minimal("llama"), {{"head_dim", 15}})),
+              HasSubstr("config.json.head_dim: 15 must be even"));
+  EXPECT_EQ(complaint(with(minimal("llama"), {{"num_key_value_heads", 3}})),
+            "config.json.num_key_value_heads: 3 must divide num_attention_heads=4");
+}
+
+TEST(ModelSpec, RefusesComputationsItDoesNotHave) {
+  EXPECT_EQ(complaint(with(minimal("llama"), {{"hidden_act", "gelu"}})),
+            "config.json.hidden_act: 'gelu' is not supported; it must be silu");
+  EXPECT_THAT(complaint(with(minimal("llama"), {{"mlp_bias", true}})),
+              HasSubstr("config.json.mlp_bias: a bias in the feed-forward is not supported"));
+  EXPECT_EQ(complaint(with(minimal("llama"), {{"attention_dropout", 0.1}})),
+            "config.json.attention_dropout: 0.1 is not supported; it must be 0");
+}
+
+RC_GTEST_PROP(ModelSpec, AnyChangeOfAConfigIsReadOrRefusedAsInvalidInput, ()) {
+  const std::vector<std::string> names = catalog_names("models");
+  const std::string name = *rc::gen::elementOf(names);
+  Json config = common::parse_json(*catalog_text("models", name), name);
+  const std::vector<Json> values = {nullptr,
+                                    true,
+                                    -1,
+                                    0,
+                                    1,
+                                    3,
+                                    1e300,
+                                    0.5,
+                                    "",
+                                    "yarn",
+                                    Json::array(),
+                                    Json::object(),
+                                    std::int64_t{1} << 62,
+                                    Json{{"rope_type", "linear"}},
+                                    Json::array({"full_attention"})};
+  for (int i = 0; i < 3; ++i) {
+    auto field = config.begin();
+    std::advance(field, *rc::gen::inRange<std::ptrdiff_t>(0, std::ssize(config)));
+    field.value() = *rc::gen::elementOf(values);
+  }
+  try {
+    RC_ASSERT(read(to_json(read(config))) == read(config));
+  } catch (const common::Error& error) {
+    RC_ASSERT(error.code() == common::ErrorCode::kInvalidInput);
+    RC_ASSERT(error.where().starts_with("config.json."));
+  }
+}
+
+// ---- Reading back
+
+RopeSpec any_rope() {
+  RopeSpec rope;
+  rope.theta = 1.0 + *rc::gen::inRange<int>(0, 1 << 30) / 7.0;
+  rope.scaling = *rc::gen::element(RopeScaling::kNone, RopeScaling::kLinear, RopeScaling::kLlama3);
+  if (rope.scaling == RopeScaling::kNone) return rope;
+  rope.factor = 1.0 + *rc::gen::inRange<int>(0, 1000) / 3.0;
+  if (rope.scaling == RopeScaling::kLinear) return rope;
+  rope.low_freq_factor = *rc::gen::inRange<int>(1, 1000) / 3.0;
+  rope.high_freq_factor = rope.low_freq_factor + *rc::gen::inRange<int>(1, 1000) / 7.0;
+  rope.original_max_position_embeddings = *rc::gen::inRange<std::int64_t>(1, std::int64_t{1} << 31);
+  return rope;
+}
+
+/// A spec as read_model_config can give one.
+ModelSpec any_model() {
+  const auto size = [] { return *rc::gen::inRange<std::int64_t>(1, (std::int64_t{1} << 31) + 1); };
+  ModelSpec model;
+  model.name = *rc::gen::container<std::string>(rc::gen::inRange<char>(' ', '~'));
+  model.family = *rc::gen::element(ModelFamily::kLlama, ModelFamily::kMistral, ModelFamily::kQwen2,
+                                   ModelFamily::kQwen3);
+  model.hidden_size = size();
+  model.intermediate_size = size();
+  model.num_hidden_layers = *rc::gen::inRange<std::int64_t>(1, 100'001);
+  model.num_key_value_heads = *rc::gen::inRange<std::int64_t>(1, 1000);
+  model.num_attention_heads = model.num_key_value_heads * *rc::gen::inRange<std::int64_t>(1, 1000);
+  model.head_dim = 2 * *rc::gen::inRange<std::int64_t>(1, 1000);
+  model.vocab_size = size();
+  model.max_position_embeddings = size();
+  if (model.family != ModelFamily::kLlama && *rc::gen::arbitrary<bool>()) {
+    model.sliding_window = size();
+  }
+  model.rms_norm_eps = *rc::gen::inRange<int>(0, 1000) / 1e7;
+  model.rope = any_rope();
+  model.qk_norm = model.family == ModelFamily::kQwen3;
+  const bool chosen = model.family == ModelFamily::kLlama || model.family == ModelFamily::kQwen3;
+  model.attention_output_bias = chosen && *rc::gen::arbitrary<bool>();
+  model.qkv_bias = model.attention_output_bias || model.family == ModelFamily::kQwen2;
+  model.tie_word_embeddings = *rc::gen::arbitrary<bool>();
+  model.initializer_range = *rc::gen::inRange<int>(0, 1000) / 3e4;
+  return model;
+}
+
+RC_GTEST_PROP(ModelSpec, IsReadBackIdentically, ()) {
+  const ModelSpec model = any_model();
+  const std::string text = to_json(model).dump();
+  const ModelSpec again = read(common::parse_json(text, "text"));
+  RC_ASSERT(again == model);
+  RC_ASSERT(to_json(again).dump() == text);
+}
+
+// ---- Finding the model
+
+TEST(ModelSpec, LoadsAFolderOrItsConfigUnderTheFoldersName) {
+  const Folder folder;
+  fs::create_directories(folder / "tiny-llama");
+  common::write_file(folder / "tiny-llama/config.json",
+                     with(minimal("llama"), {{"_name_or_path", "elsewhere"}}).dump());
+  ModelSpec expected = read(minimal("llama"));
+  expected.name = "tiny-llama";
+  for (const char* path :
+       {"tiny-llama", "tiny-llama/", "tiny-llama/config.json", "tiny-llama/../tiny-llama/."}) {
+    EXPECT_EQ(load_model((folder / path).string()), expected) << path;
+  }
+}
+
+TEST(ModelSpec, NamesTheFileAndFieldOfABadConfig) {
+  const Folder folder;
+  const std::string path = (folder / "config.json").string();
+  common::write_file(path, R"({"model_type": "llama", "hidden_size": "big"})");
+  EXPECT_THAT(load_complaint(path), HasSubstr(path + ".hidden_size: must be an integer"));
+  common::write_file(path, R"({"model_type": "llama",)");
+  EXPECT_THAT(load_complaint(path), HasSubstr(path + ": not valid JSON"));
+}
+
+TEST(ModelSpec, SaysWhatTheCatalogHasWhenItFindsNoModel) {
+  const Folder folder;
+  fs::create_directories(folder / "empty");
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  for (const std::string& name : {std::string("llama-9"), std::string(), std::string(9000, 'x'),
+                                  (folder / "empty").string(), (folder / "pipe").string()}) {
+    EXPECT_THAT(load_complaint(name), HasSubstr("the catalog has demo-qwen2, llama-3-70b")) << name;
+  }
+}
+
+}  // namespace
+}  // namespace meshplan::planner
