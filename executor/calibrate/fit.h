@@ -1,0 +1,23 @@
+#pragma once
+
+#include <vector>
+
+namespace meshplan::executor {
+
+/// What was measured at one size.
+struct Measurement {
+  double size;
+  double seconds;
+};
+
+/// seconds = fixed + size / rate.
+struct LineFit {
+  double fixed;
+  double rate;
+};
+
+/// Least squares of the relative error (each point weighted by 1 / seconds^2, so that small and large sizes count alike),
+/// with fixed >= 0 and rate > 0. Requires at least one point of positive size and time.
+LineFit fit_line(const std::vector<Measurement>& points);
+
+}  // namespace meshplan::executor

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "executor/comm/mesh_communicators.h"
+#include "executor/data/batches.h"
+#include "executor/kernels/rope.h"
+#include "executor/layers/decoder_block.h"
+#include "executor/layers/head_loss.h"
+#include "executor/optim/adamw.h"
+#include "executor/run/trace_recorder.h"
+#include "executor/sharding/sharded_unit.h"
+#include "planner/plan/plan.h"
+
+namespace meshplan::executor {
+
+/// What a step reports; the same on every rank.
+struct StepResult {
+  /// By the job's normalisation, before the update.
+  double loss = 0;
+  double gradient_norm = 0;
+  /// Tokens that were trained on, over all ranks.
+  std::int64_t tokens = 0;
+};
+
+/// Runs the plan's step program on one rank: an interpreter that does, instruction by instruction, what the program says,
+/// and nothing beside it. Owns the rank's parameters and optimizer state.
+class StepRunner {
+ public:
+  /// Parameters are zeros until they are loaded into units().
+  StepRunner(const planner::Plan& plan, std::int64_t rank, MeshCommunicators& communicators, at::Device device);
+  StepRunner(const StepRunner&) = delete;
+  StepRunner& operator=(const StepRunner&) = delete;
+
+  std::vector<ShardedUnit>& units() { return units_; }
+  const planner::StepContext& context() const { return context_; }
+
+  /// One update from `accumulation` microbatches. `update` counts updates from 1. Throws kDiverged, before the update,
+  /// when the gradient norm is not finite.
+  StepResult run(const std::vector<Batch>& microbatches, const AdamwOptions& adamw, std::int64_t update,
+                 TraceRecorder& trace);
+
+ private:
+  void execute(const planner::Instruction& instruction);
+  void count_tokens();
+  void forward(const planner::Instruction& instruction);
+  void backward(const planner::Instruction& instruction);
+  void loss(const planner::Instruction& instruction);
+  void reduce_replicated(const planner::Instruction& instruction);
+  void retire(const planner::Instruction& instruction);
+  void gradient_norm();
+  void clip_gradients();
+  void optimizer_step();
+  void report_loss();
+
+  ShardedUnit& unit_of(const planner::Instruction& instruction) {
+    return units_[static_cast<std::size_t>(instruction.unit)];
+  }
+  const Batch& batch_of(const planner::Instruction& instruction) const {
+    return (*microbatches_)[static_cast<std::size_t>(instruction.microbatch)];
+  }
+  BlockSaved& saved_of(const planner::Instruction& instruction);
+  /// The factor of a token's loss in the step's loss.
+  double loss_scale(const Batch& batch) const;
+  template <class Number>
+  Number sum_over(std::initializer_list<planner::Axis> axes, Number value);
+
+  planner::StepContext context_;
+  MeshCommunicators& communicators_;
+  at::Device device_;
+  planner::AxisSizes coordinates_;
+  UnitSharding sharding_;
+  std::vector<ShardedUnit> units_;
+  std::vector<planner::Instruction> program_;
+  RopeTable rope_;
+  BlockContext block_context_;
+  VocabularySlice vocabulary_;
+
+  /// The step under way.
+  const std::vector<Batch>* microbatches_ = nullptr;
+  AdamwOptions adamw_;
+  std::int64_t update_ = 0;
+  StepResult result_;
+  /// Activations between blocks, and their gradient on the way back.
+  at::Tensor activations_;
+  at::Tensor gradient_;
+  std::vector<BlockSaved> saved_;
+};
+
+}  // namespace meshplan::executor
