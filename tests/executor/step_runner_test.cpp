@@ -1,0 +1,167 @@
+#include "executor/run/step_runner.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+
+#include "executor/launch/rendezvous.h"
+#include "executor/memory/counting_allocator.h"
+#include "executor/model/initial_parameters.h"
+#include "planner/program/expand.h"
+#include "tests/planner/plans.h"
+
+namespace meshplan::executor {
+namespace {
+
+using planner::Operation;
+using planner::OperationKind;
+
+/// Scalars and other crumbs, which the program does not list.
+constexpr std::int64_t kCrumb = 64;
+
+std::vector<Batch> random_batches(const planner::Plan& plan) {
+  std::vector<Batch> batches;
+  const std::int64_t rows = plan.layout.microbatch_size;
+  const std::int64_t seq = plan.job.seq_length;
+  for (std::int64_t i = 0; i < plan.layout.accumulation; ++i) {
+    Batch batch{.tokens = at::randint(plan.model.vocab_size, {rows, seq}, at::kLong),
+                .labels = at::randint(plan.model.vocab_size, {rows, seq}, at::kLong),
+                .label_count = rows * seq};
+    batches.push_back(std::move(batch));
+  }
+  return batches;
+}
+
+/// The bytes that the program allocates (+) and frees (-) in a step, in order.
+std::vector<std::int64_t> planned_allocations(const planner::Plan& plan) {
+  const planner::StepContext context =
+      planner::make_step_context(plan.model, plan.job, plan.layout, planner::DeviceKind::kCpu);
+  std::vector<std::int64_t> planned;
+  for (const auto& instruction : planner::unroll(planner::build_program(plan.model, plan.job, plan.layout))) {
+    for (const Operation& operation : planner::expand(context, instruction)) {
+      if (operation.bytes.value <= kCrumb) continue;
+      if (operation.kind == OperationKind::kAllocate) planned.push_back(operation.bytes.value);
+      if (operation.kind == OperationKind::kFree) planned.push_back(-operation.bytes.value);
+    }
+  }
+  return planned;
+}
+
+std::vector<std::int64_t> recorded_without_crumbs() {
+  std::vector<std::int64_t> recorded;
+  for (std::int64_t bytes : recorded_allocations()) {
+    if (std::abs(bytes) > kCrumb) recorded.push_back(bytes);
+  }
+  return recorded;
+}
+
+/// A rank alone with its model, whose allocations are counted.
+class StepRunnerTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    install_counting_allocator();
+    at::set_num_threads(1);
+  }
+
+  /// Runs two steps and returns the allocations of the second.
+  std::vector<std::int64_t> allocations_of_a_step(const planner::Plan& plan) {
+    const Rendezvous rendezvous(LaunchEnvironment{});
+    MeshCommunicators groups(plan.layout.mesh, 0, at::kCPU, rendezvous.store("groups"));
+    StepRunner runner(plan, 0, groups, at::kCPU);
+    randomize_parameters(runner.units(), {}, plan.model, 1);
+    TraceRecorder trace(0);
+    const std::vector<Batch> batches = random_batches(plan);
+    runner.run(batches, {}, 1, trace);
+    record_allocations(true);
+    runner.run(batches, {}, 2, trace);
+    record_allocations(false);
+    return recorded_without_crumbs();
+  }
+};
+
+/// Sums over a run of frees may come in any order; peaks do not depend on it.
+std::vector<std::int64_t> with_sorted_frees(std::vector<std::int64_t> changes) {
+  for (auto begin = changes.begin(); begin != changes.end();) {
+    const auto end = std::find_if(begin, changes.end(), [](std::int64_t bytes) { return bytes > 0; });
+    std::sort(begin, end);
+    begin = end == changes.end() ? end : end + 1;
+  }
+  return changes;
+}
+
+class StepRunnerFamilies : public StepRunnerTest, public testing::WithParamInterface<int> {};
+
+TEST_P(StepRunnerFamilies, AllocatesWhatTheProgramSaysInItsOrder) {
+  planner::ModelSpec model = planner::small_model();
+  model.qk_norm = GetParam() % 2 == 1;
+  model.qkv_bias = GetParam() % 2 == 0;
+  model.tie_word_embeddings = GetParam() / 2 % 2 == 1;
+  planner::Layout layout = planner::layout_of({});
+  layout.accumulation = 1 + GetParam() % 3;
+  layout.loss_chunks = 1 + GetParam() / 2;
+  const planner::Plan plan =
+      planner::plan_of(model, planner::cpu_cluster(layout), planner::small_job(), layout);
+  const std::vector<std::int64_t> planned = planned_allocations(plan);
+  EXPECT_GT(planned.size(), 100u);
+  EXPECT_EQ(with_sorted_frees(allocations_of_a_step(plan)), with_sorted_frees(planned));
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, StepRunnerFamilies, testing::Range(0, 6));
+
+TEST_F(StepRunnerTest, StopsBeforeTheUpdateWhenTheGradientIsNotFinite) {
+  const planner::Layout layout = planner::layout_of({});
+  const planner::Plan plan =
+      planner::plan_of(planner::small_model(1), planner::cpu_cluster(layout), planner::small_job(), layout);
+  const Rendezvous rendezvous(LaunchEnvironment{});
+  MeshCommunicators groups(plan.layout.mesh, 0, at::kCPU, rendezvous.store("groups"));
+  StepRunner runner(plan, 0, groups, at::kCPU);
+  randomize_parameters(runner.units(), {}, plan.model, 1);
+  runner.units().back().master.fill_(std::numeric_limits<float>::infinity());
+  const at::Tensor before = runner.units().front().master.clone();
+  TraceRecorder trace(0);
+  try {
+    runner.run(random_batches(plan), {}, 1, trace);
+    FAIL() << "an infinite weight went through";
+  } catch (const common::Error& error) {
+    EXPECT_EQ(error.code(), common::ErrorCode::kDiverged);
+  }
+  EXPECT_TRUE(at::equal(runner.units().front().master, before));
+}
+
+TEST_F(StepRunnerTest, InitialParametersDoNotDependOnTheMesh) {
+  // Every element of the model, taken from the slices of one rank and from those of a 2 x 2 mesh.
+  const auto sum_of_slices = [](std::int64_t dp_shard, std::int64_t tp) {
+    const planner::Layout layout = planner::layout_of({.dp_shard = dp_shard, .tp = tp});
+    const planner::StepContext context = planner::make_step_context(planner::small_model(), planner::small_job(), layout,
+                                                                    planner::DeviceKind::kCpu);
+    Communicator alone(planner::Axis::kDpShard);
+    const UnitSharding sharding(context, alone, alone, at::kCPU);
+    double sum = 0;
+    for (std::int64_t d = 0; d < dp_shard; ++d) {
+      for (std::int64_t t = 0; t < tp; ++t) {
+        std::vector<ShardedUnit> units;
+        for (std::int64_t u = 0; u < planner::unit_count(context.model); ++u) units.push_back(sharding.make_unit(u));
+        randomize_parameters(units, {.tp_rank = t, .dp_shard_rank = d}, context.model, 7);
+        for (const ShardedUnit& unit : units) {
+          // Replicated parameters are on every tp rank: counted on the first alone.
+          const std::int64_t split_end = unit.flat.sections[1].end - d * unit.flat.shard_elements;
+          const std::int64_t counted =
+              t == 0 ? unit.flat.shard_elements : std::clamp<std::int64_t>(split_end, 0, unit.flat.shard_elements);
+          sum += unit.master.slice(0, 0, counted).to(at::kDouble).square().sum().item<double>();
+        }
+      }
+    }
+    return sum;
+  };
+  const double whole = sum_of_slices(1, 1);
+  EXPECT_GT(whole, 1.0);
+  EXPECT_NEAR(sum_of_slices(2, 2), whole, 1e-9 * whole);
+  EXPECT_NEAR(sum_of_slices(4, 1), whole, 1e-9 * whole);
+  EXPECT_NEAR(sum_of_slices(1, 4), whole, 1e-9 * whole);
+}
+
+}  // namespace
+}  // namespace meshplan::executor
