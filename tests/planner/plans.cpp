@@ -40,7 +40,8 @@ ClusterSpec cpu_cluster(const Layout& layout) {
   return cluster;
 }
 
-Plan plan_of(const ModelSpec& model, const ClusterSpec& cluster, const Job& job, const Layout& layout) {
+Plan plan_of(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
+             const Layout& layout) {
   return {.model = model,
           .model_source = model.name,
           .cluster = cluster,

@@ -26,6 +26,7 @@ Job small_job();
 ClusterSpec cpu_cluster(const Layout& layout);
 
 /// A plan of these, priced.
-Plan plan_of(const ModelSpec& model, const ClusterSpec& cluster, const Job& job, const Layout& layout);
+Plan plan_of(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
+             const Layout& layout);
 
 }  // namespace meshplan::planner

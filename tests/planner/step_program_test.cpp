@@ -23,7 +23,8 @@ Case any_case() {
   c.model.tie_word_embeddings = *rc::gen::arbitrary<bool>();
   c.model.qk_norm = *rc::gen::arbitrary<bool>();
   c.job.max_grad_norm = *rc::gen::element(0.0, 1.0);
-  c.job.loss_normalization = *rc::gen::element(LossNormalization::kGlobalTokens, LossNormalization::kPerRank);
+  c.job.loss_normalization =
+      *rc::gen::element(LossNormalization::kGlobalTokens, LossNormalization::kPerRank);
   c.layout = layout_of({.dp_replicate = *rc::gen::element<std::int64_t>(1, 2),
                         .dp_shard = *rc::gen::element<std::int64_t>(1, 2, 4),
                         .tp = *rc::gen::element<std::int64_t>(1, 2)});
@@ -32,15 +33,18 @@ Case any_case() {
   return c;
 }
 
-std::vector<Instruction> unrolled(const Case& c) { return unroll(build_program(c.model, c.job, c.layout)); }
+std::vector<Instruction> unrolled(const Case& c) {
+  return unroll(build_program(c.model, c.job, c.layout));
+}
 
 RC_GTEST_PROP(StepProgram, WaitsNameTheGatherOfTheirUnit, ()) {
   const Case c = any_case();
   const std::vector<Instruction> program = unrolled(c);
   for (std::size_t i = 0; i < program.size(); ++i) {
     const Instruction& instruction = program[i];
-    const bool computes = instruction.opcode == Opcode::kForward || instruction.opcode == Opcode::kLoss ||
-                          (instruction.opcode == Opcode::kBackward && instruction.computation == Computation::kBlock);
+    const bool computes =
+        instruction.opcode == Opcode::kForward || instruction.opcode == Opcode::kLoss ||
+        (instruction.opcode == Opcode::kBackward && instruction.computation == Computation::kBlock);
     if (!computes) continue;
     RC_ASSERT(instruction.waits[0] > 0);
     const Instruction& awaited = program[i - static_cast<std::size_t>(instruction.waits[0])];
@@ -73,7 +77,8 @@ RC_GTEST_PROP(StepProgram, EveryReductionIsRetiredOnceByTheNextOne, ()) {
   std::int64_t reductions = 0;
   for (std::size_t i = 0; i < program.size(); ++i) {
     const Instruction& instruction = program[i];
-    if (instruction.opcode != Opcode::kReduceGradients && instruction.opcode != Opcode::kGradientNorm) {
+    if (instruction.opcode != Opcode::kReduceGradients &&
+        instruction.opcode != Opcode::kGradientNorm) {
       RC_ASSERT(instruction.retires == kNoUnit);
       continue;
     }
@@ -94,10 +99,12 @@ RC_GTEST_PROP(StepProgram, EachBlockRunsForwardAndBackwardOncePerMicrobatch, ())
   std::multiset<std::pair<std::int64_t, std::int64_t>> backward;
   for (const Instruction& instruction : unrolled(c)) {
     if (instruction.computation != Computation::kBlock) continue;
-    (instruction.opcode == Opcode::kForward ? forward : backward).insert({instruction.microbatch, instruction.unit});
+    (instruction.opcode == Opcode::kForward ? forward : backward)
+        .insert({instruction.microbatch, instruction.unit});
   }
   RC_ASSERT(forward == backward);
-  RC_ASSERT(static_cast<std::int64_t>(forward.size()) == c.layout.accumulation * c.model.num_hidden_layers);
+  RC_ASSERT(static_cast<std::int64_t>(forward.size()) ==
+            c.layout.accumulation * c.model.num_hidden_layers);
   for (const auto& entry : forward) RC_ASSERT(forward.count(entry) == 1U);
 }
 
@@ -120,7 +127,8 @@ TEST(StepProgram, OfTwoBlocksReadsAsWritten) {
   job.loss_normalization = LossNormalization::kPerRank;
   const ModelSpec model = small_model(2);
   std::string text;
-  for (const Instruction& instruction : unroll(build_program(model, job, layout_of({.dp_shard = 2})))) {
+  for (const Instruction& instruction :
+       unroll(build_program(model, job, layout_of({.dp_shard = 2})))) {
     text += describe(model, instruction) + "\n";
   }
   EXPECT_EQ(text,

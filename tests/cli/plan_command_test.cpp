@@ -1,0 +1,125 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/file.h"
+#include "planner/plan/plan.h"
+#include "tests/cli/running.h"
+#include "tests/common/temporary_folder.h"
+
+namespace meshplan::tests {
+namespace {
+
+using testing::HasSubstr;
+
+Ended plan(std::vector<std::string> flags) {
+  flags.insert(flags.begin(),
+               {"plan", "--model", "demo-qwen2", "--cluster", "local-cpu", "--seq-length", "128"});
+  return meshplan(flags);
+}
+
+std::string content_of(const std::filesystem::path& path) {
+  return common::read_file(path, common::Bytes(1 << 24));
+}
+
+TEST(PlanCommand, PrintsTheRankingAndTheMesh) {
+  const Ended ended = plan({"--microbatch-size", "2", "--dp-shard", "2", "--tp", "2"});
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("tokens/s/rank"));
+  EXPECT_THAT(ended.out, HasSubstr("dp 0 |   0     1 |  node 0\n"));
+  EXPECT_THAT(ended.out, HasSubstr("tp: activations of one forward pass of a microbatch"));
+  EXPECT_THAT(ended.out, HasSubstr("fsdp: one gather of the whole model"));
+  EXPECT_EQ(ended.err, "");
+}
+
+TEST(PlanCommand, RanksAllMeshesInOneObject) {
+  const common::Json json = json_of(plan({"--microbatch-size", "1", "--top", "3", "--json"}));
+  EXPECT_EQ(json["schema_version"], 1);
+  EXPECT_EQ(json["fit"], 6) << "dp_replicate x dp_shard x tp = 4";
+  ASSERT_EQ(json["ranked"].size(), 3U);
+  double best = 1e30;
+  for (const common::Json& candidate : json["ranked"]) {
+    EXPECT_LE(candidate["estimate"]["tokens_per_second_per_gpu"], best);
+    best = candidate["estimate"]["tokens_per_second_per_gpu"];
+  }
+  EXPECT_TRUE(json["plan"].is_null());
+}
+
+TEST(PlanCommand, TakesBfloat16OnGpusAndFloat32OnCpus) {
+  EXPECT_EQ(json_of(plan({"--json"}))["job"]["param_dtype"], "float32");
+  const Ended gpu = meshplan(
+      {"plan", "--model", "llama-3-8b", "--cluster", "h100-sxm", "--seq-length", "512", "--json"});
+  EXPECT_EQ(json_of(gpu)["job"]["param_dtype"], "bfloat16");
+}
+
+TEST(PlanCommand, WritesAPlanThatIsReadBackIdentically) {
+  const TemporaryFolder folder;
+  const std::string file = folder / "plan.json";
+  const Ended ended = plan({"--microbatch-size", "2", "--dp-shard", "2", "--tp", "2",
+                            "--max-grad-norm", "0.1", "-o", file});
+  ASSERT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_THAT(ended.err, HasSubstr("wrote " + file));
+  const planner::Plan read = planner::load_plan(file);
+  EXPECT_EQ(read.model_source, "demo-qwen2");
+  EXPECT_EQ(read.job.max_grad_norm, 0.1);
+  planner::save_plan(read, folder / "again.json");
+  EXPECT_EQ(content_of(folder / "again.json"), content_of(file));
+
+  const Ended simulated = meshplan({"simulate", file, "--trace", folder / "trace.json", "--json"});
+  EXPECT_EQ(simulated.exit_code, 0) << simulated.err;
+  EXPECT_GT(json_of(simulated)["step_time_s"], 0);
+  EXPECT_TRUE(common::read_json_file(folder / "trace.json").contains("traceEvents"));
+  EXPECT_THAT(meshplan({"simulate", file}).out, HasSubstr("exposed tp"));
+}
+
+TEST(PlanCommand, KeepsTheAbsolutePathOfAModelFolder) {
+  const TemporaryFolder folder;
+  common::write_file(folder / "config.json", to_json(planner::load_model("demo-qwen2")).dump());
+  for (const std::string& model :
+       {folder.path().string(), folder.path().string() + "/", (folder / "config.json").string()}) {
+    const Ended ended = meshplan(
+        {"plan", "--model", model, "--cluster", "local-cpu", "--seq-length", "64", "--json"});
+    EXPECT_EQ(json_of(ended)["model_source"], folder.path().string());
+  }
+}
+
+TEST(PlanCommand, EndsWith4AndReasonsWhereNothingFits) {
+  const TemporaryFolder folder;
+  const std::string file = folder / "plan.json";
+  const Ended ended = meshplan({"plan", "--model", "llama-3-70b", "--cluster", "local-cpu",
+                                "--seq-length", "128", "--json", "-o", file});
+  EXPECT_EQ(ended.exit_code, 4);
+  EXPECT_THAT(ended.err, HasSubstr("no layout fits"));
+  EXPECT_THAT(ended.err, HasSubstr("of 4.00 GiB"));
+  const common::Json json = json_of(ended);
+  EXPECT_EQ(json["ranked"].size(), 0U);
+  EXPECT_EQ(json["rejected"].size(), 6U);
+  EXPECT_FALSE(std::filesystem::exists(file));
+}
+
+TEST(PlanCommand, SaysWhyALayoutIsRejected) {
+  const Ended ended =
+      meshplan({"plan", "--model", "demo-qwen2", "--cluster", "local-cpu", "--gpus-per-node", "6",
+                "--seq-length", "64", "--microbatch-size", "1"});
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("tp=3: must divide num_key_value_heads=4; use 1, 2 or 4"));
+}
+
+TEST(PlanCommand, RefusesSizesThatNoMeshOfTheClusterHas) {
+  const Ended size = plan({"--tp", "1,3"});
+  EXPECT_EQ(size.exit_code, 3);
+  EXPECT_THAT(size.err, HasSubstr("tp=3: must divide the cluster's 1 nodes x 4 devices = 4"));
+  const Ended product = plan({"--tp", "4", "--dp-shard", "4"});
+  EXPECT_EQ(product.exit_code, 4);
+  EXPECT_THAT(product.err, HasSubstr("no mesh of 4 ranks"));
+}
+
+TEST(PlanCommand, LetsTheGlobalBatchChooseTheAccumulation) {
+  const common::Json json = json_of(plan({"--global-batch-size", "16", "--microbatch-size", "2",
+                                          "--tp", "2", "--dp-shard", "2", "--json"}));
+  EXPECT_EQ(json["ranked"][0]["layout"]["accumulation"], 4);
+  EXPECT_EQ(plan({"--global-batch-size", "16", "--accumulation", "2"}).exit_code, 2);
+  EXPECT_EQ(plan({"--microbatch-size", "many"}).exit_code, 2);
+}
+
+}  // namespace
+}  // namespace meshplan::tests
