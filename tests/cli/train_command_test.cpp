@@ -102,7 +102,7 @@ TEST_F(TrainCommand, RunsAPlanAsItIs) {
   EXPECT_EQ(common::read_file(formats::plan_path(run_folder()), limit),
             common::read_file(file, limit));
   EXPECT_THAT(train({file, "--init", "random", "--debug-steps", "3"}).out,
-              HasSubstr("--steps 3\n"));
+              HasSubstr("--num-epochs 3 --debug-steps 3\n"));
 
   const Ended conflict = train({file, "--tp-size", "2"});
   EXPECT_EQ(conflict.exit_code, 2);

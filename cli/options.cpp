@@ -1,0 +1,157 @@
+#include "cli/options.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "planner/catalog/catalog.h"
+#include "planner/layout/rules.h"
+#include "planner/search/search.h"
+
+namespace meshplan::cli {
+namespace {
+
+// What a plan file may hold, so that every plan written can be read back.
+constexpr std::int64_t kMaxNodes = 1'000'000;
+constexpr std::int64_t kMaxDevicesPerNode = 1024;
+
+bool parse_switch(const std::string& text, const std::string& where) {
+  if (text == "on") return true;
+  if (text == "off") return false;
+  throw common::Error(common::ErrorCode::kInvalidInput,
+                      "unknown value '" + text + "'; use on or off", where);
+}
+
+std::int64_t size_within(const char* name, std::int64_t size, std::int64_t max) {
+  if (size < 1 || size > max) {
+    throw common::Error(common::ErrorCode::kInvalidInput,
+                        fmt::format("{}={}: must be from 1 to {}", name, size, max));
+  }
+  return size;
+}
+
+}  // namespace
+
+CLI::Validator finite_non_negative() {
+  return {[](std::string& text) -> std::string {
+            double number = 0;
+            const bool read = CLI::detail::lexical_cast(text, number);
+            return read && std::isfinite(number) && number >= 0
+                       ? ""
+                       : fmt::format("'{}' must be a finite number of at least 0", text);
+          },
+          ""};
+}
+
+CLI::Option* add_model_flag(CLI::App& app, std::string& model, const std::string& names) {
+  return app
+      .add_option(names, model,
+                  "Catalog name, folder with a Hugging Face config.json, or a config.json")
+      ->type_name("M")
+      ->group("Model and cluster");
+}
+
+LoadedModel load_model(const std::string& model) {
+  LoadedModel loaded{planner::load_model(model), model};
+  if (planner::catalog_text("models", model)) return loaded;
+  std::filesystem::path path = std::filesystem::absolute(model).lexically_normal();
+  if (path.filename() == "config.json" || !path.has_filename()) path = path.parent_path();
+  loaded.source = path.string();
+  return loaded;
+}
+
+CLI::Option* add_cluster_flags(CLI::App& app, ClusterFlags& flags) {
+  const char* const group = "Model and cluster";
+  CLI::Option* cluster = app.add_option("--cluster", flags.cluster, "Catalog name or cluster file")
+                             ->type_name("C")
+                             ->group(group);
+  app.add_option("--nodes", flags.nodes, "Nodes (default: the cluster's)")
+      ->type_name("N")
+      ->group(group);
+  app.add_option("--gpus-per-node", flags.gpus_per_node, "Ranks of a node (default: the cluster's)")
+      ->type_name("G")
+      ->group(group);
+  return cluster;
+}
+
+planner::ClusterSpec load_cluster(const ClusterFlags& flags) {
+  planner::ClusterSpec cluster = planner::load_cluster(flags.cluster);
+  if (flags.nodes) cluster.nodes = size_within("nodes", *flags.nodes, kMaxNodes);
+  if (flags.gpus_per_node) {
+    cluster.devices_per_node =
+        size_within("gpus_per_node", *flags.gpus_per_node, kMaxDevicesPerNode);
+  }
+  return cluster;
+}
+
+CLI::Option* add_job_flags(CLI::App& app, JobFlags& flags) {
+  const char* const group = "Job";
+  CLI::Option* seq_length =
+      app.add_option("--seq-length", flags.job.seq_length, "Tokens of a sequence")
+          ->type_name("S")
+          ->group(group);
+  add_choice(app, "--param-dtype", flags.param_dtype, common::parse_data_type,
+             "Of parameters and activations: bfloat16 or float32 (default: bfloat16 on GPUs, "
+             "float32 on CPUs)")
+      ->group(group);
+  add_choice(app, "--reduce-dtype", flags.job.reduce_dtype, common::parse_data_type,
+             "Of gradients when they are reduced (default: float32)")
+      ->group(group);
+  add_choice(app, "--loss-normalization", flags.job.loss_normalization,
+             planner::parse_loss_normalization,
+             "global_tokens: mean over all tokens of the global batch; per_rank: mean of the "
+             "ranks' means (default: "
+             "global_tokens)")
+      ->group(group);
+  app.add_option("--max-grad-norm", flags.job.max_grad_norm, "Clip gradients to this norm; 0 = off")
+      ->capture_default_str()
+      ->check(finite_non_negative())
+      ->type_name("X")
+      ->group(group);
+  return seq_length;
+}
+
+planner::Job make_job(const JobFlags& flags, const planner::ClusterSpec& cluster) {
+  planner::Job job = flags.job;
+  const bool gpu = cluster.device.kind == planner::DeviceKind::kGpu;
+  job.param_dtype =
+      flags.param_dtype.value_or(gpu ? common::DataType::kBfloat16 : common::DataType::kFloat32);
+  return job;
+}
+
+CLI::Option* add_layout_flags(CLI::App& app, LayoutFlags& flags) {
+  const char* const group = "Layout";
+  add_choice(app, "--sharding", flags.layout.sharding, planner::parse_sharding,
+             "full_shard, shard_grad_op, shard_optimizer or no_shard (default: full_shard)")
+      ->group(group);
+  add_choice(app, "--sequence-parallel", flags.layout.sequence_parallel, parse_switch,
+             "on or off (default: off)")
+      ->group(group);
+  add_choice(app, "--activation-checkpointing", flags.layout.activation_checkpointing,
+             planner::parse_activation_checkpointing, "none, selective or full (default: none)")
+      ->group(group);
+  app.add_option("--loss-chunks", flags.loss_chunks,
+                 "Pieces in which the output head is computed (default: pieces of at most 64 MiB "
+                 "of logits)")
+      ->type_name("N")
+      ->group(group);
+  return app.add_option("--accumulation", flags.layout.accumulation, "Microbatches a step")
+      ->capture_default_str()
+      ->type_name("A")
+      ->group(group);
+}
+
+void choose_loss_chunks(planner::Layout& layout, const LayoutFlags& flags,
+                        const planner::ModelSpec& model, const planner::Job& job) {
+  layout.loss_chunks = flags.loss_chunks.value_or(1);
+  if (!flags.loss_chunks && planner::violations(model, job, layout).empty()) {
+    layout.loss_chunks = planner::default_loss_chunks(model, job, layout);
+  }
+}
+
+void add_json_flag(CLI::App& app, bool& json) {
+  app.add_flag("--json", json, "Print one JSON object on stdout");
+}
+
+}  // namespace meshplan::cli

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "common/error.h"
+#include "planner/cluster/cluster_spec.h"
+#include "planner/layout/layout.h"
+#include "planner/model/model_spec.h"
+
+namespace meshplan::cli {
+
+/// A flag whose text is turned into `value` by `parse(text, flag)`; what that refuses with
+/// common::Error is wrong usage.
+template <class Value, class Parse>
+CLI::Option* add_choice(CLI::App& app, const std::string& flag, Value& value, Parse parse,
+                        const std::string& help) {
+  const auto read = [&value, parse, flag](const std::string& text) {
+    try {
+      value = parse(text, flag);
+    } catch (const common::Error& error) {
+      throw CLI::ValidationError(error.what());
+    }
+  };
+  return app.add_option_function<std::string>(flag, read, help)->type_name("");
+}
+
+/// Refuses what is not a finite number of at least 0; CLI11's own check lets nan through.
+CLI::Validator finite_non_negative();
+
+/// A model by the name that the user gave.
+struct LoadedModel {
+  planner::ModelSpec spec;
+  /// Plan::model_source: the catalog name, or the absolute path of the folder (of the file, where
+  /// that is not config.json).
+  std::string source;
+};
+
+/// --model.
+CLI::Option* add_model_flag(CLI::App& app, std::string& model,
+                            const std::string& names = "--model");
+/// Throws kInvalidInput.
+LoadedModel load_model(const std::string& model);
+
+/// --cluster, --nodes, --gpus-per-node.
+struct ClusterFlags {
+  std::string cluster;
+  std::optional<std::int64_t> nodes;
+  std::optional<std::int64_t> gpus_per_node;
+};
+/// The option of --cluster, for the caller to require.
+CLI::Option* add_cluster_flags(CLI::App& app, ClusterFlags& flags);
+/// The cluster with the sizes that the flags set. Throws kInvalidInput.
+planner::ClusterSpec load_cluster(const ClusterFlags& flags);
+
+/// --seq-length, --param-dtype, --reduce-dtype, --loss-normalization, --max-grad-norm.
+struct JobFlags {
+  planner::Job job;
+  std::optional<common::DataType> param_dtype;
+};
+/// The option of --seq-length, for the caller to require or default.
+CLI::Option* add_job_flags(CLI::App& app, JobFlags& flags);
+/// The job; param_dtype is bfloat16 on GPUs and float32 on CPUs unless the flag says otherwise.
+planner::Job make_job(const JobFlags& flags, const planner::ClusterSpec& cluster);
+
+/// --sharding, --sequence-parallel, --activation-checkpointing, --accumulation, --loss-chunks: a
+/// layout without its mesh.
+struct LayoutFlags {
+  planner::Layout layout;
+  std::optional<std::int64_t> loss_chunks;
+};
+/// The option of --accumulation.
+CLI::Option* add_layout_flags(CLI::App& app, LayoutFlags& flags);
+
+/// Sets the layout's loss_chunks to the flag's, or to the planner's choice; to 1 where the layout
+/// is invalid anyway.
+void choose_loss_chunks(planner::Layout& layout, const LayoutFlags& flags,
+                        const planner::ModelSpec& model, const planner::Job& job);
+
+/// --json, the same everywhere.
+void add_json_flag(CLI::App& app, bool& json);
+
+}  // namespace meshplan::cli

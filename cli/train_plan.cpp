@@ -1,0 +1,127 @@
+#include "cli/train_plan.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include "common/checked.h"
+#include "planner/catalog/catalog.h"
+
+namespace meshplan::cli {
+namespace {
+
+using common::Error;
+using common::ErrorCode;
+using planner::Axis;
+
+/// The model of this machine's first GPU, as its driver names it: "NVIDIA H100 80GB HBM3". Empty
+/// without a GPU, or where CUDA_VISIBLE_DEVICES hides it.
+std::string gpu_model() {
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (visible != nullptr && (*visible == '\0' || *visible == '-')) return "";
+  std::error_code absent;
+  for (const auto& gpu : std::filesystem::directory_iterator("/proc/driver/nvidia/gpus", absent)) {
+    std::ifstream file(gpu.path() / "information");
+    for (std::string line; std::getline(file, line);) {
+      if (!line.starts_with("Model:")) continue;
+      const std::size_t begin = line.find_first_not_of(" \t", std::string("Model:").size());
+      return begin == std::string::npos ? "" : line.substr(begin);
+    }
+  }
+  return "";
+}
+
+/// The catalog's cluster of this machine's devices.
+planner::ClusterSpec local_cluster() {
+  const std::string model = gpu_model();
+  if (model.empty()) return planner::load_cluster("local-cpu");
+  for (const std::string& name : planner::catalog_names("clusters")) {
+    planner::ClusterSpec cluster = planner::load_cluster(name);
+    if (cluster.device.kind != planner::DeviceKind::kGpu) continue;
+    // The first word of the catalog's device name: "H100".
+    const std::string device = cluster.device.name.substr(0, cluster.device.name.find(' '));
+    if (model.find(device) != std::string::npos) return cluster;
+  }
+  throw Error(ErrorCode::kInvalidInput,
+              fmt::format("the catalog has no cluster of this machine's '{}'; name the nearest one "
+                          "of {}, or measure this "
+                          "one with meshplan calibrate",
+                          model, fmt::join(planner::catalog_names("clusters"), ", ")),
+              "--cluster");
+}
+
+planner::ClusterSpec cluster_for(const TrainPlanFlags& flags, const planner::DeviceMesh& mesh,
+                                 const std::optional<RankPlace>& place) {
+  if (!flags.cluster.cluster.empty()) return load_cluster(flags.cluster);
+  planner::ClusterSpec cluster = local_cluster();
+  const std::int64_t world = planner::world_size(mesh);
+  const std::int64_t local = place ? place->local_world_size : world;
+  cluster.nodes = flags.cluster.nodes.value_or(
+      std::max<std::int64_t>(1, world / std::max<std::int64_t>(1, local)));
+  cluster.devices_per_node = flags.cluster.gpus_per_node.value_or(local);
+  return cluster;
+}
+
+/// Multiplies sizes from flags, which planner::violations has not seen yet.
+std::int64_t product(std::int64_t a, std::int64_t b) {
+  return common::checked_multiply(a, b, "the layout");
+}
+
+planner::AxisSizes axis_sizes(const TrainPlanFlags& flags, std::vector<std::string>& problems) {
+  planner::AxisSizes sizes;
+  sizes[Axis::kTp] = flags.tp_size;
+  sizes[Axis::kDpReplicate] = flags.dp_replicate;
+  const std::int64_t dp =
+      flags.dp_size.value_or(product(flags.dp_replicate, flags.dp_shard.value_or(1)));
+  sizes[Axis::kDpShard] =
+      flags.dp_shard.value_or(flags.dp_replicate > 0 ? dp / flags.dp_replicate : dp);
+  if (const std::int64_t of_axes = product(flags.dp_replicate, sizes[Axis::kDpShard]);
+      of_axes != dp) {
+    problems.push_back(fmt::format("dp_size={}: must equal dp_replicate={} x dp_shard={} = {}", dp,
+                                   flags.dp_replicate, sizes[Axis::kDpShard], of_axes));
+  }
+  if (flags.num_workers) {
+    const std::string mismatch = worker_mismatch(*flags.num_workers, flags.tp_size, dp);
+    if (!mismatch.empty()) problems.push_back(mismatch);
+  }
+  product(product(flags.tp_size, flags.dp_replicate), sizes[Axis::kDpShard]);
+  return sizes;
+}
+
+}  // namespace
+
+std::string worker_mismatch(std::int64_t num_workers, std::int64_t tp, std::int64_t dp) {
+  const std::int64_t ranks = product(tp, dp);
+  if (num_workers == ranks) return "";
+  return fmt::format("num_workers={}: must equal tp_size={} x dp_size={} = {}", num_workers, tp, dp,
+                     ranks);
+}
+
+planner::Plan make_train_plan(const TrainPlanFlags& flags, const std::optional<RankPlace>& place) {
+  std::vector<std::string> problems;
+  LoadedModel model = load_model(flags.model);
+  planner::Layout layout = flags.layout.layout;
+  layout.mesh.sizes = axis_sizes(flags, problems);
+  const planner::ClusterSpec cluster = cluster_for(flags, layout.mesh, place);
+  layout.mesh.ranks_per_node = cluster.devices_per_node;
+  const planner::Job job = make_job(flags.job, cluster);
+  choose_loss_chunks(layout, flags.layout, model.spec, job);
+  planner::Estimate estimate = planner::estimate(model.spec, cluster, job, layout);
+  for (const planner::Violation& violation : estimate.violations)
+    problems.push_back(violation.message);
+  if (!problems.empty())
+    throw Error(ErrorCode::kInvalidInput, fmt::format("{}", fmt::join(problems, "\n")));
+  return {.model = std::move(model.spec),
+          .model_source = std::move(model.source),
+          .cluster = cluster,
+          .job = job,
+          .layout = layout,
+          .estimate = std::move(estimate)};
+}
+
+}  // namespace meshplan::cli
