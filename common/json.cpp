@@ -11,7 +11,8 @@
 namespace meshplan::common {
 namespace {
 
-constexpr int kMaxDepth = 64;
+constexpr std::size_t kMaxDepth = 64;
+constexpr std::size_t kMaxKeys = 100'000;
 constexpr std::int64_t kMaxFileBytes = 256ll << 20;
 
 /// A short rendering of a value for messages.
@@ -20,48 +21,110 @@ std::string shown(const Json& value) {
   return text.size() > 60 ? text.substr(0, 57) + "..." : text;
 }
 
-/// Watches the parse for what nlohmann's parser lets through: deep nesting, and keys that come twice.
-class ParseLimits {
+/// Builds the document from the parser's events. The library's own builder looks for each key among
+/// all earlier ones of its object, which takes minutes for a hundred thousand, and lets through
+/// deep nesting and keys that come twice.
+class DocumentBuilder final : public nlohmann::json_sax<Json> {
  public:
-  explicit ParseLimits(const std::string& where) : where_(where) {}
+  explicit DocumentBuilder(const std::string& where) : where_(where) {}
 
-  bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > kMaxDepth) {
-      throw Error(ErrorCode::kInvalidInput, fmt::format("nested deeper than {} levels", kMaxDepth), where_);
+  Json take() { return std::move(root_); }
+
+  bool null() override { return scalar(nullptr); }
+  bool boolean(bool value) override { return scalar(value); }
+  bool number_integer(std::int64_t value) override { return scalar(value); }
+  bool number_unsigned(std::uint64_t value) override { return scalar(value); }
+  bool number_float(double value, const std::string&) override { return scalar(value); }
+  bool string(std::string& value) override { return scalar(std::move(value)); }
+  bool binary(Json::binary_t&) override { return false; }
+
+  bool start_object(std::size_t) override {
+    keys_.emplace_back();
+    return open(Json::object());
+  }
+  bool end_object() override {
+    keys_.pop_back();
+    return close();
+  }
+  bool start_array(std::size_t) override { return open(Json::array()); }
+  bool end_array() override { return close(); }
+
+  bool key(std::string& name) override {
+    if (keys_.back().size() == kMaxKeys) {
+      refuse(fmt::format("an object has more than {} keys", kMaxKeys));
     }
-    if (event == Json::parse_event_t::object_start) {
-      keys_.emplace_back();
-    } else if (event == Json::parse_event_t::object_end) {
-      keys_.pop_back();
-    } else if (event == Json::parse_event_t::key && !keys_.back().insert(parsed.get<std::string>()).second) {
-      throw Error(ErrorCode::kInvalidInput, "key " + shown(parsed) + " comes twice in one object", where_);
+    if (!keys_.back().insert(name).second) {
+      refuse("key " + shown(name) + " comes twice in one object");
     }
+    key_ = std::move(name);
     return true;
   }
 
+  bool parse_error(std::size_t, const std::string&,
+                   const nlohmann::detail::exception& error) override {
+    // The library's message ends with the last token, which may be as long as the text.
+    refuse(fmt::format("not valid JSON: {:.200}", error.what()));
+  }
+
  private:
+  [[noreturn]] void refuse(const std::string& why) const {
+    throw Error(ErrorCode::kInvalidInput, why, where_);
+  }
+
+  /// Puts the value into the innermost open container; the pointer holds until that one closes.
+  Json* add(Json value) {
+    if (open_.empty()) {
+      root_ = std::move(value);
+      return &root_;
+    }
+    Json& container = *open_.back();
+    if (container.is_array()) {
+      return &container.get_ref<Json::array_t&>().emplace_back(std::move(value));
+    }
+    auto& members = container.get_ref<Json::object_t&>();
+    return &members.emplace_back(std::move(key_), std::move(value)).second;
+  }
+
+  bool scalar(Json value) {
+    add(std::move(value));
+    return true;
+  }
+
+  bool open(Json container) {
+    if (open_.size() == kMaxDepth) {
+      refuse(fmt::format("nested deeper than {} levels", kMaxDepth));
+    }
+    open_.push_back(add(std::move(container)));
+    return true;
+  }
+
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
   const std::string& where_;
+  Json root_;
+  std::vector<Json*> open_;
+  /// Of the open objects, and the key that waits for its value.
   std::vector<std::set<std::string>> keys_;
+  std::string key_;
 };
 
 }  // namespace
 
 Json parse_json(std::string_view text, const std::string& where) {
-  ParseLimits limits(where);
-  try {
-    return Json::parse(text, [&limits](int depth, Json::parse_event_t event, Json& parsed) {
-      return limits(depth, event, parsed);
-    });
-  } catch (const Json::exception& error) {
-    throw Error(ErrorCode::kInvalidInput, std::string("not valid JSON: ") + error.what(), where);
-  }
+  DocumentBuilder builder(where);
+  Json::sax_parse(text.begin(), text.end(), &builder);
+  return builder.take();
 }
 
 Json read_json_file(const std::filesystem::path& path) {
   return parse_json(read_file(path, Bytes(kMaxFileBytes)), path.string());
 }
 
-JsonObject::JsonObject(const Json& value, std::string where) : value_(&value), where_(std::move(where)) {
+JsonObject::JsonObject(const Json& value, std::string where)
+    : value_(&value), where_(std::move(where)) {
   if (!value.is_object()) {
     throw Error(ErrorCode::kInvalidInput, "must be a JSON object, is " + shown(value), where_);
   }
@@ -69,8 +132,9 @@ JsonObject::JsonObject(const Json& value, std::string where) : value_(&value), w
 
 void JsonObject::fail(const std::string& key, const std::string& expected) const {
   const auto found = value_->find(key);
-  const std::string problem = found == value_->end() ? "is missing; it must be " + expected
-                                                     : "must be " + expected + ", is " + shown(*found);
+  const std::string problem = found == value_->end()
+                                  ? "is missing; it must be " + expected
+                                  : "must be " + expected + ", is " + shown(*found);
   throw Error(ErrorCode::kInvalidInput, problem, where_ + "." + key);
 }
 
@@ -79,7 +143,9 @@ bool JsonObject::has(const std::string& key) const {
   return value_->contains(key);
 }
 
-bool JsonObject::is_null(const std::string& key) const { return !has(key) || value_->at(key).is_null(); }
+bool JsonObject::is_null(const std::string& key) const {
+  return !has(key) || value_->at(key).is_null();
+}
 
 const Json& JsonObject::at(const std::string& key) const {
   if (!has(key)) fail(key, "set");
@@ -111,7 +177,8 @@ std::int64_t JsonObject::integer(const std::string& key, std::int64_t min, std::
 
 double JsonObject::number(const std::string& key, double min, double max) const {
   const bool bounded = min > std::numeric_limits<double>::lowest();
-  const std::string expected = bounded ? fmt::format("a finite number of at least {}", min) : "a finite number";
+  const std::string expected =
+      bounded ? fmt::format("a finite number of at least {}", min) : "a finite number";
   if (!has(key) || !value_->at(key).is_number()) fail(key, expected);
   const auto found = value_->at(key).get<double>();
   if (!std::isfinite(found) || found < min || found > max) fail(key, expected);
@@ -136,9 +203,12 @@ std::string JsonObject::text_or(const std::string& key, const std::string& fallb
   return is_null(key) ? fallback : text(key);
 }
 
-bool JsonObject::flag_or(const std::string& key, bool fallback) const { return is_null(key) ? fallback : flag(key); }
+bool JsonObject::flag_or(const std::string& key, bool fallback) const {
+  return is_null(key) ? fallback : flag(key);
+}
 
-std::int64_t JsonObject::integer_or(const std::string& key, std::int64_t fallback, std::int64_t min) const {
+std::int64_t JsonObject::integer_or(const std::string& key, std::int64_t fallback,
+                                    std::int64_t min) const {
   return is_null(key) ? fallback : integer(key, min);
 }
 

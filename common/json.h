@@ -15,15 +15,17 @@ namespace meshplan::common {
 /// JSON with its keys in the order of writing, so that equal data gives equal bytes.
 using Json = nlohmann::ordered_json;
 
-/// Parses text; throws kInvalidInput, naming `where` and the position, on a syntax error, a duplicate key or
-/// more than 64 levels of nesting.
+/// Parses text in time that grows with its length; throws kInvalidInput, naming `where` and the
+/// position, on a syntax error, a duplicate key, more than 100,000 keys in one object or more than
+/// 64 levels of nesting.
 Json parse_json(std::string_view text, const std::string& where);
 
 /// Reads and parses a file of at most 256 MiB; throws kIo where it cannot be read.
 Json read_json_file(const std::filesystem::path& path);
 
-/// Reads the fields of one JSON object and says, on any surprise, which field of which file is wrong.
-/// Every function throws kInvalidInput with `where.key` when the key is absent or of another type or range.
+/// Reads the fields of one JSON object and says, on any surprise, which field of which file is
+/// wrong. Every function throws kInvalidInput with `where.key` when the key is absent or of another
+/// type or range.
 class JsonObject {
  public:
   /// `where` names the object in messages: "config.json", "plan.json.layout".
@@ -48,11 +50,13 @@ class JsonObject {
   /// The same for fields that may be left out or null.
   std::string text_or(const std::string& key, const std::string& fallback) const;
   bool flag_or(const std::string& key, bool fallback) const;
-  std::int64_t integer_or(const std::string& key, std::int64_t fallback, std::int64_t min = 0) const;
+  std::int64_t integer_or(const std::string& key, std::int64_t fallback,
+                          std::int64_t min = 0) const;
   double number_or(const std::string& key, double fallback,
                    double min = std::numeric_limits<double>::lowest()) const;
 
-  /// Throws when the object has a key that no call above asked for: our own files are closed sets of keys.
+  /// Throws when the object has a key that no call above asked for: our own files are closed sets
+  /// of keys.
   void reject_unknown_keys() const;
 
   const std::string& where() const { return where_; }

@@ -1,4 +1,4 @@
-#include "executor/launch/error_record.h"
+#include "formats/error_record.h"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 #include "common/file.h"
 #include "common/json.h"
 
-namespace meshplan::executor {
+namespace meshplan::formats {
 namespace {
 
 std::filesystem::path folder_of(const std::filesystem::path& run_folder) {
@@ -72,4 +72,4 @@ void write_torchrun_error_file(const std::filesystem::path& file, const std::str
   common::write_file(file, to_text(json));
 }
 
-}  // namespace meshplan::executor
+}  // namespace meshplan::formats

@@ -7,7 +7,7 @@
 
 #include "common/error.h"
 
-namespace meshplan::executor {
+namespace meshplan::formats {
 
 /// Why a rank stopped, as the process that started the ranks reads it:
 /// RUN_FOLDER/errors/rank-00002.json.
@@ -34,4 +34,4 @@ void clear_error_records(const std::filesystem::path& run_folder);
 /// The file in which torchrun looks for a rank's message (TORCHELASTIC_ERROR_FILE). Throws kIo.
 void write_torchrun_error_file(const std::filesystem::path& file, const std::string& message);
 
-}  // namespace meshplan::executor
+}  // namespace meshplan::formats

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "common/error.h"
 #include "common/file.h"
 #include "common/json.h"
 
@@ -13,15 +14,23 @@ std::filesystem::path rank_file(const std::filesystem::path& folder, std::int64_
   return folder / fmt::format("rank-{:05}.{}", rank, suffix);
 }
 
-RankSummary read_summary(const std::filesystem::path& path) {
+RankSummary read_summary(const std::filesystem::path& path, std::int64_t rank) {
   const common::Json json = common::read_json_file(path);
   const common::JsonObject object(json, path.string());
   object.integer("schema_version", 1, 1);
-  return {.rank = object.integer("rank"),
-          .steps = object.integer("steps"),
-          .peak_allocated = common::Bytes(object.integer("peak_allocated_bytes")),
-          .peak_communication = common::Bytes(object.integer("peak_communication_bytes")),
-          .median_step_time = common::Seconds(object.number("median_step_time_s", 0))};
+  const RankSummary summary = {
+      .rank = object.integer("rank"),
+      .steps = object.integer("steps"),
+      .peak_allocated = common::Bytes(object.integer("peak_allocated_bytes")),
+      .peak_communication = common::Bytes(object.integer("peak_communication_bytes")),
+      .median_step_time = common::Seconds(object.number("median_step_time_s", 0))};
+  object.reject_unknown_keys();
+  if (summary.rank != rank) {
+    throw common::Error(common::ErrorCode::kInvalidInput,
+                        fmt::format("is of rank {}, must be of rank {}", summary.rank, rank),
+                        path.string() + ".rank");
+  }
+  return summary;
 }
 
 }  // namespace
@@ -44,6 +53,13 @@ std::filesystem::path summary_path(const std::filesystem::path& run, std::int64_
   return rank_file(run / "ranks", rank, "json");
 }
 
+void clear_measurements(const std::filesystem::path& run) {
+  std::error_code absent;
+  for (const char* folder : {"collectives", "traces", "ranks"})
+    std::filesystem::remove_all(run / folder, absent);
+  std::filesystem::remove(metrics_path(run), absent);
+}
+
 void write_summary(const std::filesystem::path& run, const RankSummary& summary) {
   const common::Json json = {{"schema_version", 1},
                              {"rank", summary.rank},
@@ -57,7 +73,7 @@ void write_summary(const std::filesystem::path& run, const RankSummary& summary)
 std::vector<RankSummary> read_summaries(const std::filesystem::path& run, std::int64_t world_size) {
   std::vector<RankSummary> summaries;
   for (std::int64_t rank = 0; rank < world_size; ++rank)
-    summaries.push_back(read_summary(summary_path(run, rank)));
+    summaries.push_back(read_summary(summary_path(run, rank), rank));
   return summaries;
 }
 

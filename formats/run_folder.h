@@ -30,6 +30,10 @@ struct RankSummary {
   bool operator==(const RankSummary&) const = default;
 };
 
+/// Removes what an earlier run of the same name measured, so that nothing of it is taken for this
+/// one's.
+void clear_measurements(const std::filesystem::path& run);
+
 void write_summary(const std::filesystem::path& run, const RankSummary& summary);
 
 /// The summaries of ranks 0 .. world_size - 1; throws kIo or kInvalidInput, naming the file, when

@@ -53,7 +53,8 @@ class Engine {
       end(task, time);
     }
     if (times_.events != static_cast<std::int64_t>(graph_.size())) {
-      throw common::Error(common::ErrorCode::kInternal, "tasks of the program wait for each other in a circle", "simulator");
+      throw common::Error(common::ErrorCode::kInternal,
+                          "tasks of the program wait for each other in a circle", "simulator");
     }
     return std::move(times_);
   }

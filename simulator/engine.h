@@ -12,12 +12,15 @@ using Picoseconds = std::int64_t;
 using TaskId = std::int32_t;
 inline constexpr TaskId kNoTask = -1;
 
-/// Tasks in queues that run in order beside each other, and tasks that wait for tasks of other queues.
+/// Tasks in queues that run in order beside each other, and tasks that wait for tasks of other
+/// queues.
 class TaskGraph {
  public:
-  explicit TaskGraph(std::int32_t queues) : last_of_queue_(static_cast<std::size_t>(queues), kNoTask) {}
+  explicit TaskGraph(std::int32_t queues)
+      : last_of_queue_(static_cast<std::size_t>(queues), kNoTask) {}
 
-  /// Appends a task to its queue: it starts when the task before it in the queue has ended. Requires duration >= 0.
+  /// Appends a task to its queue: it starts when the task before it in the queue has ended.
+  /// Requires duration >= 0.
   TaskId add(std::int32_t queue, Picoseconds duration);
 
   /// `task` starts no earlier than `other`, an earlier task, ends. Requires that both were added.
@@ -50,8 +53,8 @@ struct TaskTimes {
   std::int64_t events = 0;
 };
 
-/// Plays the graph by events from time 0: the earliest end first, ties by task number. Throws kInternal when tasks wait for
-/// each other in a circle.
+/// Plays the graph by events from time 0: the earliest end first, ties by task number. Throws
+/// kInternal when tasks wait for each other in a circle.
 TaskTimes play(const TaskGraph& graph);
 
 }  // namespace meshplan::simulator

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/error.h"
+#include "common/text.h"
 #include "formats/chrome_trace.h"
 #include "planner/cost/priced_program.h"
 
@@ -15,7 +16,10 @@ using planner::Operation;
 using planner::OperationKind;
 using planner::Stream;
 
-constexpr std::int64_t kMaxInstructions = 5'000'000;
+/// Half a minute and a few gigabytes of tasks, slices and samples.
+constexpr std::int64_t kMaxOperations = 10'000'000;
+/// Sums of task times up to this fit Picoseconds.
+constexpr common::Seconds kLongestStep{5e6};
 
 std::int32_t queue_of(Stream stream) { return static_cast<std::int32_t>(stream); }
 
@@ -28,7 +32,7 @@ struct TaskMeaning {
   std::int32_t instruction;
   std::optional<Axis> axis;
   common::Bytes bytes;
-  /// Host time of a collective that shares the processor with compute.
+  /// Time of a collective that is taken from compute.
   bool taken = false;
 };
 
@@ -43,48 +47,32 @@ struct MemoryChange {
 /// Turns the unrolled program into tasks.
 class GraphBuilder {
  public:
-  GraphBuilder(const planner::StepContext& context, const planner::ClusterSpec& cluster)
-      : context_(context), cluster_(cluster), on_host_(cluster.device.kind == planner::DeviceKind::kCpu) {}
-
-  void add(const planner::Instruction& instruction) {
-    const auto index = static_cast<std::int32_t>(last_tasks_.size());
-    std::vector<TaskId> awaited;
-    for (std::int64_t distance : instruction.waits) {
-      if (distance == 0) continue;
-      const auto& tasks = last_tasks_[last_tasks_.size() - static_cast<std::size_t>(distance)];
-      awaited.insert(awaited.end(), tasks.begin(), tasks.end());
-    }
-    if (on_host_ && !awaited.empty()) wait_on_host(index, awaited);
-
+  void add(const planner::Instruction& instruction, const planner::PricedOperations& operations) {
+    const auto index = static_cast<std::int32_t>(collectives_.size());
+    wait_for_instructions(index, instruction);
     std::vector<TaskId> tasks;
-    std::array<TaskId, planner::kStreams> last_on;
-    last_on.fill(kNoTask);
-    for (const Operation& operation : operations_of(instruction)) {
-      if (operation.kind == OperationKind::kAllocate || operation.kind == OperationKind::kFree) {
-        tasks.push_back(kNoTask);
-        const common::Bytes change = operation.kind == OperationKind::kAllocate ? operation.bytes : -operation.bytes;
-        changes.push_back({graph.last(queue_of(Stream::kCompute)), index, operation.memory, change});
-        continue;
+    for (const auto& [operation, price] : operations) {
+      switch (operation.kind) {
+        case OperationKind::kKernel:
+          tasks.push_back(add_kernel(index, operation, price));
+          break;
+        case OperationKind::kCollective:
+          tasks.push_back(add_collective(index, operation, price));
+          break;
+        case OperationKind::kWait:
+          tasks.push_back(add_wait(index));
+          graph.wait_for(tasks.back(), tasks[static_cast<std::size_t>(operation.awaited)]);
+          break;
+        case OperationKind::kAllocate:
+        case OperationKind::kFree:
+          tasks.push_back(kNoTask);
+          change_memory(index, operation);
+          break;
       }
-      const planner::Price price =
-          planner::price(cluster_, context_.layout.mesh, context_.job.param_dtype, operation);
-      const TaskId task = add_task(index, operation, price);
-      if (last_on[static_cast<std::size_t>(price.stream)] == kNoTask) {
-        for (TaskId other : awaited) graph.wait_for(task, other);
-      }
-      last_on[static_cast<std::size_t>(price.stream)] = task;
-      if (operation.after != planner::kNoOperation) {
-        graph.wait_for(task, tasks[static_cast<std::size_t>(operation.after)]);
-      }
-      tasks.push_back(task);
     }
-    std::vector<TaskId>& last = last_tasks_.emplace_back();
-    for (TaskId task : last_on) {
-      if (task != kNoTask) last.push_back(task);
-    }
-    // An instruction without work, as a release, ends when compute has come to it.
-    if (last.empty() && graph.last(queue_of(Stream::kCompute)) != kNoTask) {
-      last.push_back(graph.last(queue_of(Stream::kCompute)));
+    std::vector<TaskId>& last = collectives_.emplace_back();
+    for (std::size_t i = 0; i < operations.size(); ++i) {
+      if (operations[i].operation.kind == OperationKind::kCollective) last.push_back(tasks[i]);
     }
   }
 
@@ -93,38 +81,51 @@ class GraphBuilder {
   std::vector<MemoryChange> changes;
 
  private:
-  /// Operations depend on the kind of unit and the microbatch's place alone, so each sort of instruction is expanded once.
-  const planner::Operations& operations_of(const planner::Instruction& instruction) {
-    planner::Instruction sort = instruction;
-    sort.microbatch = 0;
-    sort.waits = {0, 0};
-    const auto known = std::find_if(expanded_.begin(), expanded_.end(),
-                                    [&](const auto& entry) { return same_sort(entry.first, sort); });
-    if (known != expanded_.end()) return known->second;
-    return expanded_.emplace_back(sort, planner::expand(context_, sort)).second;
+  /// Compute stands still until the collectives of the awaited instructions have ended.
+  void wait_for_instructions(std::int32_t index, const planner::Instruction& instruction) {
+    std::vector<TaskId> awaited;
+    for (std::int64_t distance : instruction.waits) {
+      if (distance == 0) continue;
+      const auto& tasks = collectives_[collectives_.size() - static_cast<std::size_t>(distance)];
+      awaited.insert(awaited.end(), tasks.begin(), tasks.end());
+    }
+    if (awaited.empty()) return;
+    const TaskId task = add_wait(index);
+    for (TaskId other : awaited) graph.wait_for(task, other);
   }
 
-  bool same_sort(const planner::Instruction& a, const planner::Instruction& b) const {
-    const auto same_unit = [this](std::int64_t x, std::int64_t y) {
-      if (x == planner::kNoUnit || y == planner::kNoUnit) return x == y;
-      return &context_.sizes_of(x) == &context_.sizes_of(y);
-    };
-    return a.opcode == b.opcode && a.computation == b.computation && a.place == b.place &&
-           a.retires_place == b.retires_place && same_unit(a.unit, b.unit) && same_unit(a.retires, b.retires);
+  TaskId add_wait(std::int32_t index) {
+    const TaskId task = graph.add(queue_of(Stream::kCompute), 0);
+    meanings.push_back({.stream = Stream::kCompute,
+                        .name = "wait",
+                        .instruction = index,
+                        .axis = {},
+                        .bytes = {}});
+    return task;
   }
 
-  TaskId add_task(std::int32_t index, const Operation& operation, const planner::Price& price) {
-    const TaskId issued = graph.last(queue_of(Stream::kCompute));
-    const bool collective = operation.kind == OperationKind::kCollective;
-    const TaskId task = graph.add(queue_of(price.stream), formats::to_picoseconds(price.duration));
-    meanings.push_back({.stream = price.stream,
+  TaskId add_kernel(std::int32_t index, const Operation& operation, const planner::Price& price) {
+    const TaskId task = graph.add(queue_of(Stream::kCompute), duration_of(price.duration));
+    meanings.push_back({.stream = Stream::kCompute,
                         .name = operation.name,
                         .instruction = index,
-                        .axis = collective ? std::optional(operation.axis) : std::nullopt,
+                        .axis = {},
                         .bytes = operation.bytes});
-    if (collective && on_host_ && issued != kNoTask && price.stream != Stream::kCompute) graph.wait_for(task, issued);
+    return task;
+  }
+
+  TaskId add_collective(std::int32_t index, const Operation& operation,
+                        const planner::Price& price) {
+    const TaskId issued = graph.last(queue_of(Stream::kCompute));
+    const TaskId task = graph.add(queue_of(operation.stream), duration_of(price.duration));
+    meanings.push_back({.stream = operation.stream,
+                        .name = operation.name,
+                        .instruction = index,
+                        .axis = operation.axis,
+                        .bytes = operation.bytes});
+    if (issued != kNoTask && operation.stream != Stream::kCompute) graph.wait_for(task, issued);
     if (price.taken_from_compute.value > 0) {
-      graph.add(queue_of(Stream::kCompute), formats::to_picoseconds(price.taken_from_compute));
+      graph.add(queue_of(Stream::kCompute), duration_of(price.taken_from_compute));
       meanings.push_back({.stream = Stream::kCompute,
                           .name = "taken by collective",
                           .instruction = index,
@@ -135,19 +136,26 @@ class GraphBuilder {
     return task;
   }
 
-  /// The rank's one thread stands still until what it waits for has ended.
-  void wait_on_host(std::int32_t index, const std::vector<TaskId>& awaited) {
-    const TaskId task = graph.add(queue_of(Stream::kCompute), 0);
-    meanings.push_back({.stream = Stream::kCompute, .name = "wait", .instruction = index, .axis = {}, .bytes = {}});
-    for (TaskId other : awaited) graph.wait_for(task, other);
+  void change_memory(std::int32_t index, const Operation& operation) {
+    const bool allocates = operation.kind == OperationKind::kAllocate;
+    changes.push_back({graph.last(queue_of(Stream::kCompute)), index, operation.memory,
+                       allocates ? operation.bytes : -operation.bytes});
   }
 
-  const planner::StepContext& context_;
-  const planner::ClusterSpec& cluster_;
-  bool on_host_;
-  /// By instruction: the last task on each stream that it used.
-  std::vector<std::vector<TaskId>> last_tasks_;
-  std::vector<std::pair<planner::Instruction, planner::Operations>> expanded_;
+  Picoseconds duration_of(common::Seconds time) {
+    total_ += time;
+    if (total_ > kLongestStep) {
+      throw common::Error(common::ErrorCode::kInvalidInput,
+                          "the step takes more than " + common::human(kLongestStep) +
+                              "; correct the cluster's rates or use a smaller step",
+                          "simulator");
+    }
+    return formats::to_picoseconds(time);
+  }
+
+  common::Seconds total_;
+  /// By instruction: the tasks of its collectives.
+  std::vector<std::vector<TaskId>> collectives_;
 };
 
 /// Compute time, and by axis the time that compute stood still or was taken from.
@@ -171,24 +179,61 @@ void account_compute(SimulatedStep& step, const GraphBuilder& built, const TaskT
   }
 }
 
-void play_memory(SimulatedStep& step, const planner::StepContext& context, const GraphBuilder& built,
-                 const TaskTimes& times) {
+void play_memory(SimulatedStep& step, const planner::StepContext& context,
+                 const GraphBuilder& built, const TaskTimes& times) {
   planner::MemoryBreakdown now = planner::persistent_breakdown(context);
   step.peak = now;
   step.peak_memory = planner::total(now);
   step.memory.push_back({0, now});
   for (const MemoryChange& change : built.changes) {
     now[static_cast<std::size_t>(change.memory)] += change.change;
-    const Picoseconds time = change.after == kNoTask ? 0 : times.end[static_cast<std::size_t>(change.after)];
+    const Picoseconds time =
+        change.after == kNoTask ? 0 : times.end[static_cast<std::size_t>(change.after)];
     if (step.memory.back().time == time) step.memory.pop_back();
     step.memory.push_back({time, now});
     if (const common::Bytes total = planner::total(now); total > step.peak_memory) {
       step.peak_memory = total;
       step.peak = now;
-      step.peak_instruction =
-          planner::describe(context.model, step.instructions[static_cast<std::size_t>(change.instruction)]);
+      step.peak_instruction = planner::describe(
+          context.model, step.instructions[static_cast<std::size_t>(change.instruction)]);
     }
   }
+}
+
+void require_playable(const planner::PricedProgram& program) {
+  std::int64_t count = 0;
+  for (const planner::PricedPhase& phase : program.phases) {
+    for (const planner::PricedSegment& segment : phase.segments) {
+      for (const planner::PricedInstruction& instruction : segment.instructions) {
+        count += phase.count * segment.count * std::ssize(*instruction.operations);
+      }
+    }
+  }
+  if (count <= kMaxOperations) return;
+  throw common::Error(common::ErrorCode::kInvalidInput,
+                      "the step has " + std::to_string(count) + " operations; at most " +
+                          std::to_string(kMaxOperations) +
+                          " are simulated: use a smaller accumulation or fewer loss chunks",
+                      "simulator");
+}
+
+/// Walks the priced program in the order of the unrolled `instructions`.
+GraphBuilder build_graph(const std::vector<planner::Instruction>& instructions,
+                         const planner::PricedProgram& program) {
+  GraphBuilder built;
+  auto unrolled = instructions.begin();
+  for (const planner::PricedPhase& phase : program.phases) {
+    for (std::int64_t p = 0; p < phase.count; ++p) {
+      for (const planner::PricedSegment& segment : phase.segments) {
+        for (std::int64_t s = 0; s < segment.count; ++s) {
+          for (const planner::PricedInstruction& priced : segment.instructions) {
+            built.add(*unrolled++, *priced.operations);
+          }
+        }
+      }
+    }
+  }
+  return built;
 }
 
 }  // namespace
@@ -197,16 +242,11 @@ SimulatedStep simulate(const planner::Plan& plan) {
   const planner::StepContext context =
       planner::make_step_context(plan.model, plan.job, plan.layout, plan.cluster.device.kind);
   const planner::StepProgram program = planner::build_program(plan.model, plan.job, plan.layout);
-  if (const std::int64_t count = planner::instruction_count(program); count > kMaxInstructions) {
-    throw common::Error(common::ErrorCode::kInvalidInput,
-                        "the step has " + std::to_string(count) + " instructions; at most " +
-                            std::to_string(kMaxInstructions) + " are simulated: use a smaller accumulation",
-                        "accumulation");
-  }
+  const planner::PricedProgram priced = planner::price_program(context, plan.cluster, program);
+  require_playable(priced);
   SimulatedStep step;
   step.instructions = planner::unroll(program);
-  GraphBuilder built(context, plan.cluster);
-  for (const planner::Instruction& instruction : step.instructions) built.add(instruction);
+  const GraphBuilder built = build_graph(step.instructions, priced);
   const TaskTimes times = play(built.graph);
   step.events = times.events;
   for (std::size_t task = 0; task < built.meanings.size(); ++task) {
@@ -228,7 +268,8 @@ SimulatedStep simulate(const planner::Plan& plan) {
 
 common::Json to_json(const SimulatedStep& step) {
   common::Json exposed;
-  for (Axis axis : kAxes) exposed[to_string(axis)] = seconds(step.exposed[static_cast<std::size_t>(axis)]);
+  for (Axis axis : kAxes)
+    exposed[to_string(axis)] = seconds(step.exposed[static_cast<std::size_t>(axis)]);
   common::Json peak;
   for (std::size_t c = 0; c < planner::kMemoryClasses; ++c) {
     peak[to_string(static_cast<planner::MemoryClass>(c))] = step.peak[c].value;

@@ -35,7 +35,8 @@ struct MemorySample {
 struct SimulatedStep {
   Picoseconds step_time = 0;
   Picoseconds compute_time = 0;
-  /// Time during which compute stood still for, or was taken by, collectives of the axis; indexed by Axis.
+  /// Time during which compute stood still for, or was taken by, collectives of the axis; indexed
+  /// by Axis.
   std::array<Picoseconds, planner::kAxes.size()> exposed{};
   planner::MemoryBreakdown peak{};
   common::Bytes peak_memory;
@@ -46,9 +47,10 @@ struct SimulatedStep {
   std::int64_t events = 0;
 };
 
-/// Plays the plan's step program for one rank, event by event: streams run in order beside each other, an operation starts
-/// when its stream is free and what it waits for has ended, collectives cost what the link that their group spans costs.
-/// Throws kInvalidInput when the program has more than 50 million operations.
+/// Plays the plan's step program for one rank, event by event: streams run in order beside each
+/// other, an operation starts when its stream is free and what it waits for has ended, collectives
+/// cost what the link that their group spans costs. Throws kInvalidInput when the program has more
+/// than 10 million operations.
 SimulatedStep simulate(const planner::Plan& plan);
 
 /// The summary as JSON: step_time_s, exposed_s by axis, peak_memory_bytes, events.

@@ -2,11 +2,13 @@
 
 namespace meshplan::simulator {
 
-formats::Trace to_trace(const SimulatedStep& step, const planner::ModelSpec& model, std::int64_t rank) {
+formats::Trace to_trace(const SimulatedStep& step, const planner::ModelSpec& model,
+                        std::int64_t rank) {
   formats::Trace trace;
   trace.ranks = {rank};
   for (const SimulatedSlice& slice : step.slices) {
-    const planner::Instruction& instruction = step.instructions[static_cast<std::size_t>(slice.instruction)];
+    const planner::Instruction& instruction =
+        step.instructions[static_cast<std::size_t>(slice.instruction)];
     common::Json arguments = {{"instruction", planner::describe(model, instruction)},
                               {"microbatch", instruction.microbatch}};
     if (slice.axis) arguments["bytes"] = slice.bytes.value;
@@ -18,12 +20,16 @@ formats::Trace to_trace(const SimulatedStep& step, const planner::ModelSpec& mod
                             .duration_ps = slice.end - slice.start,
                             .arguments = std::move(arguments)});
   }
-  for (const MemorySample& sample : step.memory) {
+  for (std::size_t i = 0; i < step.memory.size(); ++i) {
+    const MemorySample& sample = step.memory[i];
     for (std::size_t c = 0; c < planner::kMemoryClasses; ++c) {
-      trace.counters.push_back({.pid = rank,
-                                .name = std::string("memory: ") + to_string(static_cast<planner::MemoryClass>(c)),
-                                .time_ps = sample.time,
-                                .value = sample.breakdown[c].value});
+      // A counter holds until it is set again.
+      if (i > 0 && sample.breakdown[c] == step.memory[i - 1].breakdown[c]) continue;
+      trace.counters.push_back(
+          {.pid = rank,
+           .name = std::string("memory: ") + to_string(static_cast<planner::MemoryClass>(c)),
+           .time_ps = sample.time,
+           .value = sample.breakdown[c].value});
     }
   }
   return trace;

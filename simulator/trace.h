@@ -7,6 +7,7 @@
 namespace meshplan::simulator {
 
 /// The step as a trace of rank `rank`: a track for each stream, a counter for each class of memory.
-formats::Trace to_trace(const SimulatedStep& step, const planner::ModelSpec& model, std::int64_t rank);
+formats::Trace to_trace(const SimulatedStep& step, const planner::ModelSpec& model,
+                        std::int64_t rank);
 
 }  // namespace meshplan::simulator

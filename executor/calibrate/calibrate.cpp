@@ -42,13 +42,14 @@ Shapes shapes_of(const CalibrationOptions& options, const LaunchEnvironment& env
   shapes.layout.mesh.sizes[Axis::kDpShard] = options.dp_shard;
   shapes.layout.mesh.sizes[Axis::kTp] = options.tp;
   shapes.layout.mesh.ranks_per_node = environment.local_world_size;
-  if (const auto broken = planner::violations(shapes.model, shapes.job, shapes.layout); !broken.empty()) {
+  if (const auto broken = planner::violations(shapes.model, shapes.job, shapes.layout);
+      !broken.empty()) {
     throw common::Error(common::ErrorCode::kInvalidInput, planner::to_string(broken), "calibrate");
   }
   if (planner::world_size(shapes.layout.mesh) != environment.world_size) {
     throw common::Error(common::ErrorCode::kInvalidInput,
-                        fmt::format("dp_shard={} x tp={}: must equal the {} ranks started", options.dp_shard, options.tp,
-                                    environment.world_size),
+                        fmt::format("dp_shard={} x tp={}: must equal the {} ranks started",
+                                    options.dp_shard, options.tp, environment.world_size),
                         "calibrate");
   }
   return shapes;
@@ -60,10 +61,12 @@ std::vector<Operation> block_matmuls(const Shapes& shapes, planner::DeviceKind d
       planner::make_step_context(shapes.model, shapes.job, shapes.layout, device);
   std::vector<Operation> matmuls;
   for (planner::Opcode opcode : {planner::Opcode::kForward, planner::Opcode::kBackward}) {
-    const planner::Instruction instruction{
-        .opcode = opcode, .computation = planner::Computation::kBlock, .unit = planner::block_unit(shapes.model, 0)};
+    const planner::Instruction instruction{.opcode = opcode,
+                                           .computation = planner::Computation::kBlock,
+                                           .unit = planner::block_unit(shapes.model, 0)};
     for (const Operation& operation : planner::expand(context, instruction)) {
-      if (operation.kind == planner::OperationKind::kKernel && operation.kernel == planner::KernelKind::kMatmul) {
+      if (operation.kind == planner::OperationKind::kKernel &&
+          operation.kernel == planner::KernelKind::kMatmul) {
         matmuls.push_back(operation);
       }
     }
@@ -78,7 +81,8 @@ common::Bytes host_memory() {
 /// Figures are means over ranks, so that every rank comes to the same ones.
 class Calibration {
  public:
-  Calibration(const Shapes& shapes, const LaunchEnvironment& environment, MeshCommunicators& groups, at::Device device)
+  Calibration(const Shapes& shapes, const LaunchEnvironment& environment, MeshCommunicators& groups,
+              at::Device device)
       : shapes_(shapes),
         groups_(groups),
         device_(device),
@@ -89,8 +93,9 @@ class Calibration {
     cluster_.device.memory = host_memory() / environment.local_world_size;
     cluster_.nodes = environment.world_size / environment.local_world_size;
     cluster_.devices_per_node = environment.local_world_size;
-    cluster_.source = fmt::format("meshplan calibrate: {} ranks at once, {} at sequence {} x {}", environment.world_size,
-                                  shapes.model.name, shapes.job.seq_length, shapes.layout.microbatch_size);
+    cluster_.source = fmt::format("meshplan calibrate: {} ranks at once, {} at sequence {} x {}",
+                                  environment.world_size, shapes.model.name, shapes.job.seq_length,
+                                  shapes.layout.microbatch_size);
   }
 
   planner::ClusterSpec run() {
@@ -118,8 +123,9 @@ class Calibration {
   void measure_elementwise_kernels() {
     const std::int64_t tokens = planner::microbatch_tokens(shapes_.layout, shapes_.job);
     std::vector<Measurement> points;
-    for (std::int64_t elements : {std::int64_t{64}, tokens * shapes_.model.hidden_size / 4,
-                                  tokens * shapes_.model.hidden_size, tokens * shapes_.model.intermediate_size}) {
+    for (std::int64_t elements :
+         {std::int64_t{64}, tokens * shapes_.model.hidden_size / 4,
+          tokens * shapes_.model.hidden_size, tokens * shapes_.model.intermediate_size}) {
       points.push_back(mean_over_ranks(measure_elementwise(elements, device_)));
     }
     const LineFit line = fit_line(points);
@@ -142,9 +148,11 @@ class Calibration {
     double fixed = 0;
     device.bfloat16_peak = matmul_rate(at::kBFloat16, fixed);
     device.float32_peak = matmul_rate(at::kFloat, fixed);
-    // A multiply costs its FLOPs and half_flops more at the full rate: what it costs beyond any kernel's launch.
+    // A multiply costs its FLOPs and half_flops more at the full rate: what it costs beyond any
+    // kernel's launch.
     const double beyond = std::max(0.0, fixed - device.launch_overhead.value);
-    device.matmul = {.ceiling = 1.0, .half_flops = common::Flops(beyond * device.float32_peak.value)};
+    device.matmul = {.ceiling = 1.0,
+                     .half_flops = common::Flops(beyond * device.float32_peak.value)};
   }
 
   planner::CollectiveCost measure_cost(Communicator& group, CollectiveKind kind) {
@@ -163,15 +171,18 @@ class Calibration {
     for (Axis axis : {Axis::kDpShard, Axis::kTp}) {
       Communicator& group = groups_[axis];
       if (group.size() == 1) continue;
-      const planner::LinkSpec link{.all_reduce = measure_cost(group, CollectiveKind::kAllReduce),
-                                   .all_gather = measure_cost(group, CollectiveKind::kAllGather),
-                                   .reduce_scatter = measure_cost(group, CollectiveKind::kReduceScatter)};
+      const planner::LinkSpec link{
+          .all_reduce = measure_cost(group, CollectiveKind::kAllReduce),
+          .all_gather = measure_cost(group, CollectiveKind::kAllGather),
+          .reduce_scatter = measure_cost(group, CollectiveKind::kReduceScatter)};
       (planner::spans_nodes(shapes_.layout.mesh, axis) ? between : within) = link;
-      cluster_.overlap = mean_over_ranks(measure_overlap(group, block_matmuls(shapes_, kind_).front(), device_));
+      cluster_.overlap =
+          mean_over_ranks(measure_overlap(group, block_matmuls(shapes_, kind_).front(), device_));
     }
     if (!within && !between) {
       throw common::Error(common::ErrorCode::kInvalidInput,
-                          "a single rank has no links to measure; start at least 2 (--ranks 2)", "calibrate");
+                          "a single rank has no links to measure; start at least 2 (--ranks 2)",
+                          "calibrate");
     }
     cluster_.intra_node = within ? *within : *between;
     cluster_.inter_node = between ? *between : *within;
@@ -187,7 +198,8 @@ class Calibration {
 void report(const planner::ClusterSpec& cluster) {
   spdlog::info("matrix multiply  {:.1f} GFLOP/s a rank (float32), {:.1f} (bfloat16)",
                cluster.device.float32_peak.value * 1e-9, cluster.device.bfloat16_peak.value * 1e-9);
-  spdlog::info("memory           {:.1f} GB/s a rank; smallest kernel {}", cluster.device.memory_bandwidth.value * 1e-9,
+  spdlog::info("memory           {:.1f} GB/s a rank; smallest kernel {}",
+               cluster.device.memory_bandwidth.value * 1e-9,
                common::human(cluster.device.launch_overhead));
   for (CollectiveKind kind :
        {CollectiveKind::kAllReduce, CollectiveKind::kAllGather, CollectiveKind::kReduceScatter}) {
@@ -195,7 +207,8 @@ void report(const planner::ClusterSpec& cluster) {
     spdlog::info("{:<16} {} + {:.2f} GB/s", planner::to_string(kind), common::human(cost.latency),
                  cost.bandwidth.value * 1e-9);
   }
-  spdlog::info("overlap          {:.0f} % of a collective runs beside compute", cluster.overlap * 100);
+  spdlog::info("overlap          {:.0f} % of a collective runs beside compute",
+               cluster.overlap * 100);
 }
 
 }  // namespace
@@ -207,8 +220,9 @@ void calibrate(const CalibrationOptions& options) {
   Liveness liveness(rendezvous);
   liveness.guard([&] {
     const at::Device device = device_for(environment.local_rank);
-    MeshCommunicators groups(shapes.layout.mesh, environment.rank, device, rendezvous.store("groups"),
-                             {.single_node = environment.local_world_size == environment.world_size});
+    MeshCommunicators groups(
+        shapes.layout.mesh, environment.rank, device, rendezvous.store("groups"),
+        {.single_node = environment.local_world_size == environment.world_size});
     const planner::ClusterSpec cluster = Calibration(shapes, environment, groups, device).run();
     groups.barrier();
     if (environment.rank != 0) return;
@@ -218,7 +232,8 @@ void calibrate(const CalibrationOptions& options) {
 }
 
 void add_calibrate(CLI::App& program, CalibrationOptions& options) {
-  CLI::App* command = program.add_subcommand("calibrate", "Measure this cluster, as one of its ranks");
+  CLI::App* command =
+      program.add_subcommand("calibrate", "Measure this cluster, as one of its ranks");
   command->add_option("--output", options.output, "Receives the cluster file")->required();
   command->add_option("--model", options.model, "Whose shapes to measure")->required();
   command->add_option("--seq-length", options.seq_length)->capture_default_str();

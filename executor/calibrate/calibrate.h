@@ -20,9 +20,10 @@ struct CalibrationOptions {
   std::int64_t tp = 1;
 };
 
-/// Measures the devices and links under this process's launcher, all ranks at once, so that what they share (cores, memory,
-/// links) is shared in the figures: matrix multiplies of the model's shapes, memory bandwidth, the cost of the smallest
-/// kernel, every collective over each axis, and how much of a collective runs beside compute. Rank 0 writes the cluster file.
+/// Measures the devices and links under this process's launcher, all ranks at once, so that what
+/// they share (cores, memory, links) is shared in the figures: matrix multiplies of the model's
+/// shapes, memory bandwidth, the cost of the smallest kernel, every collective over each axis, and
+/// how much of a collective runs beside compute. Rank 0 writes the cluster file.
 void calibrate(const CalibrationOptions& options);
 
 /// Adds the subcommand that runs calibrate().

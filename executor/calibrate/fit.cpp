@@ -22,10 +22,12 @@ LineFit fit_line(const std::vector<Measurement>& points) {
   const double slope = determinant > 0 ? (w * wxy - wx * wy) / determinant : 0;
   const double fixed = (wy - slope * wx) / w;
   if (slope > 0 && fixed >= 0) return {fixed, 1 / slope};
-  // A negative constant, or no growth: a line through the origin, or a constant with the rate of the largest size.
+  // A negative constant, or no growth: a line through the origin, or a constant with the rate of
+  // the largest size.
   if (fixed < 0) return {0, wxx / wxy};
-  const auto largest = std::max_element(points.begin(), points.end(),
-                                        [](const Measurement& a, const Measurement& b) { return a.size < b.size; });
+  const auto largest =
+      std::max_element(points.begin(), points.end(),
+                       [](const Measurement& a, const Measurement& b) { return a.size < b.size; });
   return {wy / w, largest->size / largest->seconds};
 }
 

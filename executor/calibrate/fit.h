@@ -16,8 +16,9 @@ struct LineFit {
   double rate;
 };
 
-/// Least squares of the relative error (each point weighted by 1 / seconds^2, so that small and large sizes count alike),
-/// with fixed >= 0 and rate > 0. Requires at least one point of positive size and time.
+/// Least squares of the relative error (each point weighted by 1 / seconds^2, so that small and
+/// large sizes count alike), with fixed >= 0 and rate > 0. Requires at least one point of positive
+/// size and time.
 LineFit fit_line(const std::vector<Measurement>& points);
 
 }  // namespace meshplan::executor

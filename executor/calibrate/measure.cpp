@@ -55,13 +55,15 @@ double median_seconds(int rounds, const std::function<void()>& call) {
   for (int i = 0; i < rounds; ++i) {
     const auto start = std::chrono::steady_clock::now();
     call();
-    times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    times.push_back(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   std::nth_element(times.begin(), times.begin() + rounds / 2, times.end());
   return times[static_cast<std::size_t>(rounds / 2)];
 }
 
-Measurement measure_matmul(const planner::Operation& matmul, at::ScalarType type, at::Device device) {
+Measurement measure_matmul(const planner::Operation& matmul, at::ScalarType type,
+                           at::Device device) {
   MatmulTensors tensors(matmul, type, device);
   return {matmul.flops.value, median_seconds(kRounds, [&] {
             tensors.run();
@@ -80,7 +82,8 @@ Measurement measure_elementwise(std::int64_t elements, at::Device device) {
           })};
 }
 
-Measurement measure_collective(Communicator& group, CollectiveKind kind, std::int64_t elements, at::Device device) {
+Measurement measure_collective(Communicator& group, CollectiveKind kind, std::int64_t elements,
+                               at::Device device) {
   CollectiveTensors tensors(group, elements, device);
   const auto call = [&] {
     switch (kind) {
@@ -97,21 +100,30 @@ Measurement measure_collective(Communicator& group, CollectiveKind kind, std::in
     synchronize(device);
   };
   const auto bytes = common::Bytes(static_cast<std::int64_t>(tensors.whole.nbytes()));
-  return {static_cast<double>(planner::wire_bytes(kind, bytes, group.size()).value), median_seconds(kRounds, call)};
+  return {static_cast<double>(planner::wire_bytes(kind, bytes, group.size()).value),
+          median_seconds(kRounds, call)};
 }
 
 double measure_overlap(Communicator& group, const planner::Operation& matmul, at::Device device) {
   MatmulTensors tensors(matmul, at::kFloat, device);
   CollectiveTensors buffers(group, 1 << 19, device);
-  const double communication =
-      median_seconds(kRounds, [&] { group.all_gather(buffers.whole, buffers.part).wait(); synchronize(device); });
-  const double once = median_seconds(kRounds, [&] { tensors.run(); synchronize(device); });
+  const double communication = median_seconds(kRounds, [&] {
+    group.all_gather(buffers.whole, buffers.part).wait();
+    synchronize(device);
+  });
+  const double once = median_seconds(kRounds, [&] {
+    tensors.run();
+    synchronize(device);
+  });
   // Compute that lasts about as long as the collective.
   const int repeats = std::max(1, static_cast<int>(communication / once));
   const auto compute_all = [&] {
     for (int i = 0; i < repeats; ++i) tensors.run();
   };
-  const double compute = median_seconds(kRounds, [&] { compute_all(); synchronize(device); });
+  const double compute = median_seconds(kRounds, [&] {
+    compute_all();
+    synchronize(device);
+  });
   const double both = median_seconds(kRounds, [&] {
     Pending pending = group.all_gather(buffers.whole, buffers.part);
     compute_all();

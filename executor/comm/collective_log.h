@@ -9,7 +9,8 @@
 
 namespace meshplan::executor {
 
-/// One collective as it was issued. bytes: all_reduce the tensor; all_gather its output; reduce_scatter its input.
+/// One collective as it was issued. bytes: all_reduce the tensor; all_gather its output;
+/// reduce_scatter its input.
 struct IssuedCollective {
   planner::CollectiveKind kind;
   planner::Axis axis;

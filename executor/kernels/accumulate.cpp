@@ -9,7 +9,7 @@ namespace {
 template <class T>
 MESHPLAN_VECTOR_CLONES void add_range(const T* term, Arithmetic<T>* total, std::int64_t count) {
 #pragma omp simd
-  for (std::int64_t i = 0; i < count; ++i) total[i] += load(term[i]);
+  for (std::int64_t i = 0; i < count; ++i) total[i] += widen(term[i]);
 }
 
 }  // namespace

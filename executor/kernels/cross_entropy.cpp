@@ -40,7 +40,7 @@ template <class T>
 MESHPLAN_VECTOR_CLONES void scale_row(const Arithmetic<T>* row, std::int64_t columns,
                                       Arithmetic<T> factor, T* gradient) {
 #pragma omp simd
-  for (std::int64_t j = 0; j < columns; ++j) store(gradient[j], row[j] * factor);
+  for (std::int64_t j = 0; j < columns; ++j) store_rounded(gradient[j], row[j] * factor);
 }
 
 template <class T>
@@ -53,7 +53,7 @@ void gradient_row(const Arithmetic<T>* exps, const VocabularySlice& slice, Arith
   const std::int64_t column = label - slice.start;
   const Arithmetic<T> at_label = slice.holds(label) ? exps[column] * (scale / sum) - scale : 0;
   scale_row(exps, slice.rows, scale / sum, gradient);
-  if (slice.holds(label)) store(gradient[column], at_label);
+  if (slice.holds(label)) store_rounded(gradient[column], at_label);
   std::fill(gradient + slice.rows, gradient + width, T(0));
 }
 

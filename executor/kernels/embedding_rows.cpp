@@ -13,7 +13,7 @@ namespace {
 template <class T>
 MESHPLAN_VECTOR_CLONES void add_range(const T* source, Arithmetic<T>* sum, std::int64_t count) {
 #pragma omp simd
-  for (std::int64_t j = 0; j < count; ++j) sum[j] += load(source[j]);
+  for (std::int64_t j = 0; j < count; ++j) sum[j] += widen(source[j]);
 }
 
 /// Where sums of elements can be kept in the gradient itself: rows in token order.
@@ -58,7 +58,7 @@ void add_by_id(const at::Tensor& grad_out, const VocabularySlice& slice, const s
           add_range(grad_out.const_data_ptr<T>() + *t * width + column, sum.data(), columns);
         }
         for (std::int64_t j = 0; j < columns; ++j)
-          store(target[j], sum[static_cast<std::size_t>(j)]);
+          store_rounded(target[j], sum[static_cast<std::size_t>(j)]);
       }
       first = last;
     }

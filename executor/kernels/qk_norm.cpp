@@ -15,7 +15,7 @@ template <class T>
                                                             std::int64_t width) {
   Arithmetic<T> sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < width; ++i) sum += load(x[i]) * load(x[i]);
+  for (std::int64_t i = 0; i < width; ++i) sum += widen(x[i]) * widen(x[i]);
   return 1 / std::sqrt(sum / static_cast<Arithmetic<T>>(width) + eps);
 }
 
@@ -28,10 +28,10 @@ MESHPLAN_VECTOR_CLONES void forward_row(const Arithmetic<T>* cos, const Arithmet
     const Real scale = reciprocal_norm(source, eps, 2 * half);
 #pragma omp simd
     for (std::int64_t i = 0; i < half; ++i) {
-      const Real first = load(source[i]) * scale * load(weight[i]);
-      const Real second = load(source[half + i]) * scale * load(weight[half + i]);
-      store(destination[i], first * cos[i] - second * sin[i]);
-      store(destination[half + i], second * cos[i] + first * sin[i]);
+      const Real first = widen(source[i]) * scale * widen(weight[i]);
+      const Real second = widen(source[half + i]) * scale * widen(weight[half + i]);
+      store_rounded(destination[i], first * cos[i] - second * sin[i]);
+      store_rounded(destination[half + i], second * cos[i] + first * sin[i]);
     }
   }
 }
@@ -50,22 +50,22 @@ MESHPLAN_VECTOR_CLONES void backward_row(const Arithmetic<T>* cos, const Arithme
     const Real scale = reciprocal_norm(source, eps, width);
 #pragma omp simd
     for (std::int64_t i = 0; i < half; ++i) {
-      const Real first = load(grad[i]);
-      const Real second = load(grad[half + i]);
+      const Real first = widen(grad[i]);
+      const Real second = widen(grad[half + i]);
       g[i] = first * cos[i] + second * sin[i];
       g[half + i] = second * cos[i] - first * sin[i];
     }
     Real dot = 0;
 #pragma omp simd reduction(+ : dot)
     for (std::int64_t i = 0; i < width; ++i) {
-      const Real normed_grad = g[i] * load(source[i]);
+      const Real normed_grad = g[i] * widen(source[i]);
       weight_sum[i] += normed_grad * scale;
-      dot += normed_grad * load(weight[i]);
+      dot += normed_grad * widen(weight[i]);
     }
     const Real along_source = dot * scale * scale * scale / static_cast<Real>(width);
 #pragma omp simd
     for (std::int64_t i = 0; i < width; ++i) {
-      store(source[i], g[i] * load(weight[i]) * scale - load(source[i]) * along_source);
+      store_rounded(source[i], g[i] * widen(weight[i]) * scale - widen(source[i]) * along_source);
     }
   }
 }
@@ -96,7 +96,7 @@ void backward(const RopeTable& table, const at::Tensor& source, const at::Tensor
     Real sum = 0;
     for (std::int64_t part = 0; part < kParts; ++part)
       sum += partial[static_cast<std::size_t>(part * 2 * half + i)];
-    store(grad_weight.mutable_data_ptr<T>()[i], sum);
+    store_rounded(grad_weight.mutable_data_ptr<T>()[i], sum);
   }
 }
 

@@ -14,7 +14,8 @@ MESHPLAN_VECTOR_CLONES void apply_rows(const T* x, const T* weight, const Arithm
   for (std::int64_t t = 0; t < rows; ++t, x += width, out += width) {
     const Arithmetic<T> scale = rstd[t];
 #pragma omp simd
-    for (std::int64_t j = 0; j < width; ++j) store(out[j], load(x[j]) * scale * load(weight[j]));
+    for (std::int64_t j = 0; j < width; ++j)
+      store_rounded(out[j], widen(x[j]) * scale * widen(weight[j]));
   }
 }
 
@@ -24,7 +25,7 @@ MESHPLAN_VECTOR_CLONES void reciprocal_norms(const T* x, Arithmetic<T> eps, Arit
   for (std::int64_t t = 0; t < rows; ++t, x += width) {
     Arithmetic<T> sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (std::int64_t j = 0; j < width; ++j) sum += load(x[j]) * load(x[j]);
+    for (std::int64_t j = 0; j < width; ++j) sum += widen(x[j]) * widen(x[j]);
     rstd[t] = 1 / std::sqrt(sum / static_cast<Arithmetic<T>>(width) + eps);
   }
 }
@@ -39,14 +40,14 @@ MESHPLAN_VECTOR_CLONES void backward_rows(const T* x, const T* weight, const Ari
     Real dot = 0;
 #pragma omp simd reduction(+ : dot)
     for (std::int64_t j = 0; j < width; ++j) {
-      dot += load(grad_out[j]) * load(weight[j]) * load(x[j]);
+      dot += widen(grad_out[j]) * widen(weight[j]) * widen(x[j]);
     }
     const Real scale = rstd[t];
     const Real along_x = dot * scale * scale * scale / static_cast<Real>(width);
 #pragma omp simd
     for (std::int64_t j = 0; j < width; ++j) {
-      const Real across = load(grad_out[j]) * load(weight[j]) * scale - load(x[j]) * along_x;
-      store(grad_x[j], kResidual ? load(grad_x[j]) + across : across);
+      const Real across = widen(grad_out[j]) * widen(weight[j]) * scale - widen(x[j]) * along_x;
+      store_rounded(grad_x[j], kResidual ? widen(grad_x[j]) + across : across);
     }
   }
 }
@@ -73,12 +74,12 @@ MESHPLAN_VECTOR_CLONES void weight_gradient_columns(const T* x, const Arithmetic
         const T* row = x + t * width + column;
         const Real scale = rstd[t];
 #pragma omp simd
-        for (std::int64_t j = 0; j < columns; ++j) sum[j] += load(g[j]) * load(row[j]) * scale;
+        for (std::int64_t j = 0; j < columns; ++j) sum[j] += widen(g[j]) * widen(row[j]) * scale;
       }
       for (std::size_t j = 0; j < sums.size(); ++j) total[j] += sums[j];
     }
     for (std::int64_t j = 0; j < columns; ++j)
-      store(grad_weight[column + j], total[static_cast<std::size_t>(j)]);
+      store_rounded(grad_weight[column + j], total[static_cast<std::size_t>(j)]);
   }
 }
 

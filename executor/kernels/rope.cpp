@@ -48,11 +48,11 @@ MESHPLAN_VECTOR_CLONES void rotate_row(const Arithmetic<T>* cos, const Arithmeti
   for (std::int64_t head = 0; head < heads; ++head, source += 2 * half, destination += 2 * half) {
 #pragma omp simd
     for (std::int64_t i = 0; i < half; ++i) {
-      const Arithmetic<T> first = load(source[i]);
-      const Arithmetic<T> second = load(source[half + i]);
+      const Arithmetic<T> first = widen(source[i]);
+      const Arithmetic<T> second = widen(source[half + i]);
       const Arithmetic<T> s = sin[i] * sign;
-      store(destination[i], first * cos[i] - second * s);
-      store(destination[half + i], second * cos[i] + first * s);
+      store_rounded(destination[i], first * cos[i] - second * s);
+      store_rounded(destination[half + i], second * cos[i] + first * s);
     }
   }
 }

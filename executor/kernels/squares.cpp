@@ -13,7 +13,8 @@ double sum_of_squares(const at::Tensor& values) {
   const std::int64_t count = values.numel();
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < count; ++i) sum += static_cast<double>(data[i]) * static_cast<double>(data[i]);
+  for (std::int64_t i = 0; i < count; ++i)
+    sum += static_cast<double>(data[i]) * static_cast<double>(data[i]);
   return sum;
 }
 

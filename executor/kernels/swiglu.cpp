@@ -13,8 +13,8 @@ MESHPLAN_VECTOR_CLONES void forward_rows(const T* gate_up, T* act, std::int64_t 
   for (std::int64_t t = 0; t < rows; ++t, gate_up += 2 * width, act += width) {
 #pragma omp simd
     for (std::int64_t j = 0; j < width; ++j) {
-      const Real gate = load(gate_up[j]);
-      store(act[j], gate / (1 + vector_exp(-gate)) * load(gate_up[width + j]));
+      const Real gate = widen(gate_up[j]);
+      store_rounded(act[j], gate / (1 + vector_exp(-gate)) * widen(gate_up[width + j]));
     }
   }
 }
@@ -26,13 +26,13 @@ MESHPLAN_VECTOR_CLONES void backward_rows(T* gate_up, const T* grad_act, std::in
   for (std::int64_t t = 0; t < rows; ++t, gate_up += 2 * width, grad_act += width) {
 #pragma omp simd
     for (std::int64_t j = 0; j < width; ++j) {
-      const Real gate = load(gate_up[j]);
-      const Real up = load(gate_up[width + j]);
-      const Real grad = load(grad_act[j]);
+      const Real gate = widen(gate_up[j]);
+      const Real up = widen(gate_up[width + j]);
+      const Real grad = widen(grad_act[j]);
       const Real sigmoid = 1 / (1 + vector_exp(-gate));
       const Real silu = gate * sigmoid;
-      store(gate_up[j], grad * up * (sigmoid + silu * (1 - sigmoid)));
-      store(gate_up[width + j], grad * silu);
+      store_rounded(gate_up[j], grad * up * (sigmoid + silu * (1 - sigmoid)));
+      store_rounded(gate_up[width + j], grad * silu);
     }
   }
 }

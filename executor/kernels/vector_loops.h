@@ -31,13 +31,14 @@ inline at::ScalarType statistics_type(at::ScalarType elements) {
   return elements == at::kDouble ? at::kDouble : at::kFloat;
 }
 
+/// The element in the type that is computed with, and back, rounded to nearest.
 template <class T>
-[[gnu::always_inline]] inline Arithmetic<T> load(const T& element) {
+[[gnu::always_inline]] inline Arithmetic<T> widen(const T& element) {
   return static_cast<Arithmetic<T>>(element);
 }
 
 template <class T>
-[[gnu::always_inline]] inline void store(T& element, Arithmetic<T> value) {
+[[gnu::always_inline]] inline void store_rounded(T& element, Arithmetic<T> value) {
   element = static_cast<T>(value);
 }
 

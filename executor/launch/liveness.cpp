@@ -41,7 +41,7 @@ std::vector<std::string> beat_keys(std::int64_t world_size) {
   return keys;
 }
 
-std::string to_text(const ErrorRecord& cause) {
+std::string to_text(const formats::ErrorRecord& cause) {
   return Json{{"rank", cause.rank},
               {"code", cause.code},
               {"exit_code", cause.exit_code},
@@ -49,7 +49,7 @@ std::string to_text(const ErrorRecord& cause) {
       .dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-ErrorRecord parse_cause(const std::string& text) {
+formats::ErrorRecord parse_cause(const std::string& text) {
   const Json json = common::parse_json(text, "published cause");
   const common::JsonObject object(json, "published cause");
   return {object.integer("rank"), object.text("code"),
@@ -149,11 +149,11 @@ void Liveness::beat(c10d::Store& store) {
   store.set(beat_keys(world_size_)[static_cast<std::size_t>(rank_)],
             fmt::format("{} {} {}", ++beats_, issued_collectives(), finished_.load() ? 1 : 0));
   if (finished_ || !store.check({kCause})) return;
-  const ErrorRecord cause = parse_cause(store.get_to_str(kCause));
+  const formats::ErrorRecord cause = parse_cause(store.get_to_str(kCause));
   if (cause.rank != rank_ && claim_leaving()) follow(cause);
 }
 
-std::optional<ErrorRecord> Liveness::published_cause() {
+std::optional<formats::ErrorRecord> Liveness::published_cause() {
   const auto text = std::make_shared<std::string>();
   const bool answered = store_->ask([text](c10d::Store& store) {
     if (store.check({kCause})) *text = store.get_to_str(kCause);
@@ -188,10 +188,10 @@ std::vector<std::int64_t> Liveness::neighbours_in(ProcessState state) const {
   return ranks;
 }
 
-std::optional<ErrorRecord> Liveness::find_trouble(SearchFor what) {
+std::optional<formats::ErrorRecord> Liveness::find_trouble(SearchFor what) {
   const auto lost = [this](std::string message) {
-    return ErrorRecord{rank_, common::to_string(ErrorCode::kRankLost),
-                       static_cast<int>(ErrorCode::kRankLost), std::move(message)};
+    return formats::ErrorRecord{rank_, common::to_string(ErrorCode::kRankLost),
+                                static_cast<int>(ErrorCode::kRankLost), std::move(message)};
   };
   const Clock::time_point deadline = Clock::now() + options_.search;
   const auto before = heartbeats();
@@ -308,7 +308,7 @@ void Liveness::handle_signal(int signal) {
           fmt::format("{} was stopped by {}", own_name(), name)});
 }
 
-void Liveness::follow(const ErrorRecord& cause) {
+void Liveness::follow(const formats::ErrorRecord& cause) {
   const bool interrupted = cause.code == common::to_string(ErrorCode::kInterrupted);
   const std::int64_t step = step_.load();
   const std::string where = step < 0 ? "before its first step" : fmt::format("at step {}", step);
@@ -316,7 +316,7 @@ void Liveness::follow(const ErrorRecord& cause) {
       interrupted ? cause.exit_code : static_cast<int>(ErrorCode::kRankLost));
 }
 
-void Liveness::end(const ErrorRecord& cause, const std::string& message, int exit_code) {
+void Liveness::end(const formats::ErrorRecord& cause, const std::string& message, int exit_code) {
   const bool first_hand = cause.rank == rank_;
   const bool interrupted = cause.code == common::to_string(ErrorCode::kInterrupted);
   report({rank_, first_hand || interrupted ? cause.code : common::to_string(ErrorCode::kRankLost),
@@ -325,14 +325,14 @@ void Liveness::end(const ErrorRecord& cause, const std::string& message, int exi
   leave(exit_code);
 }
 
-void Liveness::report(const ErrorRecord& own) const {
+void Liveness::report(const formats::ErrorRecord& own) const {
   const std::string line = "meshplan-train: " + own.message + "\n";
   if (::write(STDERR_FILENO, line.data(), line.size()) < 0) return;
   try {
     const std::scoped_lock lock(run_folder_mutex_);
-    if (!run_folder_.empty()) write_error_record(run_folder_, own);
+    if (!run_folder_.empty()) formats::write_error_record(run_folder_, own);
     if (const char* file = std::getenv("TORCHELASTIC_ERROR_FILE"))
-      write_torchrun_error_file(file, own.message);
+      formats::write_torchrun_error_file(file, own.message);
   } catch (const Error& error) {
     const std::string failure =
         std::string("meshplan-train: no error record: ") + error.what() + "\n";
@@ -340,7 +340,7 @@ void Liveness::report(const ErrorRecord& own) const {
   }
 }
 
-void Liveness::publish(const ErrorRecord& cause) {
+void Liveness::publish(const formats::ErrorRecord& cause) {
   const bool told = store_->ask([text = to_text(cause)](c10d::Store& store) {
     store.compareSet(kCause, std::string(), text);
     store.add(kDeparted, 1);

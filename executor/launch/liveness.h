@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "common/error.h"
-#include "executor/launch/error_record.h"
 #include "executor/launch/process.h"
 #include "executor/launch/rendezvous.h"
 #include "executor/launch/store_thread.h"
+#include "formats/error_record.h"
 
 namespace meshplan::executor {
 
@@ -75,12 +75,12 @@ class Liveness {
 
   void introduce(const Rendezvous& rendezvous);
   void beat(c10d::Store& store);
-  std::optional<ErrorRecord> published_cause();
+  std::optional<formats::ErrorRecord> published_cause();
   std::optional<Heartbeats> heartbeats();
 
   std::vector<std::int64_t> neighbours_in(ProcessState state) const;
   /// The reason for stopping, from a rank that did or about one that cannot.
-  std::optional<ErrorRecord> find_trouble(SearchFor what);
+  std::optional<formats::ErrorRecord> find_trouble(SearchFor what);
   std::string silent_or_behind(const Heartbeats& before, const Heartbeats& after) const;
   std::string name_ranks(const std::vector<std::int64_t>& ranks) const;
   std::string own_name() const;
@@ -89,11 +89,12 @@ class Liveness {
   void handle_lost_store(const std::string& reason);
   [[noreturn]] void stop_for(const common::Error& error);
   /// `cause` is what the others are told, `message` what this rank says and records.
-  [[noreturn]] void end(const ErrorRecord& cause, const std::string& message, int exit_code);
+  [[noreturn]] void end(const formats::ErrorRecord& cause, const std::string& message,
+                        int exit_code);
   /// Ends this rank as the others do for a cause that is not its own failure.
-  [[noreturn]] void follow(const ErrorRecord& cause);
-  void publish(const ErrorRecord& cause);
-  void report(const ErrorRecord& own) const;
+  [[noreturn]] void follow(const formats::ErrorRecord& cause);
+  void publish(const formats::ErrorRecord& cause);
+  void report(const formats::ErrorRecord& own) const;
 
   LivenessOptions options_;
   std::int64_t rank_;

@@ -23,15 +23,17 @@ using planner::ParameterRun;
 /// Elements read and converted at a time.
 constexpr std::int64_t kChunk = 1 << 18;
 
-/// Calls fill(run, destination) for every run of this rank's slice, then moves the slice to the unit's device.
+/// Calls fill(run, destination) for every run of this rank's slice, then moves the slice to the
+/// unit's device.
 template <class Fill>
 void fill_slice(ShardedUnit& unit, const ParameterPlace& place, const Fill& fill) {
   const std::int64_t begin = place.dp_shard_rank * unit.flat.shard_elements;
   const bool on_host = unit.master.device().is_cpu();
   const at::Tensor host = on_host ? unit.master : at::zeros({unit.flat.shard_elements}, at::kFloat);
   auto* values = host.data_ptr<float>();
-  planner::for_each_run(unit.flat, {begin, begin + unit.flat.shard_elements}, place.tp_rank,
-                        [&](const ParameterRun& run) { fill(run, values + (run.flat_begin - begin)); });
+  planner::for_each_run(
+      unit.flat, {begin, begin + unit.flat.shard_elements}, place.tp_rank,
+      [&](const ParameterRun& run) { fill(run, values + (run.flat_begin - begin)); });
   if (!on_host) unit.master.copy_(host);
 }
 
@@ -55,18 +57,21 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
-formats::TensorLocation locate(const formats::SafetensorsFolder& weights, const planner::Parameter& parameter) {
+formats::TensorLocation locate(const formats::SafetensorsFolder& weights,
+                               const planner::Parameter& parameter) {
   const formats::TensorLocation location = weights.locate(parameter.name);
   if (location.entry->shape != parameter.shape) {
-    throw common::Error(common::ErrorCode::kInvalidInput,
-                        fmt::format("tensor {} has shape {}; config.json makes it {}", parameter.name,
-                                    shape_text(location.entry->shape), shape_text(parameter.shape)),
-                        location.file->path().string());
+    throw common::Error(
+        common::ErrorCode::kInvalidInput,
+        fmt::format("tensor {} has shape {}; config.json makes it {}", parameter.name,
+                    shape_text(location.entry->shape), shape_text(parameter.shape)),
+        location.file->path().string());
   }
   return location;
 }
 
-void read_run(const formats::SafetensorsFolder& weights, const ParameterRun& run, float* destination) {
+void read_run(const formats::SafetensorsFolder& weights, const ParameterRun& run,
+              float* destination) {
   const planner::Parameter& parameter = run.entry->parameter;
   const formats::TensorLocation location = locate(weights, parameter);
   const at::ScalarType type = stored_type(location, parameter.name);
@@ -75,8 +80,9 @@ void read_run(const formats::SafetensorsFolder& weights, const ParameterRun& run
     const std::int64_t count = std::min(kChunk, run.elements - done);
     const at::Tensor target = at::from_blob(destination + done, {count}, at::kFloat);
     const at::Tensor staged = type == at::kFloat ? target : at::empty({count}, type);
-    location.file->read(*location.entry, (run.parameter_begin + done) * size,
-                        {static_cast<std::byte*>(staged.data_ptr()), static_cast<std::size_t>(count * size)});
+    location.file->read(
+        *location.entry, (run.parameter_begin + done) * size,
+        {static_cast<std::byte*>(staged.data_ptr()), static_cast<std::size_t>(count * size)});
     if (type != at::kFloat) target.copy_(staged);
   }
 }
@@ -106,10 +112,12 @@ float normal(std::uint64_t key, std::uint64_t index) {
 
 bool is_norm(ParameterRole role) {
   return role == ParameterRole::kInputNorm || role == ParameterRole::kPostAttentionNorm ||
-         role == ParameterRole::kFinalNorm || role == ParameterRole::kQueryNorm || role == ParameterRole::kKeyNorm;
+         role == ParameterRole::kFinalNorm || role == ParameterRole::kQueryNorm ||
+         role == ParameterRole::kKeyNorm;
 }
 
-void randomize_run(const ParameterRun& run, std::uint64_t seed, double deviation, float* destination) {
+void randomize_run(const ParameterRun& run, std::uint64_t seed, double deviation,
+                   float* destination) {
   const planner::Parameter& parameter = run.entry->parameter;
   if (is_norm(parameter.role)) {
     std::fill_n(destination, run.elements, 1.0f);
@@ -136,8 +144,9 @@ void load_parameters(std::vector<ShardedUnit>& units, const ParameterPlace& plac
     }
   }
   for (ShardedUnit& unit : units) {
-    fill_slice(unit, place,
-               [&](const ParameterRun& run, float* destination) { read_run(weights, run, destination); });
+    fill_slice(unit, place, [&](const ParameterRun& run, float* destination) {
+      read_run(weights, run, destination);
+    });
   }
 }
 

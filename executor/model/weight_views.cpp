@@ -9,8 +9,10 @@ namespace {
 
 using Role = planner::ParameterRole;
 
-/// The adjacent parameters of these roles as one view, stacked on the first dimension; undefined where the model lacks them.
-at::Tensor view_of(const planner::FlatLayout& flat, const at::Tensor& buffer, std::initializer_list<Role> roles) {
+/// The adjacent parameters of these roles as one view, stacked on the first dimension; undefined
+/// where the model lacks them.
+at::Tensor view_of(const planner::FlatLayout& flat, const at::Tensor& buffer,
+                   std::initializer_list<Role> roles) {
   const planner::FlatEntry* first = flat.find(*roles.begin());
   if (first == nullptr) return {};
   std::vector<std::int64_t> shape = first->local_shape;
@@ -18,7 +20,8 @@ at::Tensor view_of(const planner::FlatLayout& flat, const at::Tensor& buffer, st
   std::int64_t elements = 0;
   for (Role role : roles) {
     const planner::FlatEntry* entry = flat.find(role);
-    TORCH_INTERNAL_ASSERT(entry != nullptr && entry->offset == first->offset + elements, "fused parameters are adjacent");
+    TORCH_INTERNAL_ASSERT(entry != nullptr && entry->offset == first->offset + elements,
+                          "fused parameters are adjacent");
     shape[0] += entry->local_shape[0];
     elements += entry->elements;
   }
@@ -42,8 +45,9 @@ BlockWeights block_weights(const planner::FlatLayout& flat, const at::Tensor& bu
 
 HeadWeights head_weights(const planner::FlatLayout& flat, const at::Tensor& buffer) {
   const bool tied = flat.find(Role::kOutputHead) == nullptr;
-  return {.norm = view_of(flat, buffer, {Role::kFinalNorm}),
-          .output = tied ? embedding_weight(flat, buffer) : view_of(flat, buffer, {Role::kOutputHead})};
+  return {
+      .norm = view_of(flat, buffer, {Role::kFinalNorm}),
+      .output = tied ? embedding_weight(flat, buffer) : view_of(flat, buffer, {Role::kOutputHead})};
 }
 
 at::Tensor embedding_weight(const planner::FlatLayout& flat, const at::Tensor& buffer) {

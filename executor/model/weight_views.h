@@ -6,8 +6,8 @@
 
 namespace meshplan::executor {
 
-/// A block's parameters as views of its unit's flat buffer [elements]: q, k and v as one matrix, gate and up as one. Works
-/// for gathered parameters and for gradients alike.
+/// A block's parameters as views of its unit's flat buffer [elements]: q, k and v as one matrix,
+/// gate and up as one. Works for gathered parameters and for gradients alike.
 BlockWeights block_weights(const planner::FlatLayout& flat, const at::Tensor& buffer);
 
 /// The head's, which are the embedding's weight where they are tied.

@@ -13,7 +13,8 @@ using planner::FlatRange;
 using planner::FlatSection;
 
 /// The part of a flat range that lies in this rank's slice, relative to the slice.
-FlatRange within_slice(const ShardedUnit& unit, std::int64_t dp_shard_rank, const FlatRange& range) {
+FlatRange within_slice(const ShardedUnit& unit, std::int64_t dp_shard_rank,
+                       const FlatRange& range) {
   const std::int64_t begin = dp_shard_rank * unit.flat.shard_elements;
   return {std::clamp<std::int64_t>(range.begin - begin, 0, unit.flat.shard_elements),
           std::clamp<std::int64_t>(range.end - begin, 0, unit.flat.shard_elements)};
@@ -35,40 +36,46 @@ struct UpdateLists {
   }
 };
 
-void update(const UpdateLists& lists, const AdamwOptions& options, double weight_decay, const at::Tensor& step) {
+void update(const UpdateLists& lists, const AdamwOptions& options, double weight_decay,
+            const at::Tensor& step) {
   if (lists.masters.empty()) return;
   const std::vector<at::Tensor> steps(lists.masters.size(), step);
-  at::_fused_adamw_(lists.masters, lists.gradients, lists.first_moments, lists.second_moments, {}, steps,
-                    options.learning_rate, options.beta1, options.beta2, weight_decay, options.epsilon,
+  at::_fused_adamw_(lists.masters, lists.gradients, lists.first_moments, lists.second_moments, {},
+                    steps, options.learning_rate, options.beta1, options.beta2, weight_decay,
+                    options.epsilon,
                     /*amsgrad=*/false, /*maximize=*/false);
 }
 
 }  // namespace
 
-void adamw_step(std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank, const AdamwOptions& options,
-                std::int64_t step) {
+void adamw_step(std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank,
+                const AdamwOptions& options, std::int64_t step) {
   UpdateLists decayed;
   UpdateLists other;
   for (const ShardedUnit& unit : units) {
     for (std::size_t s = 0; s < planner::kFlatSections; ++s) {
       const auto section = static_cast<FlatSection>(s);
-      const bool decay = section == FlatSection::kSplitDecay || section == FlatSection::kReplicatedDecay;
+      const bool decay =
+          section == FlatSection::kSplitDecay || section == FlatSection::kReplicatedDecay;
       (decay ? decayed : other).add(unit, within_slice(unit, dp_shard_rank, unit.flat.sections[s]));
     }
   }
   const at::Tensor count =
-      at::full({}, static_cast<float>(step), at::TensorOptions(at::kFloat).device(units.front().master.device()));
+      at::full({}, static_cast<float>(step),
+               at::TensorOptions(at::kFloat).device(units.front().master.device()));
   update(decayed, options, options.weight_decay, count);
   update(other, options, 0.0, count);
 }
 
-double squared_gradient_norm(const std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank, std::int64_t tp_rank) {
+double squared_gradient_norm(const std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank,
+                             std::int64_t tp_rank) {
   double sum = 0;
   for (const ShardedUnit& unit : units) {
     const auto add = [&](FlatSection first, FlatSection last) {
-      const FlatRange range = within_slice(unit, dp_shard_rank,
-                                           {unit.flat.sections[static_cast<std::size_t>(first)].begin,
-                                            unit.flat.sections[static_cast<std::size_t>(last)].end});
+      const FlatRange range =
+          within_slice(unit, dp_shard_rank,
+                       {unit.flat.sections[static_cast<std::size_t>(first)].begin,
+                        unit.flat.sections[static_cast<std::size_t>(last)].end});
       sum += sum_of_squares(unit.gradient_slice.slice(0, range.begin, range.end));
     };
     add(FlatSection::kSplitDecay, FlatSection::kSplitNoDecay);

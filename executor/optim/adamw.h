@@ -16,13 +16,15 @@ struct AdamwOptions {
   double epsilon = 1e-8;
 };
 
-/// Updates the master slices in place from the gradient slices. `step` is the number of the update, from 1.
-void adamw_step(std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank, const AdamwOptions& options,
-                std::int64_t step);
+/// Updates the master slices in place from the gradient slices. `step` is the number of the update,
+/// from 1.
+void adamw_step(std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank,
+                const AdamwOptions& options, std::int64_t step);
 
-/// Sum of the squares of this rank's gradient slices, parameters that tp replicates left out unless it is tp's first rank:
-/// summed over dp_shard and tp, every element of the model counts once.
-double squared_gradient_norm(const std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank, std::int64_t tp_rank);
+/// Sum of the squares of this rank's gradient slices, parameters that tp replicates left out unless
+/// it is tp's first rank: summed over dp_shard and tp, every element of the model counts once.
+double squared_gradient_norm(const std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank,
+                             std::int64_t tp_rank);
 
 /// Multiplies the gradient slices.
 void scale_gradients(std::vector<ShardedUnit>& units, double factor);

@@ -21,7 +21,9 @@ using planner::Opcode;
 
 VocabularySlice vocabulary_slice(const planner::StepContext& context, std::int64_t tp_rank) {
   const std::int64_t start = tp_rank * context.vocab_rows;
-  return {.start = start, .rows = std::clamp<std::int64_t>(context.model.vocab_size - start, 0, context.vocab_rows)};
+  return {
+      .start = start,
+      .rows = std::clamp<std::int64_t>(context.model.vocab_size - start, 0, context.vocab_rows)};
 }
 
 planner::DeviceKind kind_of(at::Device device) {
@@ -30,15 +32,16 @@ planner::DeviceKind kind_of(at::Device device) {
 
 }  // namespace
 
-StepRunner::StepRunner(const planner::Plan& plan, std::int64_t rank, MeshCommunicators& communicators,
-                       at::Device device)
+StepRunner::StepRunner(const planner::Plan& plan, std::int64_t rank,
+                       MeshCommunicators& communicators, at::Device device)
     : context_(planner::make_step_context(plan.model, plan.job, plan.layout, kind_of(device))),
       communicators_(communicators),
       device_(device),
       coordinates_(planner::coordinates_of(plan.layout.mesh, rank)),
       sharding_(context_, communicators[Axis::kDpShard], communicators[Axis::kDpReplicate], device),
       program_(planner::unroll(planner::build_program(plan.model, plan.job, plan.layout))),
-      rope_(make_rope_table(plan.model.rope, plan.model.head_dim, plan.job.seq_length, at::kFloat, device)),
+      rope_(make_rope_table(plan.model.rope, plan.model.head_dim, plan.job.seq_length, at::kFloat,
+                            device)),
       block_context_{plan.model.rms_norm_eps, rope_, communicators[Axis::kTp]},
       vocabulary_(vocabulary_slice(context_, coordinates_[Axis::kTp])),
       saved_(static_cast<std::size_t>(plan.model.num_hidden_layers)) {
@@ -47,8 +50,8 @@ StepRunner::StepRunner(const planner::Plan& plan, std::int64_t rank, MeshCommuni
   }
 }
 
-StepResult StepRunner::run(const std::vector<Batch>& microbatches, const AdamwOptions& adamw, std::int64_t update,
-                           TraceRecorder& trace) {
+StepResult StepRunner::run(const std::vector<Batch>& microbatches, const AdamwOptions& adamw,
+                           std::int64_t update, TraceRecorder& trace) {
   microbatches_ = &microbatches;
   adamw_ = adamw;
   update_ = update;
@@ -99,18 +102,22 @@ BlockSaved& StepRunner::saved_of(const Instruction& instruction) {
 
 template <class Number>
 Number StepRunner::sum_over(std::initializer_list<Axis> axes, Number value) {
-  const at::Tensor sum = at::full({1}, value, at::TensorOptions(c10::CppTypeToScalarType<Number>::value).device(device_));
+  const at::Tensor sum = at::full(
+      {1}, value, at::TensorOptions(c10::CppTypeToScalarType<Number>::value).device(device_));
   for (Axis axis : axes) communicators_[axis].all_reduce(sum, ReduceOp::kSum).wait();
   return sum.item<Number>();
 }
 
-void StepRunner::count_tokens() { result_.tokens = sum_over({Axis::kDpShard, Axis::kDpReplicate}, result_.tokens); }
+void StepRunner::count_tokens() {
+  result_.tokens = sum_over({Axis::kDpShard, Axis::kDpReplicate}, result_.tokens);
+}
 
 double StepRunner::loss_scale(const Batch& batch) const {
   if (context_.job.loss_normalization == planner::LossNormalization::kGlobalTokens) {
     return 1.0 / static_cast<double>(std::max<std::int64_t>(1, result_.tokens));
   }
-  const std::int64_t shares = context_.layout.accumulation * planner::data_parallel_size(context_.layout.mesh);
+  const std::int64_t shares =
+      context_.layout.accumulation * planner::data_parallel_size(context_.layout.mesh);
   return 1.0 / static_cast<double>(std::max<std::int64_t>(1, batch.label_count) * shares);
 }
 
@@ -121,8 +128,8 @@ void StepRunner::forward(const Instruction& instruction) {
     activations_ = forward_embedding(embedding_weight(unit.flat, unit.gathered), vocabulary_,
                                      batch_of(instruction).tokens.view(-1), block_context_.tp);
   } else {
-    activations_ = forward_block(block_weights(unit.flat, unit.gathered), block_context_, std::move(activations_),
-                                 saved_of(instruction));
+    activations_ = forward_block(block_weights(unit.flat, unit.gathered), block_context_,
+                                 std::move(activations_), saved_of(instruction));
   }
 }
 
@@ -136,8 +143,9 @@ void StepRunner::loss(const Instruction& instruction) {
                                 .chunks = context_.layout.loss_chunks,
                                 .scale = loss_scale(batch),
                                 .with_gradient = true};
-  HeadLoss head = head_loss(head_weights(unit.flat, unit.gathered), head_weights(unit.flat, unit.gradient), options,
-                            std::move(activations_), batch.labels.view(-1), block_context_.tp);
+  HeadLoss head =
+      head_loss(head_weights(unit.flat, unit.gathered), head_weights(unit.flat, unit.gradient),
+                options, std::move(activations_), batch.labels.view(-1), block_context_.tp);
   result_.loss += head.loss_sum * options.scale;
   gradient_ = std::move(head.grad);
 }
@@ -149,13 +157,15 @@ void StepRunner::backward(const Instruction& instruction) {
     if (!tied) sharding_.make_gradient(unit);
     const at::Tensor weight_gradient = embedding_weight(unit.flat, unit.gradient);
     if (!tied) weight_gradient.zero_();
-    backward_embedding(gradient_, vocabulary_, batch_of(instruction).tokens.view(-1), weight_gradient);
+    backward_embedding(gradient_, vocabulary_, batch_of(instruction).tokens.view(-1),
+                       weight_gradient);
     gradient_.reset();
   } else {
     sharding_.wait_gathered(unit);
     sharding_.make_gradient(unit);
-    gradient_ = backward_block(block_weights(unit.flat, unit.gathered), block_weights(unit.flat, unit.gradient),
-                               block_context_, std::exchange(saved_of(instruction), {}), std::move(gradient_));
+    gradient_ = backward_block(block_weights(unit.flat, unit.gathered),
+                               block_weights(unit.flat, unit.gradient), block_context_,
+                               std::exchange(saved_of(instruction), {}), std::move(gradient_));
   }
 }
 
@@ -167,15 +177,18 @@ void StepRunner::reduce_replicated(const Instruction& instruction) {
 
 void StepRunner::retire(const Instruction& instruction) {
   if (instruction.retires == planner::kNoUnit) return;
-  sharding_.retire(units_[static_cast<std::size_t>(instruction.retires)], instruction.retires_place);
+  sharding_.retire(units_[static_cast<std::size_t>(instruction.retires)],
+                   instruction.retires_place);
 }
 
 void StepRunner::gradient_norm() {
-  const double squares = squared_gradient_norm(units_, coordinates_[Axis::kDpShard], coordinates_[Axis::kTp]);
+  const double squares =
+      squared_gradient_norm(units_, coordinates_[Axis::kDpShard], coordinates_[Axis::kTp]);
   result_.gradient_norm = std::sqrt(sum_over({Axis::kDpShard, Axis::kTp}, squares));
   if (!std::isfinite(result_.gradient_norm)) {
     throw common::Error(common::ErrorCode::kDiverged,
-                        fmt::format("the gradient norm is {} at step {}; nothing was updated. Lower the learning rate, clip "
+                        fmt::format("the gradient norm is {} at step {}; nothing was updated. "
+                                    "Lower the learning rate, clip "
                                     "gradients (--max-grad-norm) or look at this step's data",
                                     result_.gradient_norm, update_ - 1),
                         "training");
@@ -193,6 +206,8 @@ void StepRunner::optimizer_step() {
   for (ShardedUnit& unit : units_) unit.gradient_slice.reset();
 }
 
-void StepRunner::report_loss() { result_.loss = sum_over({Axis::kDpShard, Axis::kDpReplicate}, result_.loss); }
+void StepRunner::report_loss() {
+  result_.loss = sum_over({Axis::kDpShard, Axis::kDpReplicate}, result_.loss);
+}
 
 }  // namespace meshplan::executor

@@ -24,22 +24,23 @@ struct StepResult {
   std::int64_t tokens = 0;
 };
 
-/// Runs the plan's step program on one rank: an interpreter that does, instruction by instruction, what the program says,
-/// and nothing beside it. Owns the rank's parameters and optimizer state.
+/// Runs the plan's step program on one rank: an interpreter that does, instruction by instruction,
+/// what the program says, and nothing beside it. Owns the rank's parameters and optimizer state.
 class StepRunner {
  public:
   /// Parameters are zeros until they are loaded into units().
-  StepRunner(const planner::Plan& plan, std::int64_t rank, MeshCommunicators& communicators, at::Device device);
+  StepRunner(const planner::Plan& plan, std::int64_t rank, MeshCommunicators& communicators,
+             at::Device device);
   StepRunner(const StepRunner&) = delete;
   StepRunner& operator=(const StepRunner&) = delete;
 
   std::vector<ShardedUnit>& units() { return units_; }
   const planner::StepContext& context() const { return context_; }
 
-  /// One update from `accumulation` microbatches. `update` counts updates from 1. Throws kDiverged, before the update,
-  /// when the gradient norm is not finite.
-  StepResult run(const std::vector<Batch>& microbatches, const AdamwOptions& adamw, std::int64_t update,
-                 TraceRecorder& trace);
+  /// One update from `accumulation` microbatches. `update` counts updates from 1. Throws kDiverged,
+  /// before the update, when the gradient norm is not finite.
+  StepResult run(const std::vector<Batch>& microbatches, const AdamwOptions& adamw,
+                 std::int64_t update, TraceRecorder& trace);
 
  private:
   void execute(const planner::Instruction& instruction);

@@ -12,7 +12,8 @@ using planner::CollectiveKind;
 /// The track on which the program issues a collective of this axis and kind.
 std::int64_t track_of(const IssuedCollective& collective) {
   if (collective.axis == Axis::kTp) return formats::kTpTrack;
-  return collective.kind == CollectiveKind::kAllGather ? formats::kGatherTrack : formats::kReduceTrack;
+  return collective.kind == CollectiveKind::kAllGather ? formats::kGatherTrack
+                                                       : formats::kReduceTrack;
 }
 
 }  // namespace
@@ -36,7 +37,8 @@ std::int64_t TraceRecorder::ps_at(std::chrono::steady_clock::time_point time) co
   return std::chrono::duration_cast<std::chrono::nanoseconds>(time - start_).count() * 1000;
 }
 
-TraceRecorder::Slice TraceRecorder::compute(const planner::ModelSpec& model, const planner::Instruction& instruction) {
+TraceRecorder::Slice TraceRecorder::compute(const planner::ModelSpec& model,
+                                            const planner::Instruction& instruction) {
   return Slice(*this, {.pid = rank_,
                        .tid = formats::kComputeTrack,
                        .name = planner::describe(model, instruction),

@@ -11,8 +11,9 @@
 
 namespace meshplan::executor {
 
-/// Measures one step on the tracks that the simulator draws: instructions on the compute track, collectives, from their
-/// issue to the end of their wait, on the track of their axis and direction.
+/// Measures one step on the tracks that the simulator draws: instructions on the compute track,
+/// collectives, from their issue to the end of their wait, on the track of their axis and
+/// direction.
 class TraceRecorder {
  public:
   /// Ends the instruction's slice when it goes out of scope.
@@ -35,8 +36,9 @@ class TraceRecorder {
 
   Slice compute(const planner::ModelSpec& model, const planner::Instruction& instruction);
 
-  /// The step's trace, with the collectives that the log timed. Slices of one track follow one another: where a collective
-  /// was issued before the one ahead of it had been waited for, it is drawn from there on.
+  /// The step's trace, with the collectives that the log timed. Slices of one track follow one
+  /// another: where a collective was issued before the one ahead of it had been waited for, it is
+  /// drawn from there on.
   formats::Trace trace(const CollectiveLog& log) const;
 
  private:

@@ -26,19 +26,24 @@ namespace {
 using planner::Axis;
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 void check_world_size(const planner::Plan& plan, const LaunchEnvironment& environment) {
   const std::int64_t planned = planner::world_size(plan.layout.mesh);
   if (planned == environment.world_size) return;
-  throw common::Error(common::ErrorCode::kInvalidInput,
-                      fmt::format("{} started {} ranks; the plan's dp_replicate={} x dp_shard={} x tp={} needs {}",
-                                  environment.launcher, environment.world_size, plan.layout.mesh.sizes[Axis::kDpReplicate],
-                                  plan.layout.mesh.sizes[Axis::kDpShard], plan.layout.mesh.sizes[Axis::kTp], planned),
-                      "world size");
+  throw common::Error(
+      common::ErrorCode::kInvalidInput,
+      fmt::format(
+          "{} started {} ranks; the plan's dp_replicate={} x dp_shard={} x tp={} needs {}",
+          environment.launcher, environment.world_size, plan.layout.mesh.sizes[Axis::kDpReplicate],
+          plan.layout.mesh.sizes[Axis::kDpShard], plan.layout.mesh.sizes[Axis::kTp], planned),
+      "world size");
 }
 
-void initialize(StepRunner& runner, const planner::Plan& plan, const TrainingOptions& options, std::int64_t rank) {
+void initialize(StepRunner& runner, const planner::Plan& plan, const TrainingOptions& options,
+                std::int64_t rank) {
   const planner::AxisSizes at = planner::coordinates_of(plan.layout.mesh, rank);
   const ParameterPlace place{.tp_rank = at[Axis::kTp], .dp_shard_rank = at[Axis::kDpShard]};
   if (options.initialization == Initialization::kRandom) {
@@ -51,8 +56,9 @@ void initialize(StepRunner& runner, const planner::Plan& plan, const TrainingOpt
 /// The loop over steps on one rank, and what it leaves in the run's folder.
 class TrainingLoop {
  public:
-  TrainingLoop(const planner::Plan& plan, const TrainingOptions& options, std::int64_t rank, StepRunner& runner,
-               BatchStream& batches, CollectiveLog& log, Liveness& liveness, at::Device device)
+  TrainingLoop(const planner::Plan& plan, const TrainingOptions& options, std::int64_t rank,
+               StepRunner& runner, BatchStream& batches, CollectiveLog& log, Liveness& liveness,
+               at::Device device)
       : plan_(plan),
         options_(options),
         rank_(rank),
@@ -62,15 +68,11 @@ class TrainingLoop {
         liveness_(liveness),
         device_(device),
         trace_(rank),
-        steps_(options.steps > 0 ? options.steps : steps_of_epochs()) {}
+        steps_(step_count()) {}
 
   void run() {
     std::optional<formats::MetricsWriter> metrics;
-    if (rank_ == 0) {
-      // A run starts anew: what an earlier one of the same name left is replaced.
-      std::filesystem::remove(formats::metrics_path(options_.run_folder));
-      metrics.emplace(formats::metrics_path(options_.run_folder));
-    }
+    if (rank_ == 0) metrics.emplace(formats::metrics_path(options_.run_folder));
     reset_peak_allocated(device_);
     for (std::int64_t step = 0; step < steps_; ++step) {
       const formats::StepMetrics measured = run_step(step);
@@ -82,8 +84,11 @@ class TrainingLoop {
   }
 
  private:
-  std::int64_t steps_of_epochs() const {
-    return std::max<std::int64_t>(1, options_.num_epochs * batches_.batches_per_epoch() / plan_.layout.accumulation);
+  std::int64_t step_count() const {
+    const std::int64_t of_epochs = std::max<std::int64_t>(
+        1, options_.num_epochs * batches_.batches_per_epoch() / plan_.layout.accumulation);
+    const std::int64_t steps = options_.steps > 0 ? options_.steps : of_epochs;
+    return options_.debug_steps > 0 ? std::min(steps, options_.debug_steps) : steps;
   }
 
   formats::StepMetrics run_step(std::int64_t step) {
@@ -91,14 +96,16 @@ class TrainingLoop {
     // The last step's batches are freed before the next ones are made.
     microbatches_.clear();
     const std::int64_t epoch = batches_.position().epoch;
-    for (std::int64_t i = 0; i < plan_.layout.accumulation; ++i) microbatches_.push_back(on_device(batches_.next()));
+    for (std::int64_t i = 0; i < plan_.layout.accumulation; ++i)
+      microbatches_.push_back(on_device(batches_.next()));
     log_.clear();
     const auto start = Clock::now();
     trace_.start_step();
     const StepResult result = runner_.run(microbatches_, options_.adamw, step + 1, trace_);
     const double seconds = seconds_since(start);
     step_times_.push_back(seconds);
-    const auto tokens = static_cast<double>(planner::global_batch_size(plan_.layout) * plan_.job.seq_length);
+    const auto tokens =
+        static_cast<double>(planner::global_batch_size(plan_.layout) * plan_.job.seq_length);
     return {.step = step,
             .epoch = epoch,
             .loss = result.loss,
@@ -111,36 +118,45 @@ class TrainingLoop {
 
   Batch on_device(Batch batch) const {
     if (device_.is_cpu()) return batch;
-    return {.tokens = batch.tokens.to(device_), .labels = batch.labels.to(device_), .label_count = batch.label_count};
+    return {.tokens = batch.tokens.to(device_),
+            .labels = batch.labels.to(device_),
+            .label_count = batch.label_count};
   }
 
   void report(const formats::StepMetrics& measured) const {
     const std::int64_t done = measured.step + 1;
     if (done % options_.log_interval != 0 && done != steps_ && measured.step != 0) return;
-    spdlog::info("step {}/{}  loss {:.4f}  grad norm {:.3f}  {}  {:.0f} tokens/s", done, steps_, measured.loss,
-                 measured.grad_norm, common::human(measured.step_time), measured.tokens_per_second);
+    spdlog::info("step {}/{}  loss {:.4f}  grad norm {:.3f}  {}  {:.0f} tokens/s", done, steps_,
+                 measured.loss, measured.grad_norm, common::human(measured.step_time),
+                 measured.tokens_per_second);
   }
 
   void write_records() const {
     std::vector<formats::RecordedCollective> issued;
     for (const IssuedCollective& collective : log_.issued()) {
-      issued.push_back({planner::to_string(collective.kind), planner::to_string(collective.axis), collective.bytes});
+      issued.push_back({planner::to_string(collective.kind), planner::to_string(collective.axis),
+                        collective.bytes});
     }
-    formats::write_recorded_collectives(formats::collectives_path(options_.run_folder, rank_), issued);
-    formats::write_chrome_trace(formats::trace_path(options_.run_folder, rank_), trace_.trace(log_));
-    formats::write_summary(options_.run_folder, {.rank = rank_,
-                                                 .steps = steps_,
-                                                 .peak_allocated = peak_allocated(device_),
-                                                 .peak_communication = memory_counts().communication_peak,
-                                                 .median_step_time = common::Seconds(median_step_time())});
+    formats::write_recorded_collectives(formats::collectives_path(options_.run_folder, rank_),
+                                        issued);
+    formats::write_chrome_trace(formats::trace_path(options_.run_folder, rank_),
+                                trace_.trace(log_));
+    formats::write_summary(options_.run_folder,
+                           {.rank = rank_,
+                            .steps = steps_,
+                            .peak_allocated = peak_allocated(device_),
+                            .peak_communication = memory_counts().communication_peak,
+                            .median_step_time = common::Seconds(median_step_time())});
   }
 
   double median_step_time() const {
     // The first two steps touch memory and connections for the first time.
     const std::size_t warm = step_times_.size() > 4 ? 2 : 0;
-    std::vector<double> times(step_times_.begin() + static_cast<std::ptrdiff_t>(warm), step_times_.end());
+    std::vector<double> times(step_times_.begin() + static_cast<std::ptrdiff_t>(warm),
+                              step_times_.end());
     std::sort(times.begin(), times.end());
-    return times.size() % 2 == 1 ? times[times.size() / 2] : (times[times.size() / 2 - 1] + times[times.size() / 2]) / 2;
+    return times.size() % 2 == 1 ? times[times.size() / 2]
+                                 : (times[times.size() / 2 - 1] + times[times.size() / 2]) / 2;
   }
 
   const planner::Plan& plan_;
@@ -157,8 +173,8 @@ class TrainingLoop {
   std::vector<double> step_times_;
 };
 
-void train_rank(const planner::Plan& plan, const TrainingOptions& options, const Rendezvous& rendezvous,
-                Liveness& liveness) {
+void train_rank(const planner::Plan& plan, const TrainingOptions& options,
+                const Rendezvous& rendezvous, Liveness& liveness) {
   const LaunchEnvironment& environment = rendezvous.environment();
   const at::Device device = device_for(environment.local_rank);
   const planner::DeviceMesh& mesh = plan.layout.mesh;
@@ -169,12 +185,16 @@ void train_rank(const planner::Plan& plan, const TrainingOptions& options, const
                                 .dp_rank = planner::data_parallel_rank(mesh, environment.rank),
                                 .dp_size = planner::data_parallel_size(mesh),
                                 .seed = static_cast<std::int64_t>(options.seed)});
-  MeshCommunicators communicators(mesh, environment.rank, device, rendezvous.store("groups"),
-                                  {.single_node = environment.local_world_size == environment.world_size});
+  MeshCommunicators communicators(
+      mesh, environment.rank, device, rendezvous.store("groups"),
+      {.single_node = environment.local_world_size == environment.world_size});
   StepRunner runner(plan, environment.rank, communicators, device);
   initialize(runner, plan, options, environment.rank);
+  if (environment.rank == 0) formats::clear_measurements(options.run_folder);
   communicators.barrier();
-  TrainingLoop(plan, options, environment.rank, runner, batches, communicators.log(), liveness, device).run();
+  TrainingLoop(plan, options, environment.rank, runner, batches, communicators.log(), liveness,
+               device)
+      .run();
   communicators.barrier();
 }
 

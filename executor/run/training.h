@@ -21,6 +21,8 @@ struct TrainingOptions {
   /// 0: num_epochs passes over the data.
   std::int64_t steps = 0;
   std::int64_t num_epochs = 3;
+  /// Greater than 0: stop after so many steps, whatever the two above say.
+  std::int64_t debug_steps = 0;
   AdamwOptions adamw;
   std::uint64_t seed = 42;
   /// Steps between lines of progress.
@@ -28,8 +30,9 @@ struct TrainingOptions {
   Initialization initialization = Initialization::kWeights;
 };
 
-/// Trains this process's rank of the plan to the end. Throws kInvalidInput where the launcher's world size is not the plan's
-/// or the inputs are wrong, kDiverged on a gradient norm that is not finite; ends the process where a rank is lost.
+/// Trains this process's rank of the plan to the end. Throws kInvalidInput where the launcher's
+/// world size is not the plan's or the inputs are wrong, kDiverged on a gradient norm that is not
+/// finite; ends the process where a rank is lost.
 void train(const planner::Plan& plan, const TrainingOptions& options);
 
 }  // namespace meshplan::executor

@@ -16,8 +16,8 @@ at::ScalarType scalar_type(common::DataType type) {
   return at::kFloat;
 }
 
-UnitSharding::UnitSharding(const planner::StepContext& context, Communicator& dp_shard, Communicator& dp_replicate,
-                           at::Device device)
+UnitSharding::UnitSharding(const planner::StepContext& context, Communicator& dp_shard,
+                           Communicator& dp_replicate, at::Device device)
     : context_(context),
       dp_shard_(dp_shard),
       dp_replicate_(dp_replicate),
@@ -44,8 +44,8 @@ void UnitSharding::gather(ShardedUnit& unit) const {
     return;
   }
   unit.gathered = make(unit.flat.elements, param_type_);
-  const at::Tensor slice =
-      unit.gathered.narrow(0, dp_shard_.rank() * unit.flat.shard_elements, unit.flat.shard_elements);
+  const at::Tensor slice = unit.gathered.narrow(0, dp_shard_.rank() * unit.flat.shard_elements,
+                                                unit.flat.shard_elements);
   slice.copy_(unit.master);
   unit.gathering = dp_shard_.all_gather(unit.gathered, slice);
 }
@@ -54,7 +54,8 @@ void UnitSharding::release(ShardedUnit& unit) const { unit.gathered.reset(); }
 
 void UnitSharding::make_gradient(ShardedUnit& unit) const {
   unit.gradient = make(unit.flat.elements, param_type_);
-  for (const planner::FlatRange& gap : unit.flat.gaps) unit.gradient.slice(0, gap.begin, gap.end).zero_();
+  for (const planner::FlatRange& gap : unit.flat.gaps)
+    unit.gradient.slice(0, gap.begin, gap.end).zero_();
 }
 
 void UnitSharding::reduce_locally(ShardedUnit& unit, const planner::MicrobatchPlace& place) const {

@@ -9,8 +9,8 @@
 
 namespace meshplan::executor {
 
-/// One unit of parameters on one rank, all buffers flat. Which of them exist at a moment is what the program's
-/// gather_parameters, release_parameters and reduce_gradients say.
+/// One unit of parameters on one rank, all buffers flat. Which of them exist at a moment is what
+/// the program's gather_parameters, release_parameters and reduce_gradients say.
 struct ShardedUnit {
   planner::FlatLayout flat;
 
@@ -19,12 +19,13 @@ struct ShardedUnit {
   at::Tensor first_moment;
   at::Tensor second_moment;
 
-  /// The whole unit in param_dtype [elements], between gather and release; the master itself where one rank holds all of it
-  /// in that type.
+  /// The whole unit in param_dtype [elements], between gather and release; the master itself where
+  /// one rank holds all of it in that type.
   at::Tensor gathered;
   Pending gathering;
 
-  /// The whole gradient of one microbatch in param_dtype [elements], from its computation to the end of its reduction.
+  /// The whole gradient of one microbatch in param_dtype [elements], from its computation to the
+  /// end of its reduction.
   at::Tensor gradient;
   /// The same in reduce_dtype, where that differs.
   at::Tensor wide_gradient;
@@ -32,14 +33,17 @@ struct ShardedUnit {
   at::Tensor reduced_slice;
   Pending reducing;
 
-  /// The step's gradient of this rank's slice, float32 [shard_elements], from the first reduction to the optimizer's step.
+  /// The step's gradient of this rank's slice, float32 [shard_elements], from the first reduction
+  /// to the optimizer's step.
   at::Tensor gradient_slice;
 };
 
-/// How a rank's units are sharded, gathered and reduced: the counterpart of the planner's expand() for these instructions.
+/// How a rank's units are sharded, gathered and reduced: the counterpart of the planner's expand()
+/// for these instructions.
 class UnitSharding {
  public:
-  UnitSharding(const planner::StepContext& context, Communicator& dp_shard, Communicator& dp_replicate, at::Device device);
+  UnitSharding(const planner::StepContext& context, Communicator& dp_shard,
+               Communicator& dp_replicate, at::Device device);
 
   /// The unit's slice and moments, zeros.
   ShardedUnit make_unit(std::int64_t unit) const;
@@ -53,7 +57,8 @@ class UnitSharding {
   void make_gradient(ShardedUnit& unit) const;
   /// Issues the reduction of a microbatch's gradient.
   void reduce(ShardedUnit& unit, const planner::MicrobatchPlace& place) const;
-  /// Waits for it, adds it to the step's gradient and frees its buffers; sums over replicas with the last microbatch.
+  /// Waits for it, adds it to the step's gradient and frees its buffers; sums over replicas with
+  /// the last microbatch.
   void retire(ShardedUnit& unit, const planner::MicrobatchPlace& place) const;
 
  private:

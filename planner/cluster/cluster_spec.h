@@ -11,8 +11,8 @@ namespace meshplan::planner {
 
 enum class DeviceKind { kCpu, kGpu };
 
-/// Fraction of the peak that a matrix multiply of `flops` reaches: 1 / (1 + half_flops / flops), times `ceiling`.
-/// half_flops is the size at which half of the ceiling is reached.
+/// Fraction of the peak that a matrix multiply of `flops` reaches: 1 / (1 + half_flops / flops),
+/// times `ceiling`. half_flops is the size at which half of the ceiling is reached.
 struct MatmulEfficiency {
   double ceiling = 1.0;
   common::Flops half_flops;
@@ -41,9 +41,9 @@ enum class CollectiveKind { kAllReduce, kAllGather, kReduceScatter };
 /// "all_reduce", "all_gather" or "reduce_scatter".
 const char* to_string(CollectiveKind kind);
 
-/// A collective over n ranks of a link costs latency * (n - 1) + wire bytes / bandwidth, where wire bytes are what a
-/// ring sends: 2(n-1)/n of the tensor for all_reduce, (n-1)/n of the full tensor for the others
-/// (Thakur, Rabenseifner, Gropp 2005).
+/// A collective over n ranks of a link costs latency * (n - 1) + wire bytes / bandwidth, where wire
+/// bytes are what a ring sends: 2(n-1)/n of the tensor for all_reduce, (n-1)/n of the full tensor
+/// for the others (Thakur, Rabenseifner, Gropp 2005).
 struct CollectiveCost {
   common::Seconds latency;
   common::BytesPerSecond bandwidth;
@@ -61,7 +61,8 @@ struct LinkSpec {
   bool operator==(const LinkSpec&) const = default;
 };
 
-/// Nodes of equal devices. intra_node joins the devices of a node, inter_node the nodes; both as one device sees them.
+/// Nodes of equal devices. intra_node joins the devices of a node, inter_node the nodes; both as
+/// one device sees them.
 struct ClusterSpec {
   std::string name;
   DeviceSpec device;
@@ -69,8 +70,9 @@ struct ClusterSpec {
   std::int64_t devices_per_node = 1;
   LinkSpec intra_node;
   LinkSpec inter_node;
-  /// Part of a collective's time that runs beside compute without slowing it; the rest is taken from compute. Measured
-  /// by calibrate; 1 where a device has engines for it, near 0 on oversubscribed CPUs.
+  /// Part of a collective's time that runs beside compute without slowing it; the rest is taken
+  /// from compute. Measured by calibrate; 1 where a device has engines for it, near 0 on
+  /// oversubscribed CPUs.
   double overlap = 1.0;
   /// Device memory that contexts and the communication library take beside the allocator.
   common::Bytes reserved_memory;
@@ -85,7 +87,8 @@ std::int64_t world_size(const ClusterSpec& cluster);
 /// The peak of the device for matrix multiplies of this type.
 common::FlopsPerSecond matmul_peak(const DeviceSpec& device, common::DataType type);
 
-/// `cluster` is a catalog name or a cluster file. Throws kInvalidInput (with the catalog's names) when it is neither.
+/// `cluster` is a catalog name or a cluster file. Throws kInvalidInput (with the catalog's names)
+/// when it is neither.
 ClusterSpec load_cluster(const std::string& cluster);
 
 /// Reads the JSON of a cluster; unknown keys are refused.

@@ -5,17 +5,19 @@
 namespace meshplan::planner {
 namespace {
 
-/// Reserved over allocated memory of torch's caching allocator on GPUs, from published eager runs; CPUs allocate exactly.
+/// Reserved over allocated memory of torch's caching allocator on GPUs, from published eager runs;
+/// CPUs allocate exactly.
 constexpr double kGpuAllocatorSlack = 1.11;
 
-MemoryEstimate estimate_memory(const StepContext& context, const ClusterSpec& cluster, const PricedProgram& program) {
+MemoryEstimate estimate_memory(const StepContext& context, const ClusterSpec& cluster,
+                               const PricedProgram& program) {
   const MemoryPeak peak = memory_peak(context, program);
   MemoryEstimate memory;
   memory.breakdown = peak.breakdown;
   memory.peak_allocated = total(peak.breakdown);
   const double slack = cluster.device.kind == DeviceKind::kGpu ? kGpuAllocatorSlack : 1.0;
-  memory.peak_reserved =
-      common::Bytes(static_cast<std::int64_t>(static_cast<double>(memory.peak_allocated.value) * slack));
+  memory.peak_reserved = common::Bytes(
+      static_cast<std::int64_t>(static_cast<double>(memory.peak_allocated.value) * slack));
   memory.peak_device = memory.peak_reserved + cluster.reserved_memory;
   memory.capacity = cluster.device.memory;
   memory.peak_instruction = describe(context.model, peak.instruction);
@@ -27,7 +29,7 @@ common::Flops count_flops(const PricedProgram& program) {
   for (const PricedPhase& phase : program.phases) {
     for (const PricedSegment& segment : phase.segments) {
       for (const PricedInstruction& instruction : segment.instructions) {
-        for (const PricedOperation& step : instruction.operations) {
+        for (const PricedOperation& step : *instruction.operations) {
           flops += static_cast<double>(phase.count * segment.count) * step.operation.flops;
         }
       }
@@ -51,13 +53,15 @@ common::Flops model_flops(const StepContext& context) {
 
 FirstOrderVolumes first_order_volumes(const StepContext& context) {
   const ModelSpec& model = context.model;
-  return {.tp_activations = common::Bytes(model.num_hidden_layers * model.hidden_size * context.tokens * 2 * 2),
+  return {.tp_activations =
+              common::Bytes(model.num_hidden_layers * model.hidden_size * context.tokens * 2 * 2),
           .fsdp_parameters = common::Bytes(parameter_count(model) * 2)};
 }
 
 }  // namespace
 
-Estimate estimate(const ModelSpec& model, const ClusterSpec& cluster, const Job& job, const Layout& layout) {
+Estimate estimate(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
+                  const Layout& layout) {
   Estimate result;
   result.violations = violations(model, cluster, job, layout);
   if (!result.violations.empty()) return result;
@@ -76,7 +80,8 @@ Estimate estimate(const ModelSpec& model, const ClusterSpec& cluster, const Job&
   const auto tokens = static_cast<double>(context.tokens * layout.accumulation);
   result.tokens_per_second_per_gpu =
       tokens / times.step.value / static_cast<double>(layout.mesh.sizes[Axis::kTp]);
-  result.mfu = result.model_flops.value / (matmul_peak(cluster.device, job.param_dtype).value * times.step.value);
+  result.mfu = result.model_flops.value /
+               (matmul_peak(cluster.device, job.param_dtype).value * times.step.value);
   return result;
 }
 

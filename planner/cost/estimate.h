@@ -23,8 +23,9 @@ struct MemoryEstimate {
   std::string peak_instruction;
 };
 
-/// Volumes by the two first-order formulas of the field, for one forward pass and one gather of the whole model: TP
-/// activations = layers x hidden x sequence x batch x 2 bytes x 2; FSDP parameters = parameters x 2 bytes.
+/// Volumes by the two first-order formulas of the field, for one forward pass and one gather of the
+/// whole model: TP activations = layers x hidden x sequence x batch x 2 bytes x 2; FSDP parameters
+/// = parameters x 2 bytes.
 struct FirstOrderVolumes {
   common::Bytes tp_activations;
   common::Bytes fsdp_parameters;
@@ -37,8 +38,9 @@ struct Estimate {
   MemoryEstimate memory;
   Traffic traffic{};
   FirstOrderVolumes first_order;
-  /// 6 FLOPs a token and parameter of the matrix multiplies, and 12 x layers x heads x head_dim x sequence a token for
-  /// attention, not halved for causality (Chowdhery et al. 2022, arXiv 2204.02311, appendix B); a rank's share.
+  /// 6 FLOPs a token and parameter of the matrix multiplies, and 12 x layers x heads x head_dim x
+  /// sequence a token for attention, not halved for causality (Chowdhery et al. 2022, arXiv
+  /// 2204.02311, appendix B); a rank's share.
   common::Flops model_flops;
   /// What the kernels of one rank do.
   common::Flops hardware_flops;
@@ -49,13 +51,15 @@ struct Estimate {
   double mfu = 0;
 };
 
-/// Prices a layout. An invalid one gives its violations; one that does not fit is priced all the same.
-Estimate estimate(const ModelSpec& model, const ClusterSpec& cluster, const Job& job, const Layout& layout);
+/// Prices a layout. An invalid one gives its violations; one that does not fit is priced all the
+/// same.
+Estimate estimate(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
+                  const Layout& layout);
 
 /// The JSON of the design's contracts, schema_version included.
 common::Json to_json(const Estimate& estimate);
 
-/// The exact inverse of to_json.
+/// The exact inverse of to_json. Throws kInvalidInput for an unknown or missing key.
 Estimate read_estimate(const common::JsonObject& json);
 
 }  // namespace meshplan::planner

@@ -1,3 +1,4 @@
+#include "common/error.h"
 #include "planner/cost/estimate.h"
 
 namespace meshplan::planner {
@@ -8,14 +9,19 @@ using common::Json;
 using common::JsonObject;
 using common::Seconds;
 
+constexpr std::int64_t kSchemaVersion = 1;
+
 Json memory_json(const MemoryEstimate& memory) {
   Json breakdown;
   for (std::size_t c = 0; c < kMemoryClasses; ++c) {
     breakdown[to_string(static_cast<MemoryClass>(c))] = memory.breakdown[c].value;
   }
-  return {{"peak_allocated_bytes", memory.peak_allocated.value}, {"peak_reserved_bytes", memory.peak_reserved.value},
-          {"peak_device_bytes", memory.peak_device.value},       {"capacity_bytes", memory.capacity.value},
-          {"peak_instruction", memory.peak_instruction},         {"breakdown", breakdown}};
+  return {{"peak_allocated_bytes", memory.peak_allocated.value},
+          {"peak_reserved_bytes", memory.peak_reserved.value},
+          {"peak_device_bytes", memory.peak_device.value},
+          {"capacity_bytes", memory.capacity.value},
+          {"peak_instruction", memory.peak_instruction},
+          {"breakdown", breakdown}};
 }
 
 MemoryEstimate read_memory(const JsonObject& json) {
@@ -29,6 +35,8 @@ MemoryEstimate read_memory(const JsonObject& json) {
   memory.peak_device = Bytes(json.integer("peak_device_bytes"));
   memory.capacity = Bytes(json.integer("capacity_bytes"));
   memory.peak_instruction = json.text("peak_instruction");
+  breakdown.reject_unknown_keys();
+  json.reject_unknown_keys();
   return memory;
 }
 
@@ -49,13 +57,24 @@ Traffic read_traffic(const JsonObject& json) {
   Traffic traffic{};
   for (Axis axis : kAxes) {
     const JsonObject entry = json.object(to_string(axis));
-    traffic[static_cast<std::size_t>(axis)] = {.bytes = Bytes(entry.integer("bytes_per_rank")),
-                                               .wire_bytes = Bytes(entry.integer("wire_bytes_per_rank")),
-                                               .operations = entry.integer("operations"),
-                                               .time = Seconds(entry.number("time_s", 0)),
-                                               .exposed = Seconds(entry.number("exposed_s", 0))};
+    traffic[static_cast<std::size_t>(axis)] = {
+        .bytes = Bytes(entry.integer("bytes_per_rank")),
+        .wire_bytes = Bytes(entry.integer("wire_bytes_per_rank")),
+        .operations = entry.integer("operations"),
+        .time = Seconds(entry.number("time_s", 0)),
+        .exposed = Seconds(entry.number("exposed_s", 0))};
+    entry.reject_unknown_keys();
   }
+  json.reject_unknown_keys();
   return traffic;
+}
+
+FirstOrderVolumes read_first_order(const JsonObject& json) {
+  json.text("counts");
+  const FirstOrderVolumes volumes = {Bytes(json.integer("tp_activation_bytes")),
+                                     Bytes(json.integer("fsdp_parameter_bytes"))};
+  json.reject_unknown_keys();
+  return volumes;
 }
 
 }  // namespace
@@ -65,14 +84,15 @@ Json to_json(const Estimate& estimate) {
   for (const Violation& violation : estimate.violations) {
     violations.push_back({{"code", violation.code}, {"message", violation.message}});
   }
-  return {{"schema_version", 1},
+  return {{"schema_version", kSchemaVersion},
           {"valid", estimate.violations.empty()},
           {"violations", violations},
           {"fits", estimate.fits},
           {"memory", memory_json(estimate.memory)},
           {"communication", traffic_json(estimate.traffic)},
           {"first_order",
-           {{"counts", "one forward pass for tp, one gather for fsdp, of the whole model in 2-byte elements"},
+           {{"counts",
+             "one forward pass for tp, one gather for fsdp, of the whole model in 2-byte elements"},
             {"tp_activation_bytes", estimate.first_order.tp_activations.value},
             {"fsdp_parameter_bytes", estimate.first_order.fsdp_parameters.value}}},
           {"compute",
@@ -85,23 +105,30 @@ Json to_json(const Estimate& estimate) {
 }
 
 Estimate read_estimate(const JsonObject& json) {
+  json.integer("schema_version", kSchemaVersion, kSchemaVersion);
   Estimate estimate;
   for (const JsonObject& violation : json.objects("violations")) {
     estimate.violations.push_back({violation.text("code"), violation.text("message")});
+    violation.reject_unknown_keys();
+  }
+  if (json.flag("valid") != estimate.violations.empty()) {
+    throw common::Error(common::ErrorCode::kInvalidInput,
+                        "must be true where there are no violations, and false where there are",
+                        json.where() + ".valid");
   }
   estimate.fits = json.flag("fits");
   estimate.memory = read_memory(json.object("memory"));
   estimate.traffic = read_traffic(json.object("communication"));
-  const JsonObject first_order = json.object("first_order");
-  estimate.first_order = {Bytes(first_order.integer("tp_activation_bytes")),
-                          Bytes(first_order.integer("fsdp_parameter_bytes"))};
+  estimate.first_order = read_first_order(json.object("first_order"));
   const JsonObject compute = json.object("compute");
   estimate.model_flops = common::Flops(compute.number("model_flops_per_rank", 0));
   estimate.hardware_flops = common::Flops(compute.number("hardware_flops_per_rank", 0));
   estimate.compute_time = Seconds(compute.number("time_s", 0));
+  compute.reject_unknown_keys();
   estimate.step_time = Seconds(json.number("step_time_s", 0));
   estimate.tokens_per_second_per_gpu = json.number("tokens_per_second_per_gpu", 0);
   estimate.mfu = json.number("mfu", 0);
+  json.reject_unknown_keys();
   return estimate;
 }
 

@@ -16,10 +16,12 @@ class MemoryPlayer {
 
   void play(const PricedSegment& segment, std::int64_t repetition) {
     for (const PricedInstruction& priced : segment.instructions) {
-      for (const PricedOperation& step : priced.operations) {
+      for (const PricedOperation& step : *priced.operations) {
         const Operation& operation = step.operation;
-        if (operation.kind != OperationKind::kAllocate && operation.kind != OperationKind::kFree) continue;
-        const common::Bytes change = operation.kind == OperationKind::kAllocate ? operation.bytes : -operation.bytes;
+        if (operation.kind != OperationKind::kAllocate && operation.kind != OperationKind::kFree)
+          continue;
+        const common::Bytes change =
+            operation.kind == OperationKind::kAllocate ? operation.bytes : -operation.bytes;
         now_[static_cast<std::size_t>(operation.memory)] += change;
         total_ += change;
         if (total_ > peak_total_) note_peak(priced.instruction, repetition * segment.unit_stride);

@@ -5,19 +5,23 @@
 namespace meshplan::planner {
 namespace {
 
-common::Seconds kernel_time(const DeviceSpec& device, common::DataType type, const Operation& operation) {
+common::Seconds kernel_time(const DeviceSpec& device, common::DataType type,
+                            const Operation& operation) {
   common::Seconds time = operation.bytes / device.memory_bandwidth;
   if (operation.flops.value > 0) {
     const MatmulEfficiency& efficiency = device.matmul;
-    const double reached = efficiency.ceiling / (1 + efficiency.half_flops.value / operation.flops.value);
+    const double reached =
+        efficiency.ceiling / (1 + efficiency.half_flops.value / operation.flops.value);
     time = std::max(time, operation.flops / (matmul_peak(device, type) * reached));
   }
   return device.launch_overhead + time;
 }
 
-common::Seconds collective_time(const ClusterSpec& cluster, const DeviceMesh& mesh, const Operation& operation) {
+common::Seconds collective_time(const ClusterSpec& cluster, const DeviceMesh& mesh,
+                                const Operation& operation) {
   const std::int64_t ranks = mesh.sizes[operation.axis];
-  const LinkSpec& link = spans_nodes(mesh, operation.axis) ? cluster.inter_node : cluster.intra_node;
+  const LinkSpec& link =
+      spans_nodes(mesh, operation.axis) ? cluster.inter_node : cluster.intra_node;
   const CollectiveCost& cost = link[operation.collective];
   return static_cast<double>(ranks - 1) * cost.latency +
          wire_bytes(operation.collective, operation.bytes, ranks) / cost.bandwidth;
@@ -37,19 +41,22 @@ common::Bytes wire_bytes(CollectiveKind kind, common::Bytes bytes, std::int64_t 
 
 Price price(const ClusterSpec& cluster, const DeviceMesh& mesh, common::DataType param_dtype,
             const Operation& operation) {
-  if (operation.kind == OperationKind::kKernel) {
-    const bool one_thread = cluster.device.kind == DeviceKind::kCpu;
-    return {.stream = one_thread ? Stream::kCompute : operation.stream,
-            .duration = kernel_time(cluster.device, param_dtype, operation),
-            .taken_from_compute = {}};
+  switch (operation.kind) {
+    case OperationKind::kKernel:
+      return {.duration = kernel_time(cluster.device, param_dtype, operation),
+              .taken_from_compute = {}};
+    case OperationKind::kCollective: {
+      const common::Seconds time = collective_time(cluster, mesh, operation);
+      // On the compute stream itself a collective takes all of its time from compute anyway.
+      const double share = operation.stream == Stream::kCompute ? 0 : 1 - cluster.overlap;
+      return {.duration = time, .taken_from_compute = share * time};
+    }
+    case OperationKind::kWait:
+    case OperationKind::kAllocate:
+    case OperationKind::kFree:
+      break;
   }
-  if (operation.kind == OperationKind::kCollective) {
-    const common::Seconds time = collective_time(cluster, mesh, operation);
-    // On the compute stream itself a collective takes all of its time from compute anyway.
-    const double share = operation.stream == Stream::kCompute ? 0 : 1 - cluster.overlap;
-    return {.stream = operation.stream, .duration = time, .taken_from_compute = share * time};
-  }
-  return {.stream = operation.stream, .duration = {}, .taken_from_compute = {}};
+  return {};
 }
 
 }  // namespace meshplan::planner

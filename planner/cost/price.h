@@ -10,8 +10,6 @@ namespace meshplan::planner {
 
 /// What one operation costs on a cluster.
 struct Price {
-  /// The stream that it occupies: a CPU rank has one thread, so its kernels all run on compute.
-  Stream stream = Stream::kCompute;
   common::Seconds duration;
   /// Part of a collective's duration that is taken from compute, as the two share the processor.
   common::Seconds taken_from_compute;
@@ -20,12 +18,14 @@ struct Price {
 /// Whether a group of this axis has ranks on more than one node.
 bool spans_nodes(const DeviceMesh& mesh, Axis axis);
 
-/// Bytes that a rank sends in a ring: 2(n-1)/n of the tensor for all_reduce, (n-1)/n of the full tensor for all_gather and
-/// reduce_scatter (Thakur, Rabenseifner, Gropp 2005). n >= 1.
+/// Bytes that a rank sends in a ring: 2(n-1)/n of the tensor for all_reduce, (n-1)/n of the full
+/// tensor for all_gather and reduce_scatter (Thakur, Rabenseifner, Gropp 2005). n >= 1.
 common::Bytes wire_bytes(CollectiveKind kind, common::Bytes bytes, std::int64_t n);
 
-/// Roofline for kernels: launch overhead + max(FLOPs / achieved rate, bytes / memory bandwidth); latency and ring
-/// bandwidth of the slowest link spanned for collectives. Allocations and frees cost nothing.
-Price price(const ClusterSpec& cluster, const DeviceMesh& mesh, common::DataType param_dtype, const Operation& operation);
+/// Roofline for kernels: launch overhead + max(FLOPs / achieved rate, bytes / memory bandwidth);
+/// latency and ring bandwidth of the slowest link spanned for collectives. Allocations and frees
+/// cost nothing.
+Price price(const ClusterSpec& cluster, const DeviceMesh& mesh, common::DataType param_dtype,
+            const Operation& operation);
 
 }  // namespace meshplan::planner

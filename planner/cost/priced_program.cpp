@@ -5,30 +5,51 @@
 namespace meshplan::planner {
 namespace {
 
-PricedInstruction price_instruction(const StepContext& context, const ClusterSpec& cluster,
-                                    const Instruction& instruction) {
-  PricedInstruction priced{instruction, {}};
-  for (const Operation& operation : expand(context, instruction)) {
-    priced.operations.push_back(
-        {operation, price(cluster, context.layout.mesh, context.job.param_dtype, operation)});
+class Pricer {
+ public:
+  Pricer(const StepContext& context, const ClusterSpec& cluster)
+      : context_(context), cluster_(cluster) {}
+
+  PricedInstruction price(const Instruction& instruction) {
+    for (const PricedInstruction& known : known_) {
+      if (expand_alike(context_, known.instruction, instruction)) {
+        return {instruction, known.operations};
+      }
+    }
+    const Operations operations = expand(context_, instruction);
+    PricedOperations priced;
+    priced.reserve(operations.size());
+    for (const Operation& operation : operations) {
+      priced.push_back({operation, planner::price(cluster_, context_.layout.mesh,
+                                                  context_.job.param_dtype, operation)});
+    }
+    return known_.emplace_back(PricedInstruction{
+        instruction, std::make_shared<const PricedOperations>(std::move(priced))});
   }
-  return priced;
-}
+
+ private:
+  const StepContext& context_;
+  const ClusterSpec& cluster_;
+  /// One of each sort: a program of many microbatches and blocks has a few dozen.
+  std::vector<PricedInstruction> known_;
+};
 
 }  // namespace
 
-PricedProgram price_program(const StepContext& context, const ClusterSpec& cluster, const StepProgram& program) {
-  PricedProgram priced{{}, cluster.device.kind == DeviceKind::kCpu};
+PricedProgram price_program(const StepContext& context, const ClusterSpec& cluster,
+                            const StepProgram& program) {
+  Pricer pricer(context, cluster);
+  PricedProgram priced;
   for (const Phase& phase : program.phases) {
-    PricedPhase priced_phase{phase.count, {}};
+    PricedPhase& priced_phase = priced.phases.emplace_back(PricedPhase{phase.count, {}});
     for (const Segment& segment : phase.segments) {
-      PricedSegment priced_segment{segment.count, segment.unit_stride, {}};
+      PricedSegment& priced_segment =
+          priced_phase.segments.emplace_back(PricedSegment{segment.count, segment.unit_stride, {}});
+      priced_segment.instructions.reserve(segment.instructions.size());
       for (const Instruction& instruction : segment.instructions) {
-        priced_segment.instructions.push_back(price_instruction(context, cluster, instruction));
+        priced_segment.instructions.push_back(pricer.price(instruction));
       }
-      priced_phase.segments.push_back(std::move(priced_segment));
     }
-    priced.phases.push_back(std::move(priced_phase));
   }
   return priced;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "planner/cost/price.h"
@@ -13,11 +14,13 @@ struct PricedOperation {
   Operation operation;
   Price price;
 };
+using PricedOperations = std::vector<PricedOperation>;
 
 /// An instruction with the operations inside it and what each costs.
 struct PricedInstruction {
   Instruction instruction;
-  std::vector<PricedOperation> operations;
+  /// Shared by instructions that expand alike; never null.
+  std::shared_ptr<const PricedOperations> operations;
 };
 
 struct PricedSegment {
@@ -31,13 +34,13 @@ struct PricedPhase {
   std::vector<PricedSegment> segments;
 };
 
-/// A step program, run-length encoded as it was, with every operation priced: what memory, traffic and time are read off.
+/// A step program, run-length encoded as it was, with every operation priced: what memory, traffic
+/// and time are read off.
 struct PricedProgram {
   std::vector<PricedPhase> phases;
-  /// A CPU rank's one thread itself waits for collectives; a GPU's streams wait for each other.
-  bool waits_on_host = false;
 };
 
-PricedProgram price_program(const StepContext& context, const ClusterSpec& cluster, const StepProgram& program);
+PricedProgram price_program(const StepContext& context, const ClusterSpec& cluster,
+                            const StepProgram& program);
 
 }  // namespace meshplan::planner

@@ -9,13 +9,13 @@ namespace {
 /// Repetitions played before a repeated part is taken to be steady.
 constexpr std::int64_t kPlayed = 4;
 
-/// When something ended, and the axis of the collective that it was, if it was one.
+/// When a collective ended, and on which axis.
 struct End {
   double time = 0;
   std::optional<Axis> axis;
 };
 
-/// The end of the instruction at a position of the unrolled program.
+/// The end of the last collective of the instruction at a position of the unrolled program.
 struct Record {
   std::int64_t position;
   End end;
@@ -27,12 +27,11 @@ struct Clock {
   std::array<double, kAxes.size()> exposed{};
 
   double& operator[](Stream stream) { return free[static_cast<std::size_t>(stream)]; }
+  double& exposed_on(Axis axis) { return exposed[static_cast<std::size_t>(axis)]; }
 };
 
 class TimePlayer {
  public:
-  explicit TimePlayer(bool waits_on_host) : waits_on_host_(waits_on_host) {}
-
   void play(const PricedProgram& program) {
     for (const PricedPhase& phase : program.phases) {
       repeat(phase.count, [&] {
@@ -49,7 +48,8 @@ class TimePlayer {
     StepTimes times{};
     times.step = common::Seconds(*std::max_element(clock_.free.begin(), clock_.free.end()));
     times.compute = common::Seconds(clock_.compute);
-    for (std::size_t a = 0; a < kAxes.size(); ++a) times.exposed[a] = common::Seconds(clock_.exposed[a]);
+    for (std::size_t a = 0; a < kAxes.size(); ++a)
+      times.exposed[a] = common::Seconds(clock_.exposed[a]);
     return times;
   }
 
@@ -74,7 +74,8 @@ class TimePlayer {
     const auto factor = static_cast<double>(times);
     const double shift = factor * (clock_[Stream::kCompute] - before.free[0]);
     const std::int64_t moved = times * (position_ - from);
-    for (std::size_t s = 0; s < kStreams; ++s) clock_.free[s] += factor * (clock_.free[s] - before.free[s]);
+    for (std::size_t s = 0; s < kStreams; ++s)
+      clock_.free[s] += factor * (clock_.free[s] - before.free[s]);
     clock_.compute += factor * (clock_.compute - before.compute);
     for (std::size_t a = 0; a < kAxes.size(); ++a) {
       clock_.exposed[a] += factor * (clock_.exposed[a] - before.exposed[a]);
@@ -94,66 +95,71 @@ class TimePlayer {
       const End end = end_of(position_ - distance);
       if (end.time >= ready.time) ready = end;
     }
-    if (waits_on_host_) wait(ready);
+    wait(ready);
+    const PricedOperations& operations = *priced.operations;
     End last;
-    ends_.assign(priced.operations.size(), End{});
-    for (std::size_t i = 0; i < priced.operations.size(); ++i) {
-      const auto& [operation, price] = priced.operations[i];
-      if (operation.kind == OperationKind::kAllocate || operation.kind == OperationKind::kFree) continue;
-      End after = ready;
-      if (operation.after != kNoOperation) {
-        const End& other = ends_[static_cast<std::size_t>(operation.after)];
-        if (other.time > after.time) after = other;
+    ends_.assign(operations.size(), End{});
+    for (std::size_t i = 0; i < operations.size(); ++i) {
+      const auto& [operation, price] = operations[i];
+      switch (operation.kind) {
+        case OperationKind::kKernel:
+          clock_[Stream::kCompute] += price.duration.value;
+          clock_.compute += price.duration.value;
+          break;
+        case OperationKind::kCollective:
+          ends_[i] = run(operation, price);
+          if (ends_[i].time >= last.time) last = ends_[i];
+          break;
+        case OperationKind::kWait:
+          wait(ends_[static_cast<std::size_t>(operation.awaited)]);
+          break;
+        case OperationKind::kAllocate:
+        case OperationKind::kFree:
+          break;
       }
-      ends_[i] = run(operation, price, after);
-      if (ends_[i].time >= last.time) last = ends_[i];
     }
-    if (priced.operations.empty()) last = {clock_[Stream::kCompute], {}};
-    records_.push_back({position_++, last});
-    if (records_.size() > 2 * kRemembered) records_.erase(records_.begin(), records_.end() - kRemembered);
+    if (last.axis) remember(last);
+    ++position_;
   }
 
   /// Compute stands still until `end`.
   void wait(const End& end) {
     double& compute = clock_[Stream::kCompute];
     if (end.time <= compute) return;
-    if (end.axis) clock_.exposed[static_cast<std::size_t>(*end.axis)] += end.time - compute;
+    if (end.axis) clock_.exposed_on(*end.axis) += end.time - compute;
     compute = end.time;
   }
 
-  End run(const Operation& operation, const Price& price, const End& after) {
-    const double duration = price.duration.value;
-    if (operation.kind == OperationKind::kKernel) {
-      if (price.stream == Stream::kCompute) {
-        wait(after);
-        clock_.compute += duration;
-      }
-      double& free = clock_[price.stream];
-      free = std::max(free, after.time) + duration;
-      return {free, {}};
-    }
-    double& exposed = clock_.exposed[static_cast<std::size_t>(operation.axis)];
-    double& free = clock_[price.stream];
-    const double issued = clock_[Stream::kCompute];
-    free = std::max({free, after.time, waits_on_host_ ? issued : 0.0}) + duration;
-    if (price.stream == Stream::kCompute) {
-      exposed += free - issued;
+  End run(const Operation& operation, const Price& price) {
+    double& compute = clock_[Stream::kCompute];
+    double& exposed = clock_.exposed_on(operation.axis);
+    double& free = clock_[operation.stream];
+    free = std::max(free, compute) + price.duration.value;
+    if (operation.stream == Stream::kCompute) {
+      exposed += price.duration.value;
     } else {
-      clock_[Stream::kCompute] += price.taken_from_compute.value;
+      compute += price.taken_from_compute.value;
       exposed += price.taken_from_compute.value;
     }
     return {free, operation.axis};
   }
 
+  void remember(const End& end) {
+    records_.push_back({position_, end});
+    if (records_.size() > 2 * kRemembered)
+      records_.erase(records_.begin(), records_.end() - kRemembered);
+  }
+
+  /// Nothing to wait for where the instruction had no collective, or is long past.
   End end_of(std::int64_t position) const {
-    const auto found = std::lower_bound(records_.begin(), records_.end(), position,
-                                        [](const Record& record, std::int64_t p) { return record.position < p; });
+    const auto found =
+        std::lower_bound(records_.begin(), records_.end(), position,
+                         [](const Record& record, std::int64_t p) { return record.position < p; });
     return found != records_.end() && found->position == position ? found->end : End{};
   }
 
   static constexpr std::ptrdiff_t kRemembered = 512;
 
-  bool waits_on_host_;
   Clock clock_;
   std::int64_t position_ = 0;
   std::vector<Record> records_;
@@ -163,7 +169,7 @@ class TimePlayer {
 }  // namespace
 
 StepTimes play_times(const PricedProgram& program) {
-  TimePlayer player(program.waits_on_host);
+  TimePlayer player;
   player.play(program);
   return player.times();
 }

@@ -15,8 +15,9 @@ struct StepTimes {
   std::array<common::Seconds, kAxes.size()> exposed;
 };
 
-/// Plays the program on the streams of one rank, all ranks being alike: an operation starts when its stream is free and what
-/// it waits for has ended. Long repetitions are played until they are steady, then extrapolated.
+/// Plays the program on the streams of one rank, all ranks being alike: an operation starts when
+/// its stream is free and what it waits for has ended. Long repetitions are played until they are
+/// steady, then extrapolated.
 StepTimes play_times(const PricedProgram& program);
 
 }  // namespace meshplan::planner

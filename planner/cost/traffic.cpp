@@ -8,11 +8,12 @@ Traffic count_traffic(const DeviceMesh& mesh, const PricedProgram& program) {
     for (const PricedSegment& segment : phase.segments) {
       const std::int64_t times = phase.count * segment.count;
       for (const PricedInstruction& instruction : segment.instructions) {
-        for (const auto& [operation, price] : instruction.operations) {
+        for (const auto& [operation, price] : *instruction.operations) {
           if (operation.kind != OperationKind::kCollective) continue;
           AxisTraffic& axis = traffic[static_cast<std::size_t>(operation.axis)];
           axis.bytes += times * operation.bytes;
-          axis.wire_bytes += times * wire_bytes(operation.collective, operation.bytes, mesh.sizes[operation.axis]);
+          axis.wire_bytes +=
+              times * wire_bytes(operation.collective, operation.bytes, mesh.sizes[operation.axis]);
           axis.operations += times;
           axis.time += static_cast<double>(times) * price.duration;
         }

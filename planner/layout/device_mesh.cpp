@@ -58,6 +58,8 @@ std::vector<std::int64_t> group_of(const DeviceMesh& mesh, Axis axis, std::int64
   return group;
 }
 
-std::int64_t node_of(const DeviceMesh& mesh, std::int64_t rank) { return rank / mesh.ranks_per_node; }
+std::int64_t node_of(const DeviceMesh& mesh, std::int64_t rank) {
+  return rank / mesh.ranks_per_node;
+}
 
 }  // namespace meshplan::planner

@@ -6,9 +6,11 @@
 
 namespace meshplan::planner {
 
-/// The named axes of the device mesh, outermost first. pp and cp have size 1 until the executor runs them.
+/// The named axes of the device mesh, outermost first. pp and cp have size 1 until the executor
+/// runs them.
 enum class Axis { kPp, kDpReplicate, kDpShard, kCp, kTp };
-inline constexpr std::array kAxes = {Axis::kPp, Axis::kDpReplicate, Axis::kDpShard, Axis::kCp, Axis::kTp};
+inline constexpr std::array kAxes = {Axis::kPp, Axis::kDpReplicate, Axis::kDpShard, Axis::kCp,
+                                     Axis::kTp};
 
 /// "pp", "dp_replicate", "dp_shard", "cp" or "tp".
 const char* to_string(Axis axis);
@@ -24,8 +26,8 @@ class AxisSizes {
   std::array<std::int64_t, kAxes.size()> values_ = {1, 1, 1, 1, 1};
 };
 
-/// How world_size = product of all axes ranks are arranged: rank-major with tp innermost, so tp_rank = rank % tp, and
-/// ranks_per_node consecutive ranks on each node.
+/// How world_size = product of all axes ranks are arranged: rank-major with tp innermost, so
+/// tp_rank = rank % tp, and ranks_per_node consecutive ranks on each node.
 struct DeviceMesh {
   AxisSizes sizes;
   std::int64_t ranks_per_node = 1;
@@ -44,7 +46,8 @@ AxisSizes coordinates_of(const DeviceMesh& mesh, std::int64_t rank);
 /// The inverse of coordinates_of.
 std::int64_t rank_at(const DeviceMesh& mesh, const AxisSizes& coordinates);
 
-/// Index among data-parallel ranks: dp_replicate x dp_shard, dp_shard innermost. Selects the rank's samples.
+/// Index among data-parallel ranks: dp_replicate x dp_shard, dp_shard innermost. Selects the rank's
+/// samples.
 std::int64_t data_parallel_rank(const DeviceMesh& mesh, std::int64_t rank);
 
 /// The ranks, ascending, that differ from `rank` on this axis alone, itself included.

@@ -9,13 +9,15 @@ namespace {
 
 /// The value among `all` that prints as `name`.
 template <class Value, std::size_t count>
-Value parse(const std::array<Value, count>& all, const std::string& name, const std::string& where) {
+Value parse(const std::array<Value, count>& all, const std::string& name,
+            const std::string& where) {
   std::string allowed;
   for (Value value : all) {
     if (name == to_string(value)) return value;
     allowed += (allowed.empty() ? "" : ", ") + std::string(to_string(value));
   }
-  throw common::Error(common::ErrorCode::kInvalidInput, "unknown value '" + name + "'; use one of " + allowed, where);
+  throw common::Error(common::ErrorCode::kInvalidInput,
+                      "unknown value '" + name + "'; use one of " + allowed, where);
 }
 
 }  // namespace
@@ -51,24 +53,29 @@ const char* to_string(LossNormalization normalization) {
 }
 
 Sharding parse_sharding(const std::string& name, const std::string& where) {
-  return parse(std::array{Sharding::kFullShard, Sharding::kShardGradOp, Sharding::kShardOptimizer, Sharding::kNoShard},
+  return parse(std::array{Sharding::kFullShard, Sharding::kShardGradOp, Sharding::kShardOptimizer,
+                          Sharding::kNoShard},
                name, where);
 }
 
-ActivationCheckpointing parse_activation_checkpointing(const std::string& name, const std::string& where) {
+ActivationCheckpointing parse_activation_checkpointing(const std::string& name,
+                                                       const std::string& where) {
   return parse(std::array{ActivationCheckpointing::kNone, ActivationCheckpointing::kSelective,
                           ActivationCheckpointing::kFull},
                name, where);
 }
 
 LossNormalization parse_loss_normalization(const std::string& name, const std::string& where) {
-  return parse(std::array{LossNormalization::kGlobalTokens, LossNormalization::kPerRank}, name, where);
+  return parse(std::array{LossNormalization::kGlobalTokens, LossNormalization::kPerRank}, name,
+               where);
 }
 
 std::int64_t global_batch_size(const Layout& layout) {
   return layout.microbatch_size * layout.accumulation * data_parallel_size(layout.mesh);
 }
 
-std::int64_t microbatch_tokens(const Layout& layout, const Job& job) { return layout.microbatch_size * job.seq_length; }
+std::int64_t microbatch_tokens(const Layout& layout, const Job& job) {
+  return layout.microbatch_size * job.seq_length;
+}
 
 }  // namespace meshplan::planner

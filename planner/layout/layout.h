@@ -13,8 +13,8 @@ namespace meshplan::planner {
 /// What each rank of dp_shard keeps between uses; design table "Strategies".
 enum class Sharding { kFullShard, kShardGradOp, kShardOptimizer, kNoShard };
 enum class ActivationCheckpointing { kNone, kSelective, kFull };
-/// kGlobalTokens: the mean over all tokens of the global batch. kPerRank: each rank's mean over its tokens of a microbatch,
-/// averaged over microbatches and data-parallel ranks.
+/// kGlobalTokens: the mean over all tokens of the global batch. kPerRank: each rank's mean over its
+/// tokens of a microbatch, averaged over microbatches and data-parallel ranks.
 enum class LossNormalization { kGlobalTokens, kPerRank };
 
 const char* to_string(Sharding sharding);
@@ -22,7 +22,8 @@ const char* to_string(ActivationCheckpointing checkpointing);
 const char* to_string(LossNormalization normalization);
 /// Throw kInvalidInput, naming `where` and the allowed names.
 Sharding parse_sharding(const std::string& name, const std::string& where);
-ActivationCheckpointing parse_activation_checkpointing(const std::string& name, const std::string& where);
+ActivationCheckpointing parse_activation_checkpointing(const std::string& name,
+                                                       const std::string& where);
 LossNormalization parse_loss_normalization(const std::string& name, const std::string& where);
 
 /// What the user wants done in a step, whatever the layout.
@@ -39,6 +40,9 @@ struct Job {
   bool operator==(const Job&) const = default;
 };
 
+/// Most pieces that the output head is cut into: each is a handful of operations in the program.
+inline constexpr std::int64_t kMaxLossChunks = 4096;
+
 /// How a step is laid out over the mesh.
 struct Layout {
   DeviceMesh mesh;
@@ -49,7 +53,8 @@ struct Layout {
   std::int64_t microbatch_size = 1;
   /// Microbatches a step.
   std::int64_t accumulation = 1;
-  /// Pieces that the tokens of a microbatch are cut into at the output head, so that only one piece's logits exist.
+  /// Pieces that the tokens of a microbatch are cut into at the output head, so that only one
+  /// piece's logits exist.
   std::int64_t loss_chunks = 1;
   /// Last blocks that stay gathered from their forward to their backward pass.
   std::int64_t blocks_kept_gathered = 1;

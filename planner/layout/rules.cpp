@@ -2,10 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
+#include <utility>
+
+#include "common/data_type.h"
 
 namespace meshplan::planner {
 namespace {
+
+constexpr std::int64_t kMaxAccumulation = std::int64_t{1} << 20;
 
 /// Divisors of `number` up to 64, as "1, 2, 4 or 8": what a tp size may be.
 std::string divisors(std::int64_t number) {
@@ -23,19 +30,26 @@ std::string divisors(std::int64_t number) {
 
 class Rules {
  public:
-  void require(bool holds, const char* code, const std::string& message) {
-    if (!holds) broken_.push_back({code, message});
+  /// Reports the rule as broken unless it holds; the message is made only then.
+  template <class... Arguments>
+  void require(bool holds, const char* code, fmt::format_string<Arguments...> message,
+               Arguments&&... arguments) {
+    if (!holds) {
+      broken_.push_back({code, fmt::format(message, std::forward<Arguments>(arguments)...)});
+    }
   }
 
   /// False, and reported, when the value is not positive.
   bool positive(const char* name, std::int64_t value) {
-    require(value >= 1, "size_positive", fmt::format("{}={}: must be at least 1", name, value));
+    require(value >= 1, "size_positive", "{}={}: must be at least 1", name, value);
     return value >= 1;
   }
 
   void divides(std::int64_t tp, const char* name, std::int64_t size) {
-    require(size % tp == 0, fmt::format("tp_divides_{}", name).c_str(),
-            fmt::format("tp={}: must divide {}={}; use {}", tp, name, size, divisors(size)));
+    if (size % tp == 0) return;
+    broken_.push_back(
+        {fmt::format("tp_divides_{}", name),
+         fmt::format("tp={}: must divide {}={}; use {}", tp, name, size, divisors(size))});
   }
 
   std::vector<Violation> take() { return std::move(broken_); }
@@ -53,10 +67,78 @@ bool world_fits(const DeviceMesh& mesh, std::int64_t& world) {
   return world <= std::numeric_limits<std::int32_t>::max();
 }
 
-void check_model(Rules& rules, const ModelSpec& model, std::int64_t tp) {
+/// An upper bound of the bytes that a rank touches in a step, so that no sum of the cost model
+/// leaves its type: every activation some dozen times, every parameter likewise.
+double bytes_touched(const ModelSpec& model, const Job& job, const Layout& layout) {
+  const auto number = [](std::int64_t size) { return static_cast<double>(size); };
+  const double heads = number(model.num_attention_heads + 2 * model.num_key_value_heads);
+  const double projections = heads * number(model.head_dim) + 3 * number(model.intermediate_size);
+  const double scores = number(model.num_attention_heads) * number(job.seq_length);
+  const double layers = number(model.num_hidden_layers);
+  const double activations = layers * (4 * number(model.hidden_size) + 2 * projections + scores) +
+                             number(model.vocab_size);
+  const double parameters =
+      number(model.hidden_size) * (2 * layers * projections + 2 * number(model.vocab_size));
+  const double microbatch = number(layout.microbatch_size) * number(job.seq_length) * activations;
+  return 64 * number(layout.accumulation) * (microbatch + parameters);
+}
+
+bool check_positive(Rules& rules, const Job& job, const Layout& layout) {
+  bool positive = true;
+  for (Axis axis : kAxes) positive &= rules.positive(to_string(axis), layout.mesh.sizes[axis]);
+  positive &= rules.positive("microbatch_size", layout.microbatch_size);
+  positive &= rules.positive("accumulation", layout.accumulation);
+  positive &= rules.positive("loss_chunks", layout.loss_chunks);
+  positive &= rules.positive("seq_length", job.seq_length);
+  return positive;
+}
+
+void check_bounds(Rules& rules, const ModelSpec& model, const Job& job, const Layout& layout) {
+  std::int64_t world = 0;
+  rules.require(world_fits(layout.mesh, world), "world_size_bounded",
+                "the product of the axes is beyond 2^31 ranks; use smaller axes");
+  std::int64_t tokens = 0;
+  const bool tokens_fit =
+      !__builtin_mul_overflow(layout.microbatch_size, job.seq_length, &tokens) &&
+      tokens < (1ll << 31);
+  rules.require(
+      tokens_fit, "microbatch_bounded",
+      "microbatch_size={} x seq_length={}: a microbatch has at most 2^31 tokens; use less",
+      layout.microbatch_size, job.seq_length);
+  rules.require(layout.accumulation <= kMaxAccumulation, "accumulation_bounded",
+                "accumulation={}: at most {}; use a larger microbatch", layout.accumulation,
+                kMaxAccumulation);
+  rules.require(bytes_touched(model, job, layout) < 0x1p62, "step_bounded",
+                "microbatch_size={} x seq_length={} x accumulation={}: a step of this model is "
+                "beyond 2^62 bytes; use less",
+                layout.microbatch_size, job.seq_length, layout.accumulation);
+  rules.require(!tokens_fit || layout.loss_chunks <= tokens, "loss_chunks_bounded",
+                "loss_chunks={}: at most the {} tokens of a microbatch", layout.loss_chunks,
+                tokens);
+  rules.require(layout.loss_chunks <= kMaxLossChunks, "loss_chunks_bounded",
+                "loss_chunks={}: at most {}", layout.loss_chunks, kMaxLossChunks);
+  rules.require(
+      layout.blocks_kept_gathered >= 0 && layout.blocks_kept_gathered <= model.num_hidden_layers,
+      "blocks_kept_gathered_bounded",
+      "blocks_kept_gathered={}: must be from 0 to num_hidden_layers={}",
+      layout.blocks_kept_gathered, model.num_hidden_layers);
+  rules.require(job.max_grad_norm >= 0 && std::isfinite(job.max_grad_norm), "max_grad_norm_valid",
+                "max_grad_norm={}: must be a finite number of at least 0, where 0 is off",
+                job.max_grad_norm);
+}
+
+void check_model(Rules& rules, const ModelSpec& model, const Job& job, std::int64_t tp) {
+  rules.require(model.sliding_window == 0 || job.seq_length <= model.sliding_window,
+                "seq_length_within_window",
+                "seq_length={}: at most sliding_window={}, as windowed attention is not built yet",
+                job.seq_length, model.sliding_window);
+  rules.require(
+      model.max_position_embeddings == 0 || job.seq_length <= model.max_position_embeddings,
+      "seq_length_within_positions", "seq_length={}: at most max_position_embeddings={}",
+      job.seq_length, model.max_position_embeddings);
   rules.require(model.num_attention_heads > 0, "attention_heads_known",
-                "the model has neither num_key_value_heads nor num_attention_heads, so tp cannot be checked against them; "
-                "add num_attention_heads to its config.json");
+                "the model has neither num_key_value_heads nor num_attention_heads, so tp cannot "
+                "be checked against them; add num_attention_heads to its config.json");
   if (model.num_key_value_heads > 0) {
     rules.divides(tp, "num_key_value_heads", model.num_key_value_heads);
   }
@@ -68,87 +150,72 @@ void check_model(Rules& rules, const ModelSpec& model, std::int64_t tp) {
 
 void check_supported(Rules& rules, const Layout& layout, const Job& job) {
   rules.require(layout.mesh.sizes[Axis::kPp] == 1, "pp_supported",
-                fmt::format("pp={}: pipeline parallelism is not built yet; use 1", layout.mesh.sizes[Axis::kPp]));
+                "pp={}: pipeline parallelism is not built yet; use 1",
+                layout.mesh.sizes[Axis::kPp]);
   rules.require(layout.mesh.sizes[Axis::kCp] == 1, "cp_supported",
-                fmt::format("cp={}: context parallelism is not built yet; use 1", layout.mesh.sizes[Axis::kCp]));
+                "cp={}: context parallelism is not built yet; use 1", layout.mesh.sizes[Axis::kCp]);
   rules.require(layout.sharding == Sharding::kFullShard, "sharding_supported",
-                fmt::format("sharding={}: is not built yet; use full_shard", to_string(layout.sharding)));
+                "sharding={}: is not built yet; use full_shard", to_string(layout.sharding));
   rules.require(!layout.sequence_parallel, "sequence_parallel_supported",
                 "sequence_parallel=on: is not built yet; use off");
-  rules.require(layout.activation_checkpointing == ActivationCheckpointing::kNone, "activation_checkpointing_supported",
-                fmt::format("activation_checkpointing={}: is not built yet; use none",
-                            to_string(layout.activation_checkpointing)));
-  rules.require(job.param_dtype != common::DataType::kFloat16, "param_dtype_supported",
-                "param_dtype=float16: needs loss scaling, which is not built yet; use bfloat16 or float32");
+  rules.require(layout.activation_checkpointing == ActivationCheckpointing::kNone,
+                "activation_checkpointing_supported",
+                "activation_checkpointing={}: is not built yet; use none",
+                to_string(layout.activation_checkpointing));
+  rules.require(
+      job.param_dtype != common::DataType::kFloat16, "param_dtype_supported",
+      "param_dtype=float16: needs loss scaling, which is not built yet; use bfloat16 or float32");
   rules.require(job.reduce_dtype == common::DataType::kFloat32, "reduce_dtype_supported",
-                fmt::format("reduce_dtype={}: is not built yet; use float32", common::to_string(job.reduce_dtype)));
+                "reduce_dtype={}: is not built yet; use float32",
+                common::to_string(job.reduce_dtype));
+}
+
+/// "dp_replicate=1 x dp_shard=4 x tp=2", and pp and cp where they are more than 1.
+std::string product_of(const AxisSizes& sizes) {
+  std::string text;
+  for (Axis axis : kAxes) {
+    const bool always = axis != Axis::kPp && axis != Axis::kCp;
+    if (!always && sizes[axis] == 1) continue;
+    text += fmt::format("{}{}={}", text.empty() ? "" : " x ", to_string(axis), sizes[axis]);
+  }
+  return text;
 }
 
 }  // namespace
 
 std::vector<Violation> violations(const ModelSpec& model, const Job& job, const Layout& layout) {
   Rules rules;
-  bool sized = true;
-  for (Axis axis : kAxes) sized &= rules.positive(to_string(axis), layout.mesh.sizes[axis]);
-  sized &= rules.positive("microbatch_size", layout.microbatch_size);
-  sized &= rules.positive("accumulation", layout.accumulation);
-  sized &= rules.positive("loss_chunks", layout.loss_chunks);
-  sized &= rules.positive("seq_length", job.seq_length);
-  if (!sized) return rules.take();
-
-  std::int64_t world = 0;
-  rules.require(world_fits(layout.mesh, world), "world_size_bounded",
-                "the product of the axes is beyond 2^31 ranks; use smaller axes");
-  std::int64_t tokens = 0;
-  const bool tokens_fit = !__builtin_mul_overflow(layout.microbatch_size, job.seq_length, &tokens) && tokens < (1ll << 31);
-  rules.require(tokens_fit, "microbatch_bounded",
-                fmt::format("microbatch_size={} x seq_length={}: a microbatch has at most 2^31 tokens; use less",
-                            layout.microbatch_size, job.seq_length));
-  rules.require(layout.accumulation <= (1 << 20), "accumulation_bounded",
-                fmt::format("accumulation={}: at most {}; use a larger microbatch", layout.accumulation, 1 << 20));
-  rules.require(!tokens_fit || layout.loss_chunks <= tokens, "loss_chunks_bounded",
-                fmt::format("loss_chunks={}: at most the {} tokens of a microbatch", layout.loss_chunks, tokens));
-  rules.require(layout.blocks_kept_gathered >= 0 && layout.blocks_kept_gathered <= model.num_hidden_layers,
-                "blocks_kept_gathered_bounded",
-                fmt::format("blocks_kept_gathered={}: must be from 0 to num_hidden_layers={}",
-                            layout.blocks_kept_gathered, model.num_hidden_layers));
-  if (model.sliding_window > 0) {
-    rules.require(job.seq_length <= model.sliding_window, "seq_length_within_window",
-                  fmt::format("seq_length={}: at most sliding_window={}, as windowed attention is not built yet",
-                              job.seq_length, model.sliding_window));
-  }
-  if (model.max_position_embeddings > 0) {
-    rules.require(job.seq_length <= model.max_position_embeddings, "seq_length_within_positions",
-                  fmt::format("seq_length={}: at most max_position_embeddings={}", job.seq_length,
-                              model.max_position_embeddings));
-  }
-  check_model(rules, model, layout.mesh.sizes[Axis::kTp]);
+  if (!check_positive(rules, job, layout)) return rules.take();
+  check_bounds(rules, model, job, layout);
+  check_model(rules, model, job, layout.mesh.sizes[Axis::kTp]);
   check_supported(rules, layout, job);
   return rules.take();
 }
 
-std::vector<Violation> violations(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
-                                  const Layout& layout) {
+std::vector<Violation> violations(const ModelSpec& model, const ClusterSpec& cluster,
+                                  const Job& job, const Layout& layout) {
   std::vector<Violation> found = violations(model, job, layout);
-  const AxisSizes& sizes = layout.mesh.sizes;
   std::int64_t world = 0;
   if (world_fits(layout.mesh, world) && world != world_size(cluster)) {
-    found.push_back({"world_size", fmt::format("dp_replicate={} x dp_shard={} x tp={} = {}: must equal the cluster's {} "
-                                               "node{} x {} devices = {}; change an axis or the cluster",
-                                               sizes[Axis::kDpReplicate], sizes[Axis::kDpShard], sizes[Axis::kTp], world,
-                                               cluster.nodes, cluster.nodes == 1 ? "" : "s", cluster.devices_per_node,
-                                               world_size(cluster))});
+    found.push_back(
+        {"world_size", fmt::format("{} = {}: must equal the cluster's {} node{} x {} devices = {}; "
+                                   "change an axis or the cluster",
+                                   product_of(layout.mesh.sizes), world, cluster.nodes,
+                                   cluster.nodes == 1 ? "" : "s", cluster.devices_per_node,
+                                   world_size(cluster))});
   }
   if (layout.mesh.ranks_per_node != cluster.devices_per_node) {
-    found.push_back({"ranks_per_node", fmt::format("ranks_per_node={}: must equal the cluster's devices_per_node={}",
-                                                   layout.mesh.ranks_per_node, cluster.devices_per_node)});
+    found.push_back({"ranks_per_node",
+                     fmt::format("ranks_per_node={}: must equal the cluster's devices_per_node={}",
+                                 layout.mesh.ranks_per_node, cluster.devices_per_node)});
   }
   return found;
 }
 
 std::string to_string(const std::vector<Violation>& violations) {
   std::string text;
-  for (const Violation& violation : violations) text += (text.empty() ? "" : "\n") + violation.message;
+  for (const Violation& violation : violations)
+    text += (text.empty() ? "" : "\n") + violation.message;
   return text;
 }
 

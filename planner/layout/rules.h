@@ -9,7 +9,8 @@
 
 namespace meshplan::planner {
 
-/// A rule that a layout breaks: a stable code ("tp_divides_kv_heads") and a message with value, limit and remedy.
+/// A rule that a layout breaks: a stable code ("tp_divides_num_key_value_heads") and a message with
+/// value, limit and remedy.
 struct Violation {
   std::string code;
   std::string message;
@@ -17,12 +18,14 @@ struct Violation {
   bool operator==(const Violation&) const = default;
 };
 
-/// Every rule that the layout breaks for this model and job; empty = valid. An invalid layout is data, not an error.
+/// Every rule that the layout breaks for this model and job; empty = valid. An invalid layout is
+/// data, not an error.
 std::vector<Violation> violations(const ModelSpec& model, const Job& job, const Layout& layout);
 
-/// The same, and that the mesh is one rank per device of the cluster, with nodes as the cluster has them.
-std::vector<Violation> violations(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
-                                  const Layout& layout);
+/// The same, and that the mesh is one rank per device of the cluster, with nodes as the cluster has
+/// them.
+std::vector<Violation> violations(const ModelSpec& model, const ClusterSpec& cluster,
+                                  const Job& job, const Layout& layout);
 
 /// The messages, one a line.
 std::string to_string(const std::vector<Violation>& violations);

@@ -39,8 +39,9 @@ const FlatEntry* FlatLayout::find(ParameterRole role) const {
   return nullptr;
 }
 
-FlatLayout flat_layout(const ModelSpec& model, const Unit& unit, std::int64_t tp, std::int64_t dp_shard,
-                       std::int64_t element_size, bool decay_norms_and_biases) {
+FlatLayout flat_layout(const ModelSpec& model, const Unit& unit, std::int64_t tp,
+                       std::int64_t dp_shard, std::int64_t element_size,
+                       bool decay_norms_and_biases) {
   const std::vector<Parameter> parameters = parameters_of(model, unit);
   const std::int64_t alignment = kAlignmentBytes / element_size;
   FlatLayout layout;

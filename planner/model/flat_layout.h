@@ -28,9 +28,10 @@ struct FlatRange {
 enum class FlatSection { kSplitDecay, kSplitNoDecay, kReplicatedDecay, kReplicatedNoDecay };
 inline constexpr std::size_t kFlatSections = 4;
 
-/// The flat buffer of one unit: parameters in sections, each fused group (q, k and v; gate and up) contiguous, so that it is
-/// one matrix, and starting at a multiple of 256 bytes in the parameter's dtype; then zero padding, so that the dp_shard
-/// ranks own equal slices that start at such multiples, too.
+/// The flat buffer of one unit: parameters in sections, each fused group (q, k and v; gate and up)
+/// contiguous, so that it is one matrix, and starting at a multiple of 256 bytes in the parameter's
+/// dtype; then zero padding, so that the dp_shard ranks own equal slices that start at such
+/// multiples, too.
 struct FlatLayout {
   std::vector<FlatEntry> entries;
   std::array<FlatRange, kFlatSections> sections;
@@ -42,10 +43,11 @@ struct FlatLayout {
   const FlatEntry* find(ParameterRole role) const;
 };
 
-/// Lays out a unit's parameters, as one of `tp` ranks holds them, for `dp_shard` slices. `element_size` is that of
-/// param_dtype in bytes. With decay_norms_and_biases every parameter decays (AdamW of torch with one group); without, only
-/// matrices do.
-FlatLayout flat_layout(const ModelSpec& model, const Unit& unit, std::int64_t tp, std::int64_t dp_shard,
-                       std::int64_t element_size, bool decay_norms_and_biases);
+/// Lays out a unit's parameters, as one of `tp` ranks holds them, for `dp_shard` slices.
+/// `element_size` is that of param_dtype in bytes. With decay_norms_and_biases every parameter
+/// decays (AdamW of torch with one group); without, only matrices do.
+FlatLayout flat_layout(const ModelSpec& model, const Unit& unit, std::int64_t tp,
+                       std::int64_t dp_shard, std::int64_t element_size,
+                       bool decay_norms_and_biases);
 
 }  // namespace meshplan::planner

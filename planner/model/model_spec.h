@@ -15,8 +15,8 @@ const char* to_string(ModelFamily family);
 /// How rotary angles are stretched for long contexts.
 enum class RopeScaling { kNone, kLinear, kLlama3 };
 
-/// Rotary position embedding: angle of pair i at position p is p * theta^(-2i/head_dim), changed by the scaling
-/// (Su et al. 2021, arXiv 2104.09864; llama3: Hugging Face's "llama3" rope type).
+/// Rotary position embedding: angle of pair i at position p is p * theta^(-2i/head_dim), changed by
+/// the scaling (Su et al. 2021, arXiv 2104.09864; llama3: Hugging Face's "llama3" rope type).
 struct RopeSpec {
   double theta = 10000.0;
   RopeScaling scaling = RopeScaling::kNone;
@@ -28,8 +28,8 @@ struct RopeSpec {
   bool operator==(const RopeSpec&) const = default;
 };
 
-/// A decoder-only transformer, as its Hugging Face config.json describes it: RMSNorm, rotary positions, grouped-query
-/// attention, SwiGLU feed-forward.
+/// A decoder-only transformer, as its Hugging Face config.json describes it: RMSNorm, rotary
+/// positions, grouped-query attention, SwiGLU feed-forward.
 struct ModelSpec {
   std::string name;
   ModelFamily family = ModelFamily::kLlama;
@@ -41,7 +41,8 @@ struct ModelSpec {
   std::int64_t head_dim = 0;
   std::int64_t vocab_size = 0;
   std::int64_t max_position_embeddings = 0;
-  /// Window of attention in tokens; 0 = none. Longer sequences than the window are refused by the layout rules.
+  /// Window of attention in tokens; 0 = none. Longer sequences than the window are refused by the
+  /// layout rules.
   std::int64_t sliding_window = 0;
   double rms_norm_eps = 1e-6;
   RopeSpec rope;
@@ -56,16 +57,19 @@ struct ModelSpec {
   bool operator==(const ModelSpec&) const = default;
 };
 
-/// The model of a Hugging Face config.json. Keys that do not shape the computation are ignored, as there are many.
-/// Throws kInvalidInput for a missing field, a wrong type, an unknown family or a feature that is not computed
-/// (another activation than silu, a bias in the feed-forward, an unknown rope type), naming field and remedy.
+/// The model of a Hugging Face config.json. Keys that do not shape the computation are ignored, as
+/// there are many. Throws kInvalidInput for a missing field, a wrong type, an unknown family or a
+/// feature that is not computed (another activation than silu, a bias in the feed-forward, an
+/// unknown rope type), naming field and remedy.
 ModelSpec read_model_config(const common::Json& config, const std::string& where);
 
-/// `model` is a catalog name, a folder with config.json, or a config.json. The spec's name is the catalog name, or the
-/// folder's. Throws kInvalidInput (with the catalog's names) when it is none of these.
+/// `model` is a catalog name, a folder with config.json, or a config.json. The spec's name is the
+/// catalog name, or the folder's. Throws kInvalidInput (with the catalog's names) when it is none
+/// of these.
 ModelSpec load_model(const std::string& model);
 
-/// The spec as a Hugging Face config.json that read_model_config reads back identically; `name` is kept in
+/// The spec as a Hugging Face config.json that read_model_config reads back identically; `name` is
+/// kept in
 /// "_name_or_path". Used inside plan.json.
 common::Json to_json(const ModelSpec& model);
 

@@ -5,7 +5,8 @@
 namespace meshplan::planner {
 namespace {
 
-/// Where element `local` of this rank's part lies in the whole parameter; valid up to the end of the part's row.
+/// Where element `local` of this rank's part lies in the whole parameter; valid up to the end of
+/// the part's row.
 std::int64_t whole_index(const FlatEntry& entry, std::int64_t tp_rank, std::int64_t local) {
   switch (entry.parameter.split) {
     case TpSplit::kReplicated:

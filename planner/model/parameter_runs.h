@@ -7,7 +7,8 @@
 
 namespace meshplan::planner {
 
-/// Elements that are contiguous both in a unit's flat buffer and in the whole parameter, as a checkpoint stores it.
+/// Elements that are contiguous both in a unit's flat buffer and in the whole parameter, as a
+/// checkpoint stores it.
 struct ParameterRun {
   const FlatEntry* entry;
   /// First element in the flat buffer.
@@ -17,8 +18,9 @@ struct ParameterRun {
   std::int64_t elements;
 };
 
-/// Calls `visit` for every run of the flat buffer's [range.begin, range.end), in the order of the buffer. Padding, of the
-/// buffer or of the vocabulary, is in no run. tp_rank is the rank whose part the buffer holds.
+/// Calls `visit` for every run of the flat buffer's [range.begin, range.end), in the order of the
+/// buffer. Padding, of the buffer or of the vocabulary, is in no run. tp_rank is the rank whose
+/// part the buffer holds.
 void for_each_run(const FlatLayout& flat, const FlatRange& range, std::int64_t tp_rank,
                   const std::function<void(const ParameterRun&)>& visit);
 

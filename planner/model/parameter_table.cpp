@@ -10,12 +10,13 @@ namespace {
 using Shape = std::vector<std::int64_t>;
 
 void add_embedding(std::vector<Parameter>& list, const ModelSpec& model) {
-  list.push_back({"model.embed_tokens.weight", ParameterRole::kEmbedding, Shape{model.vocab_size, model.hidden_size},
-                  TpSplit::kVocabulary});
+  list.push_back({"model.embed_tokens.weight", ParameterRole::kEmbedding,
+                  Shape{model.vocab_size, model.hidden_size}, TpSplit::kVocabulary});
 }
 
 void add_final_norm(std::vector<Parameter>& list, const ModelSpec& model) {
-  list.push_back({"model.norm.weight", ParameterRole::kFinalNorm, Shape{model.hidden_size}, TpSplit::kReplicated});
+  list.push_back({"model.norm.weight", ParameterRole::kFinalNorm, Shape{model.hidden_size},
+                  TpSplit::kReplicated});
 }
 
 std::vector<Parameter> block_parameters(const ModelSpec& model, std::int64_t block) {
@@ -37,7 +38,8 @@ std::vector<Parameter> block_parameters(const ModelSpec& model, std::int64_t blo
     add("self_attn.v_proj.bias", Role::kValueBias, {keys}, TpSplit::kColumn);
   }
   add("self_attn.o_proj.weight", Role::kAttentionOutputWeight, {hidden, queries}, TpSplit::kRow);
-  add("mlp.gate_proj.weight", Role::kGateWeight, {model.intermediate_size, hidden}, TpSplit::kColumn);
+  add("mlp.gate_proj.weight", Role::kGateWeight, {model.intermediate_size, hidden},
+      TpSplit::kColumn);
   add("mlp.up_proj.weight", Role::kUpWeight, {model.intermediate_size, hidden}, TpSplit::kColumn);
   add("mlp.down_proj.weight", Role::kDownWeight, {hidden, model.intermediate_size}, TpSplit::kRow);
   add("input_layernorm.weight", Role::kInputNorm, {hidden}, TpSplit::kReplicated);
@@ -68,7 +70,9 @@ const char* to_string(TpSplit split) {
   return "replicated";
 }
 
-std::int64_t unit_count(const ModelSpec& model) { return model.num_hidden_layers + (model.tie_word_embeddings ? 1 : 2); }
+std::int64_t unit_count(const ModelSpec& model) {
+  return model.num_hidden_layers + (model.tie_word_embeddings ? 1 : 2);
+}
 
 Unit unit_at(const ModelSpec& model, std::int64_t index) {
   if (index == 0) return {model.tie_word_embeddings ? UnitKind::kTied : UnitKind::kEmbedding, -1};
@@ -80,15 +84,17 @@ std::int64_t embedding_unit(const ModelSpec&) { return 0; }
 
 std::int64_t block_unit(const ModelSpec&, std::int64_t block) { return block + 1; }
 
-std::int64_t head_unit(const ModelSpec& model) { return model.tie_word_embeddings ? 0 : model.num_hidden_layers + 1; }
+std::int64_t head_unit(const ModelSpec& model) {
+  return model.tie_word_embeddings ? 0 : model.num_hidden_layers + 1;
+}
 
 std::vector<Parameter> parameters_of(const ModelSpec& model, const Unit& unit) {
   if (unit.kind == UnitKind::kBlock) return block_parameters(model, unit.block);
   std::vector<Parameter> list;
   if (unit.kind != UnitKind::kHead) add_embedding(list, model);
   if (unit.kind == UnitKind::kHead) {
-    list.push_back({"lm_head.weight", ParameterRole::kOutputHead, Shape{model.vocab_size, model.hidden_size},
-                    TpSplit::kVocabulary});
+    list.push_back({"lm_head.weight", ParameterRole::kOutputHead,
+                    Shape{model.vocab_size, model.hidden_size}, TpSplit::kVocabulary});
   }
   if (unit.kind != UnitKind::kEmbedding) add_final_norm(list, model);
   return list;
@@ -96,7 +102,8 @@ std::vector<Parameter> parameters_of(const ModelSpec& model, const Unit& unit) {
 
 std::int64_t element_count(const Parameter& parameter) {
   std::int64_t count = 1;
-  for (std::int64_t size : parameter.shape) count = common::checked_multiply(count, size, parameter.name);
+  for (std::int64_t size : parameter.shape)
+    count = common::checked_multiply(count, size, parameter.name);
   return count;
 }
 
@@ -104,8 +111,9 @@ std::int64_t parameter_count(const ModelSpec& model) {
   std::int64_t count = 0;
   const auto add_unit = [&](const Unit& unit, std::int64_t times) {
     for (const Parameter& parameter : parameters_of(model, unit)) {
-      count = common::checked_add(count, common::checked_multiply(element_count(parameter), times, parameter.name),
-                                  parameter.name);
+      count = common::checked_add(
+          count, common::checked_multiply(element_count(parameter), times, parameter.name),
+          parameter.name);
     }
   };
   add_unit({UnitKind::kBlock, 0}, model.num_hidden_layers);

@@ -8,13 +8,14 @@
 
 namespace meshplan::planner {
 
-/// How tensor parallelism cuts a parameter: column = rows of the weight (its output features), row = columns of the
-/// weight (its input features), vocabulary = rows, padded so that every rank has the same number
-/// (Shoeybi et al. 2019, arXiv 1909.08053).
+/// How tensor parallelism cuts a parameter: column = rows of the weight (its output features), row
+/// = columns of the weight (its input features), vocabulary = rows, padded so that every rank has
+/// the same number (Shoeybi et al. 2019, arXiv 1909.08053).
 enum class TpSplit { kReplicated, kColumn, kRow, kVocabulary };
 const char* to_string(TpSplit split);
 
-/// What a parameter is for. Roles of one fused group (queries, keys and values; gate and up) follow one another.
+/// What a parameter is for. Roles of one fused group (queries, keys and values; gate and up) follow
+/// one another.
 enum class ParameterRole {
   kEmbedding,
   kInputNorm,
@@ -36,7 +37,8 @@ enum class ParameterRole {
   kOutputHead,
 };
 
-/// What is sharded and gathered together. kTied is embedding, final norm and head in one, where they share a weight.
+/// What is sharded and gathered together. kTied is embedding, final norm and head in one, where
+/// they share a weight.
 enum class UnitKind { kEmbedding, kBlock, kHead, kTied };
 
 struct Unit {
@@ -56,7 +58,8 @@ struct Parameter {
   TpSplit split;
 };
 
-/// Units: embedding (or tied), the blocks, head. Unit indices are 0 .. unit_count - 1 in this order.
+/// Units: embedding (or tied), the blocks, head. Unit indices are 0 .. unit_count - 1 in this
+/// order.
 std::int64_t unit_count(const ModelSpec& model);
 Unit unit_at(const ModelSpec& model, std::int64_t index);
 std::int64_t embedding_unit(const ModelSpec& model);
@@ -73,7 +76,8 @@ std::int64_t element_count(const Parameter& parameter);
 /// Elements of the whole model, tied weights once.
 std::int64_t parameter_count(const ModelSpec& model);
 
-/// The shape that one of `tp` ranks holds: the split dimension divided by tp, rounded up for the vocabulary.
+/// The shape that one of `tp` ranks holds: the split dimension divided by tp, rounded up for the
+/// vocabulary.
 std::vector<std::int64_t> local_shape(const Parameter& parameter, std::int64_t tp);
 
 }  // namespace meshplan::planner

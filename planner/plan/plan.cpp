@@ -14,10 +14,12 @@ constexpr std::int64_t kSchemaVersion = 1;
 Job read_job(const JsonObject& json) {
   Job job;
   job.seq_length = json.integer("seq_length");
-  job.param_dtype = common::parse_data_type(json.text("param_dtype"), json.where() + ".param_dtype");
-  job.reduce_dtype = common::parse_data_type(json.text("reduce_dtype"), json.where() + ".reduce_dtype");
-  job.loss_normalization =
-      parse_loss_normalization(json.text("loss_normalization"), json.where() + ".loss_normalization");
+  job.param_dtype =
+      common::parse_data_type(json.text("param_dtype"), json.where() + ".param_dtype");
+  job.reduce_dtype =
+      common::parse_data_type(json.text("reduce_dtype"), json.where() + ".reduce_dtype");
+  job.loss_normalization = parse_loss_normalization(json.text("loss_normalization"),
+                                                    json.where() + ".loss_normalization");
   job.max_grad_norm = json.number("max_grad_norm", 0);
   job.decay_norms_and_biases = json.flag("decay_norms_and_biases");
   json.reject_unknown_keys();
@@ -30,8 +32,8 @@ Layout read_layout(const JsonObject& json) {
   layout.mesh.ranks_per_node = json.integer("ranks_per_node", 1);
   layout.sharding = parse_sharding(json.text("sharding"), json.where() + ".sharding");
   layout.sequence_parallel = json.flag("sequence_parallel");
-  layout.activation_checkpointing =
-      parse_activation_checkpointing(json.text("activation_checkpointing"), json.where() + ".activation_checkpointing");
+  layout.activation_checkpointing = parse_activation_checkpointing(
+      json.text("activation_checkpointing"), json.where() + ".activation_checkpointing");
   layout.microbatch_size = json.integer("microbatch_size");
   layout.accumulation = json.integer("accumulation");
   layout.loss_chunks = json.integer("loss_chunks");
@@ -66,8 +68,9 @@ Json to_json(const Layout& layout) {
 }
 
 Json to_json(const Plan& plan) {
-  return {{"schema_version", kSchemaVersion},  {"model", to_json(plan.model)}, {"model_source", plan.model_source},
-          {"cluster", to_json(plan.cluster)}, {"job", to_json(plan.job)},     {"layout", to_json(plan.layout)},
+  return {{"schema_version", kSchemaVersion},  {"model", to_json(plan.model)},
+          {"model_source", plan.model_source}, {"cluster", to_json(plan.cluster)},
+          {"job", to_json(plan.job)},          {"layout", to_json(plan.layout)},
           {"estimate", to_json(plan.estimate)}};
 }
 
@@ -75,7 +78,8 @@ Plan read_plan(const Json& json, const std::string& where) {
   const JsonObject object(json, where);
   if (const std::int64_t version = object.integer("schema_version"); version != kSchemaVersion) {
     throw common::Error(common::ErrorCode::kInvalidInput,
-                        "is " + std::to_string(version) + "; this program reads " + std::to_string(kSchemaVersion) +
+                        "is " + std::to_string(version) + "; this program reads " +
+                            std::to_string(kSchemaVersion) +
                             ": make the plan again with this version",
                         where + ".schema_version");
   }
@@ -86,13 +90,16 @@ Plan read_plan(const Json& json, const std::string& where) {
             .layout = read_layout(object.object("layout")),
             .estimate = read_estimate(object.object("estimate"))};
   object.reject_unknown_keys();
-  if (const auto broken = violations(plan.model, plan.cluster, plan.job, plan.layout); !broken.empty()) {
+  if (const auto broken = violations(plan.model, plan.cluster, plan.job, plan.layout);
+      !broken.empty()) {
     throw common::Error(common::ErrorCode::kInvalidInput, to_string(broken), where + ".layout");
   }
   return plan;
 }
 
-Plan load_plan(const std::filesystem::path& path) { return read_plan(common::read_json_file(path), path.string()); }
+Plan load_plan(const std::filesystem::path& path) {
+  return read_plan(common::read_json_file(path), path.string());
+}
 
 void save_plan(const Plan& plan, const std::filesystem::path& path) {
   common::write_file(path, to_json(plan).dump(2) + "\n");

@@ -10,7 +10,8 @@ namespace meshplan::planner {
 /// What is handed from the planner to whoever runs it: everything needed, in one JSON file.
 struct Plan {
   ModelSpec model;
-  /// Where the model came from: a catalog name, or the path of its folder, which may hold the weights.
+  /// Where the model came from: a catalog name, or the path of its folder, which may hold the
+  /// weights.
   std::string model_source;
   ClusterSpec cluster;
   Job job;
@@ -24,8 +25,8 @@ common::Json to_json(const Layout& layout);
 /// Written and read back identically: read_plan(to_json(plan)) has the same JSON.
 common::Json to_json(const Plan& plan);
 
-/// Throws kInvalidInput for another schema_version, an unknown or missing key, or a layout that breaks a rule (all of
-/// them named).
+/// Throws kInvalidInput for another schema_version, an unknown or missing key, or a layout that
+/// breaks a rule (all of them named).
 Plan read_plan(const common::Json& json, const std::string& where);
 Plan load_plan(const std::filesystem::path& path);
 void save_plan(const Plan& plan, const std::filesystem::path& path);

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -7,47 +8,49 @@
 namespace meshplan::planner {
 namespace {
 
-std::vector<Instruction> moved(std::vector<Instruction> instructions, std::int64_t units) {
-  for (Instruction& instruction : instructions) {
-    if (instruction.unit != kNoUnit) instruction.unit += units;
-    if (instruction.retires != kNoUnit) instruction.retires += units;
-  }
-  return instructions;
-}
-
-/// Appends instructions at known positions of the unrolled program, so that waits can be written as distances, and folds
-/// repetitions that are alike into one segment.
+/// Appends instructions at known positions of the unrolled program, so that waits can be written as
+/// distances, and folds repetitions that are alike into one segment.
 class Emitter {
  public:
+  /// Units first_block .. first_block + blocks - 1 are alike; the others are not.
+  Emitter(std::int64_t first_block, std::int64_t blocks)
+      : first_block_(first_block), blocks_(blocks) {}
+
   void begin_microbatch(std::int64_t index, std::int64_t count) {
     microbatch_ = index;
     place_ = {.first = index == 0, .last = index + 1 == count};
   }
 
   void gather(std::int64_t unit) {
-    Instruction instruction{.opcode = Opcode::kGatherParameters, .stream = Stream::kGather, .unit = unit};
+    Instruction instruction{
+        .opcode = Opcode::kGatherParameters, .stream = Stream::kGather, .unit = unit};
     // The copy takes the place of the one released last: one unit ahead, and no further.
     if (released_ != kNeverReleased) instruction.waits[0] = position_ - released_;
     gathered_[unit] = add(instruction);
   }
 
-  void release(std::int64_t unit) { released_ = add({.opcode = Opcode::kReleaseParameters, .unit = unit}); }
+  void release(std::int64_t unit) {
+    released_ = add({.opcode = Opcode::kReleaseParameters, .unit = unit});
+  }
 
   void compute(Opcode opcode, Computation computation, std::int64_t unit) {
     Instruction instruction{.opcode = opcode, .computation = computation, .unit = unit};
     // The embedding's backward pass adds rows to the gradient and reads no weight.
-    const bool reads_weights = !(opcode == Opcode::kBackward && computation == Computation::kEmbedding);
+    const bool reads_weights =
+        !(opcode == Opcode::kBackward && computation == Computation::kEmbedding);
     if (reads_weights) instruction.waits[0] = position_ - gathered_.at(unit);
     computed_[unit] = add(instruction);
   }
 
   void reduce_replicated(std::int64_t unit) {
-    computed_[unit] = add({.opcode = Opcode::kReduceReplicatedGradients, .stream = Stream::kTp, .unit = unit});
+    computed_[unit] =
+        add({.opcode = Opcode::kReduceReplicatedGradients, .stream = Stream::kTp, .unit = unit});
   }
 
   /// Reduces the unit's gradients and retires the reduction before it: two are alive at most.
   void reduce(std::int64_t unit) {
-    Instruction instruction{.opcode = Opcode::kReduceGradients, .stream = Stream::kReduce, .unit = unit};
+    Instruction instruction{
+        .opcode = Opcode::kReduceGradients, .stream = Stream::kReduce, .unit = unit};
     instruction.waits[0] = position_ - computed_.at(unit);
     retire_reduction(instruction);
     reduced_ = {unit, add(instruction), place_};
@@ -60,8 +63,9 @@ class Emitter {
     add(instruction);
   }
 
-  /// Emits body(unit) for `count` units from `first`, each `stride` after the last. Repetitions that are alike but for the
-  /// unit become one segment; one that waits at another distance, as the first often does, stands alone.
+  /// Emits body(unit) for `count` units from `first`, each `stride` after the last. Repetitions
+  /// that are alike but for the unit become one segment; one that waits at another distance, as the
+  /// first often does, stands alone.
   template <class Body>
   void repeat(std::int64_t first, std::int64_t stride, std::int64_t count, const Body& body) {
     const std::size_t before = segments_.size();
@@ -70,7 +74,7 @@ class Emitter {
       std::vector<Instruction> repetition = std::exchange(instructions_, {});
       if (segments_.size() > before) {
         Segment& segment = segments_.back();
-        if (moved(segment.instructions, stride * segment.count) == repetition) {
+        if (continues(segment, stride, repetition)) {
           ++segment.count;
           segment.unit_stride = stride;
           continue;
@@ -96,6 +100,27 @@ class Emitter {
     MicrobatchPlace place;
   };
 
+  bool is_block(std::int64_t unit) const {
+    return unit >= first_block_ && unit < first_block_ + blocks_;
+  }
+
+  /// Whether the repetition is the segment's next one, on units of the same kinds.
+  bool continues(const Segment& segment, std::int64_t stride,
+                 const std::vector<Instruction>& repetition) const {
+    const auto moves = [&](std::int64_t from, std::int64_t to) {
+      if (from == kNoUnit) return to == kNoUnit;
+      return from + stride * segment.count == to && is_block(from) == is_block(to);
+    };
+    const auto same = [&moves](const Instruction& first, const Instruction& next) {
+      Instruction expected = first;
+      expected.unit = next.unit;
+      expected.retires = next.retires;
+      return expected == next && moves(first.unit, next.unit) && moves(first.retires, next.retires);
+    };
+    return std::equal(segment.instructions.begin(), segment.instructions.end(), repetition.begin(),
+                      repetition.end(), same);
+  }
+
   std::int64_t add(Instruction instruction) {
     instruction.microbatch = microbatch_;
     instruction.place = place_;
@@ -110,6 +135,8 @@ class Emitter {
     instruction.retires_place = reduced_.place;
   }
 
+  std::int64_t first_block_;
+  std::int64_t blocks_;
   std::vector<Instruction> instructions_;
   std::vector<Segment> segments_;
   /// Where each unit was last gathered, and last computed.
@@ -190,7 +217,7 @@ void emit_backward(Emitter& emit, const Order& order) {
 
 StepProgram build_program(const ModelSpec& model, const Job& job, const Layout& layout) {
   const Order order = order_of(model, layout);
-  Emitter emit;
+  Emitter emit(order.first_block, order.blocks);
   StepProgram program;
   if (job.loss_normalization == LossNormalization::kGlobalTokens) {
     emit.once([&] { emit.whole(Opcode::kCountTokens); });
@@ -204,10 +231,12 @@ StepProgram build_program(const ModelSpec& model, const Job& job, const Layout& 
     return emit.take_phase();
   };
   program.phases.push_back(microbatch(0));
-  if (count > 2) {
-    // All between the first and the last are alike; distances do not depend on how many they are.
-    program.phases.push_back(microbatch(1));
-    program.phases.back().count = count - 2;
+  // The second retires the last reduction of the first, which is unlike the others. All between it
+  // and the last are alike, and distances do not depend on how many they are.
+  if (count > 2) program.phases.push_back(microbatch(1));
+  if (count > 3) {
+    program.phases.push_back(microbatch(2));
+    program.phases.back().count = count - 3;
   }
   if (count > 1) program.phases.push_back(microbatch(count - 1));
   emit.once([&] {

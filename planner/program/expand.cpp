@@ -17,7 +17,8 @@ constexpr std::int64_t kMasterSize = 4;
 std::int64_t size_of(const StepContext& c, Axis axis) { return c.layout.mesh.sizes[axis]; }
 
 void all_reduce_scalar(OperationList& list, const StepContext& c, const char* name, Axis axis) {
-  if (size_of(c, axis) > 1) list.collective(name, CollectiveKind::kAllReduce, axis, kScalarBytes, Stream::kCompute);
+  if (size_of(c, axis) > 1)
+    list.collective(name, CollectiveKind::kAllReduce, axis, kScalarBytes, Stream::kCompute);
 }
 
 /// Elements of all of a rank's slices.
@@ -30,7 +31,7 @@ void expand_gather(OperationList& list, const StepContext& c, const UnitSizes& s
   if (!c.gathers_copy()) return;
   const std::int64_t full = sizes.elements * c.param_size;
   list.allocate("gathered parameters", kGatheredParameters, full);
-  list.elementwise("cast master slice", sizes.shard_elements * (kMasterSize + c.param_size), Stream::kGather);
+  list.elementwise("cast master slice", sizes.shard_elements * (kMasterSize + c.param_size));
   if (size_of(c, Axis::kDpShard) > 1) {
     list.issue("parameters", CollectiveKind::kAllGather, Axis::kDpShard, full, Stream::kGather);
   }
@@ -44,21 +45,22 @@ struct ReductionBuffers {
   std::int64_t slice = 0;
 };
 
-ReductionBuffers reduction_buffers(const StepContext& c, const UnitSizes& sizes, const MicrobatchPlace& place) {
+ReductionBuffers reduction_buffers(const StepContext& c, const UnitSizes& sizes,
+                                   const MicrobatchPlace& place) {
   ReductionBuffers buffers;
   if (c.param_size != c.reduce_size) buffers.wide = sizes.elements * c.reduce_size;
   if (!place.first) buffers.slice = sizes.shard_elements * c.reduce_size;
   return buffers;
 }
 
-/// A reduction's second half: a later microbatch's slice is added to the gradient, the buffers die, and with the last
-/// microbatch the gradient is summed over the replicas.
+/// A reduction's second half: a later microbatch's slice is added to the gradient, the buffers die,
+/// and with the last microbatch the gradient is summed over the replicas.
 void expand_retire(OperationList& list, const StepContext& c, const Instruction& instruction) {
   if (instruction.retires == kNoUnit) return;
   const UnitSizes& sizes = c.sizes_of(instruction.retires);
   if (size_of(c, Axis::kDpShard) > 1) {
     const ReductionBuffers buffers = reduction_buffers(c, sizes, instruction.retires_place);
-    if (buffers.slice > 0) list.elementwise("accumulate gradient", 3 * buffers.slice, Stream::kReduce);
+    if (buffers.slice > 0) list.elementwise("accumulate gradient", 3 * buffers.slice);
     list.free("reduced slice", kCommunicationBuffers, buffers.slice);
     list.free("gradient in reduce_dtype", kCommunicationBuffers, buffers.wide);
     list.free("unit gradient", kGradients, sizes.elements * c.param_size);
@@ -70,12 +72,13 @@ void expand_retire(OperationList& list, const StepContext& c, const Instruction&
 }
 
 /// One slice holds everything: the unit's gradient becomes, or is added to, the rank's own.
-void expand_local_reduce(OperationList& list, const StepContext& c, const UnitSizes& sizes, bool first_microbatch) {
+void expand_local_reduce(OperationList& list, const StepContext& c, const UnitSizes& sizes,
+                         bool first_microbatch) {
   const std::int64_t gradient = sizes.elements * c.param_size;
   const std::int64_t slice = sizes.elements * kMasterSize;
   if (first_microbatch && c.param_size == kMasterSize) return;
   if (first_microbatch) list.allocate("gradient slice", kGradients, slice);
-  list.elementwise("accumulate gradient", gradient + (first_microbatch ? 1 : 2) * slice, Stream::kReduce);
+  list.elementwise("accumulate gradient", gradient + (first_microbatch ? 1 : 2) * slice);
   list.free("unit gradient", kGradients, gradient);
 }
 
@@ -89,15 +92,15 @@ void expand_reduce(OperationList& list, const StepContext& c, const Instruction&
     const ReductionBuffers buffers = reduction_buffers(c, sizes, instruction.place);
     if (buffers.wide > 0) {
       list.allocate("gradient in reduce_dtype", kCommunicationBuffers, buffers.wide);
-      list.elementwise("cast gradient", sizes.elements * (c.param_size + c.reduce_size), Stream::kReduce);
+      list.elementwise("cast gradient", sizes.elements * (c.param_size + c.reduce_size));
     }
     if (first) {
       list.allocate("gradient slice", kGradients, sizes.shard_elements * kMasterSize);
     } else {
       list.allocate("reduced slice", kCommunicationBuffers, buffers.slice);
     }
-    list.issue("gradients", CollectiveKind::kReduceScatter, Axis::kDpShard, sizes.elements * c.reduce_size,
-               Stream::kReduce);
+    list.issue("gradients", CollectiveKind::kReduceScatter, Axis::kDpShard,
+               sizes.elements * c.reduce_size, Stream::kReduce);
   }
 }
 
@@ -107,7 +110,8 @@ void expand_reduce_replicated(OperationList& list, const StepContext& c, const U
                   (range.end - range.begin) * c.param_size, Stream::kTp);
 }
 
-void expand_gradient_norm(OperationList& list, const StepContext& c, const Instruction& instruction) {
+void expand_gradient_norm(OperationList& list, const StepContext& c,
+                          const Instruction& instruction) {
   expand_retire(list, c, instruction);
   list.elementwise("gradient_norm", shard_elements(c) * kMasterSize);
   all_reduce_scalar(list, c, "gradient_norm", Axis::kDpShard);
@@ -181,11 +185,23 @@ Operations expand(const StepContext& context, const Instruction& instruction) {
   return list.take();
 }
 
+bool expand_alike(const StepContext& context, const Instruction& a, const Instruction& b) {
+  const auto same_sizes = [&context](std::int64_t x, std::int64_t y) {
+    if (x == kNoUnit || y == kNoUnit) return x == y;
+    return &context.sizes_of(x) == &context.sizes_of(y);
+  };
+  return a.opcode == b.opcode && a.computation == b.computation && a.place == b.place &&
+         a.retires_place == b.retires_place && same_sizes(a.unit, b.unit) &&
+         same_sizes(a.retires, b.retires);
+}
+
 PersistentMemory persistent_memory(const StepContext& context) {
   const std::int64_t shard = shard_elements(context) * kMasterSize;
   const std::int64_t rope = 4 * context.job.seq_length * context.model.head_dim;
   const std::int64_t batch = 16 * context.tokens * context.layout.accumulation;
-  return {.parameters = common::Bytes(shard), .optimizer = common::Bytes(2 * shard), .temporaries = common::Bytes(rope + batch)};
+  return {.parameters = common::Bytes(shard),
+          .optimizer = common::Bytes(2 * shard),
+          .temporaries = common::Bytes(rope + batch)};
 }
 
 }  // namespace meshplan::planner

@@ -5,9 +5,14 @@
 
 namespace meshplan::planner {
 
-/// The operations inside an instruction, in the order in which the executor issues them: every kernel, collective,
-/// allocation and free on one rank. The executor's layers are written to this list, and tests compare the two.
+/// The operations inside an instruction, in the order in which the executor issues them: every
+/// kernel, collective, allocation and free on one rank. The executor's layers are written to this
+/// list, and tests compare the two.
 Operations expand(const StepContext& context, const Instruction& instruction);
+
+/// Whether expand() gives the same operations for both: they differ in block, microbatch or waits
+/// alone.
+bool expand_alike(const StepContext& context, const Instruction& a, const Instruction& b);
 
 /// Memory that is held all through the step.
 struct PersistentMemory {

@@ -9,7 +9,8 @@ namespace {
 
 using enum MemoryClass;
 
-/// Bytes of one microbatch's activations on one rank. Statistics (reciprocal norms, log-sum-exps) are float32.
+/// Bytes of one microbatch's activations on one rank. Statistics (reciprocal norms, log-sum-exps)
+/// are float32.
 struct ActivationSizes {
   std::int64_t hidden;
   std::int64_t qkv;
@@ -35,30 +36,35 @@ ActivationSizes sizes_of(const StepContext& c) {
           .norm_statistics = 4 * c.tokens};
 }
 
-/// Causal attention: two matrix multiplies over half of the score matrix forward, five backward (Dao 2023, arXiv 2307.08691).
+/// Causal attention: two matrix multiplies over half of the score matrix forward, five backward
+/// (Dao 2023, arXiv 2307.08691).
 common::Flops attention_flops(const StepContext& c, double matmuls) {
-  return common::Flops(matmuls * static_cast<double>(c.tokens) * static_cast<double>(c.job.seq_length) *
+  return common::Flops(matmuls * static_cast<double>(c.tokens) *
+                       static_cast<double>(c.job.seq_length) *
                        static_cast<double>(c.heads * c.model.head_dim));
 }
 
-/// Scratch of torch's CPU flash attention for one thread, which tiles queries by 32, 64 or 256 and keys by 512. GPUs: none
-/// of note.
+/// Scratch of torch's CPU flash attention for one thread, which tiles queries by 32, 64 or 256 and
+/// keys by 512. GPUs: none of note.
 std::int64_t attention_workspace(const StepContext& c, bool backward) {
   if (c.device != DeviceKind::kCpu) return 0;
   const std::int64_t seq = c.job.seq_length;
   const std::int64_t keys = std::min<std::int64_t>(512, seq);
-  const std::int64_t queries = std::min<std::int64_t>(seq >= 768 ? 256 : (seq >= 192 ? 64 : 32), seq);
+  const std::int64_t queries =
+      std::min<std::int64_t>(seq >= 768 ? 256 : (seq >= 192 ? 64 : 32), seq);
   if (backward) return 4 * (2 * queries * keys + queries);
   return 4 * (queries * keys + 2 * queries + queries * c.model.head_dim);
 }
 
-void all_reduce_tp(OperationList& list, const StepContext& c, const char* name, std::int64_t bytes) {
+void all_reduce_tp(OperationList& list, const StepContext& c, const char* name,
+                   std::int64_t bytes) {
   if (c.layout.mesh.sizes[Axis::kTp] > 1) {
     list.collective(name, CollectiveKind::kAllReduce, Axis::kTp, bytes, Stream::kTp);
   }
 }
 
-void issue_all_reduce_tp(OperationList& list, const StepContext& c, const char* name, std::int64_t bytes) {
+void issue_all_reduce_tp(OperationList& list, const StepContext& c, const char* name,
+                         std::int64_t bytes) {
   if (c.layout.mesh.sizes[Axis::kTp] > 1) {
     list.issue(name, CollectiveKind::kAllReduce, Axis::kTp, bytes, Stream::kTp);
   }
@@ -70,7 +76,8 @@ void expand_attention_forward(OperationList& list, const StepContext& c, const A
   list.allocate("norm output", kTemporaries, a.hidden);
   list.elementwise("input_norm", 2 * a.hidden);
   list.allocate("qkv", kActivations, a.qkv);
-  list.matmul("qkv", c.tokens, queries + 2 * c.kv_heads * c.model.head_dim, c.model.hidden_size, c.param_size);
+  list.matmul("qkv", c.tokens, queries + 2 * c.kv_heads * c.model.head_dim, c.model.hidden_size,
+              c.param_size);
   list.free("norm output", kTemporaries, a.hidden);
   list.allocate("rotated", kTemporaries, a.rotated);
   list.elementwise("rope", 2 * (a.rotated > 0 ? a.rotated : a.qkv));
@@ -102,8 +109,8 @@ void expand_mlp_forward(OperationList& list, const StepContext& c, const Activat
   list.elementwise("mlp_residual", 3 * a.hidden);
 }
 
-/// Input and weight gradients of a column-parallel linear layer below a norm: the all-reduce of the input gradient runs
-/// beside the weight gradient.
+/// Input and weight gradients of a column-parallel linear layer below a norm: the all-reduce of the
+/// input gradient runs beside the weight gradient.
 struct ColumnLinear {
   const char* input_gradient;
   const char* norm;
@@ -114,8 +121,8 @@ struct ColumnLinear {
   std::int64_t output_bytes;
 };
 
-void expand_column_linear_backward(OperationList& list, const StepContext& c, const ActivationSizes& a,
-                                   const ColumnLinear& linear) {
+void expand_column_linear_backward(OperationList& list, const StepContext& c,
+                                   const ActivationSizes& a, const ColumnLinear& linear) {
   list.allocate("norm output gradient", kTemporaries, a.hidden);
   list.matmul(linear.input_gradient, c.tokens, c.model.hidden_size, linear.rows, c.param_size);
   issue_all_reduce_tp(list, c, linear.input_gradient, a.hidden);
@@ -131,13 +138,16 @@ void expand_column_linear_backward(OperationList& list, const StepContext& c, co
   list.free("norm statistics", kActivations, a.norm_statistics);
 }
 
-void expand_attention_backward(OperationList& list, const StepContext& c, const ActivationSizes& a) {
+void expand_attention_backward(OperationList& list, const StepContext& c,
+                               const ActivationSizes& a) {
   const std::int64_t queries = c.heads * c.model.head_dim;
   const std::int64_t keys = c.kv_heads * c.model.head_dim;
   if (c.model.attention_output_bias) list.elementwise("attention_output bias gradient", a.hidden);
   list.allocate("attention output gradient", kTemporaries, a.queries);
-  list.matmul("attention_output input gradient", c.tokens, queries, c.model.hidden_size, c.param_size);
-  list.matmul("attention_output weight gradient", c.model.hidden_size, queries, c.tokens, c.param_size);
+  list.matmul("attention_output input gradient", c.tokens, queries, c.model.hidden_size,
+              c.param_size);
+  list.matmul("attention_output weight gradient", c.model.hidden_size, queries, c.tokens,
+              c.param_size);
   list.allocate("rotated", kTemporaries, a.rotated);
   if (a.rotated > 0) list.elementwise("rope", 2 * a.rotated);
   list.allocate("qkv gradient", kTemporaries, a.qkv);
@@ -151,8 +161,8 @@ void expand_attention_backward(OperationList& list, const StepContext& c, const 
   list.elementwise("rope backward", 2 * a.qkv);
   list.free("qkv gradient", kTemporaries, a.qkv);
   expand_column_linear_backward(list, c, a,
-                                {"qkv input gradient", "input_norm", "qkv weight gradient", "input_norm backward",
-                                 queries + 2 * keys, kActivations, a.qkv});
+                                {"qkv input gradient", "input_norm", "qkv weight gradient",
+                                 "input_norm backward", queries + 2 * keys, kActivations, a.qkv});
 }
 
 }  // namespace
@@ -190,9 +200,10 @@ void expand_block_backward(OperationList& list, const StepContext& c) {
   list.matmul("down input gradient", c.tokens, c.intermediate, c.model.hidden_size, c.param_size);
   list.elementwise("swiglu backward", 5 * a.gated);
   list.free("gated", kTemporaries, a.gated);
-  expand_column_linear_backward(list, c, a,
-                                {"gate_up input gradient", "post_attention_norm", "gate_up weight gradient",
-                                 "post_attention_norm backward", 2 * c.intermediate, kActivations, a.gate_up});
+  expand_column_linear_backward(
+      list, c, a,
+      {"gate_up input gradient", "post_attention_norm", "gate_up weight gradient",
+       "post_attention_norm backward", 2 * c.intermediate, kActivations, a.gate_up});
   expand_attention_backward(list, c, a);
 }
 
@@ -201,7 +212,8 @@ void expand_loss(OperationList& list, const StepContext& c) {
   const std::int64_t hidden = c.model.hidden_size;
   const std::int64_t gradient = c.head.elements * c.param_size;
   const bool converts = c.job.param_dtype != common::DataType::kFloat32;
-  const std::int64_t wide_gradient = converts && c.layout.loss_chunks > 1 ? 4 * c.vocab_rows * hidden : 0;
+  const std::int64_t wide_gradient =
+      converts && c.layout.loss_chunks > 1 ? 4 * c.vocab_rows * hidden : 0;
   list.allocate("unit gradient", kGradients, gradient);
   list.allocate("final norm statistics", kTemporaries, a.norm_statistics);
   list.allocate("norm output", kTemporaries, a.hidden);

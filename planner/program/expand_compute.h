@@ -5,7 +5,8 @@
 
 namespace meshplan::planner {
 
-/// The operations of forward, backward and loss; the executor's layers are their counterparts, one to one.
+/// The operations of forward, backward and loss; the executor's layers are their counterparts, one
+/// to one.
 void expand_embedding_forward(OperationList& list, const StepContext& context);
 void expand_embedding_backward(OperationList& list, const StepContext& context);
 void expand_block_forward(OperationList& list, const StepContext& context);

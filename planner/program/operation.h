@@ -24,12 +24,16 @@ enum class MemoryClass {
 inline constexpr std::size_t kMemoryClasses = 8;
 const char* to_string(MemoryClass memory);
 
-enum class OperationKind { kKernel, kCollective, kAllocate, kFree };
+/// kKernel runs on the compute stream. kCollective runs on its own stream beside compute, once the
+/// compute work issued before it has ended. kWait: compute goes on when an earlier collective of
+/// the same instruction has ended.
+enum class OperationKind { kKernel, kCollective, kWait, kAllocate, kFree };
 
-/// kMatmul [m, k] x [k, n]; kAttention, priced by FLOPs too; kElementwise, priced by the bytes that it reads and writes.
+/// kMatmul [m, k] x [k, n]; kAttention, priced by FLOPs too; kElementwise, priced by the bytes that
+/// it reads and writes.
 enum class KernelKind { kMatmul, kAttention, kElementwise };
 
-/// No operation to wait for.
+/// No operation.
 inline constexpr std::int32_t kNoOperation = -1;
 
 /// One thing that happens inside an instruction, in the order of issue.
@@ -37,8 +41,8 @@ struct Operation {
   OperationKind kind = OperationKind::kKernel;
   Stream stream = Stream::kCompute;
   const char* name = "";
-  /// Operation of the same instruction, on another stream, that must have ended; kNoOperation = none.
-  std::int32_t after = kNoOperation;
+  /// kWait: the collective's index among the instruction's operations.
+  std::int32_t awaited = kNoOperation;
 
   KernelKind kernel = KernelKind::kElementwise;
   std::int64_t m = 0;
@@ -51,8 +55,8 @@ struct Operation {
 
   MemoryClass memory = MemoryClass::kTemporaries;
 
-  /// kernel: bytes moved to and from memory; collective: all_reduce the tensor, all_gather its output, reduce_scatter its
-  /// input; allocate and free: the size.
+  /// kernel: bytes moved to and from memory; collective: all_reduce the tensor, all_gather its
+  /// output, reduce_scatter its input; allocate and free: the size.
   common::Bytes bytes;
 };
 

@@ -17,8 +17,8 @@ UnitSizes sizes_of(const FlatLayout& flat) {
 
 FlatLayout flat_of(const StepContext& context, const Unit& unit) {
   const AxisSizes& sizes = context.layout.mesh.sizes;
-  return flat_layout(context.model, unit, sizes[Axis::kTp], sizes[Axis::kDpShard], context.param_size,
-                     context.job.decay_norms_and_biases);
+  return flat_layout(context.model, unit, sizes[Axis::kTp], sizes[Axis::kDpShard],
+                     context.param_size, context.job.decay_norms_and_biases);
 }
 
 }  // namespace
@@ -33,7 +33,8 @@ const UnitSizes& StepContext::sizes_of(std::int64_t unit) const {
   return block;
 }
 
-StepContext make_step_context(const ModelSpec& model, const Job& job, const Layout& layout, DeviceKind device) {
+StepContext make_step_context(const ModelSpec& model, const Job& job, const Layout& layout,
+                              DeviceKind device) {
   const std::int64_t tp = layout.mesh.sizes[Axis::kTp];
   StepContext context{.model = model,
                       .job = job,
@@ -53,9 +54,11 @@ StepContext make_step_context(const ModelSpec& model, const Job& job, const Layo
   context.block = sizes_of(flat_of(context, unit_at(model, block_unit(model, 0))));
   context.head = sizes_of(flat_of(context, unit_at(model, head_unit(model))));
   // The widest activations, so that no later product of sizes overflows.
-  for (std::int64_t width : {model.hidden_size, context.heads * model.head_dim * 4, context.intermediate * 4,
-                             context.vocab_rows, context.heads * job.seq_length}) {
-    common::checked_multiply(common::checked_multiply(context.tokens, width, "activations"), 64, "activations");
+  for (std::int64_t width :
+       {model.hidden_size, context.heads * model.head_dim * 4, context.intermediate * 4,
+        context.vocab_rows, context.heads * job.seq_length}) {
+    common::checked_multiply(common::checked_multiply(context.tokens, width, "activations"), 64,
+                             "activations");
   }
   return context;
 }

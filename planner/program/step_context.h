@@ -29,7 +29,8 @@ struct StepContext {
   UnitSizes block;
   UnitSizes head;
 
-  /// Sizes as one rank has them: heads, key-value heads, intermediate and vocabulary rows divided by tp.
+  /// Sizes as one rank has them: heads, key-value heads, intermediate and vocabulary rows divided
+  /// by tp.
   std::int64_t tokens = 0;
   std::int64_t heads = 0;
   std::int64_t kv_heads = 0;
@@ -39,14 +40,16 @@ struct StepContext {
   std::int64_t param_size = 4;
   std::int64_t reduce_size = 4;
 
-  /// Whether a gathered copy exists at all: not when one rank holds the whole unit in param_dtype already.
+  /// Whether a gathered copy exists at all: not when one rank holds the whole unit in param_dtype
+  /// already.
   bool gathers_copy() const;
   /// Sizes of the unit with this index.
   const UnitSizes& sizes_of(std::int64_t unit) const;
 };
 
 /// Requires a layout without violations. Throws kInvalidInput when a size does not fit 63 bits.
-StepContext make_step_context(const ModelSpec& model, const Job& job, const Layout& layout, DeviceKind device);
+StepContext make_step_context(const ModelSpec& model, const Job& job, const Layout& layout,
+                              DeviceKind device);
 
 /// The flat layout that the context's sizes come from: the executor places its parameters by it.
 FlatLayout flat_layout_of(const StepContext& context, std::int64_t unit);

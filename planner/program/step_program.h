@@ -10,7 +10,8 @@
 
 namespace meshplan::planner {
 
-/// What a rank does in a training step, instruction by instruction; the table of the design's section 1.
+/// What a rank does in a training step, instruction by instruction; the table of the design's
+/// section 1.
 enum class Opcode {
   kCountTokens,
   kGatherParameters,
@@ -38,8 +39,8 @@ enum class Computation { kNone, kEmbedding, kBlock, kHead };
 /// No unit, and no instruction to wait for.
 inline constexpr std::int64_t kNoUnit = -1;
 
-/// Where a microbatch stands in its step: gradients are written by the first and added by later ones; replicas are reduced
-/// with the last.
+/// Where a microbatch stands in its step: gradients are written by the first and added by later
+/// ones; replicas are reduced with the last.
 struct MicrobatchPlace {
   bool first = true;
   bool last = true;
@@ -47,8 +48,8 @@ struct MicrobatchPlace {
   bool operator==(const MicrobatchPlace&) const = default;
 };
 
-/// One step of the program. Inside a repeated segment, `unit` and `retires` are those of the first repetition and move by
-/// the segment's unit_stride each time.
+/// One step of the program. Inside a repeated segment, `unit` and `retires` are those of the first
+/// repetition and move by the segment's unit_stride each time.
 struct Instruction {
   Opcode opcode;
   Stream stream = Stream::kCompute;
@@ -56,11 +57,13 @@ struct Instruction {
   std::int64_t unit = kNoUnit;
   std::int64_t microbatch = 0;
   MicrobatchPlace place = {};
-  /// The unit whose reduction, waited for by this instruction, has its buffers freed here; kNoUnit = none.
+  /// The unit whose reduction, waited for by this instruction, has its buffers freed here; kNoUnit
+  /// = none.
   std::int64_t retires = kNoUnit;
   /// The microbatch of the reduction retired here.
   MicrobatchPlace retires_place = {};
-  /// Instructions to wait for, as distances back in the unrolled program; 0 = none. Work of one stream is ordered anyway.
+  /// Instructions to wait for, as distances back in the unrolled program; 0 = none. Work of one
+  /// stream is ordered anyway.
   std::array<std::int64_t, 2> waits = {0, 0};
 
   bool operator==(const Instruction&) const = default;
@@ -90,11 +93,12 @@ struct StepProgram {
   bool operator==(const StepProgram&) const = default;
 };
 
-/// The program of a step; every choice of the layout (prefetch, resharding, accumulation) shows in it.
-/// Requires a layout without violations.
+/// The program of a step; every choice of the layout (prefetch, resharding, accumulation) shows in
+/// it. Requires a layout without violations.
 StepProgram build_program(const ModelSpec& model, const Job& job, const Layout& layout);
 
-/// The instructions in the order of issue, with the unit and microbatch of each repetition filled in.
+/// The instructions in the order of issue, with the unit and microbatch of each repetition filled
+/// in.
 std::vector<Instruction> unroll(const StepProgram& program);
 
 /// Number of instructions of the unrolled program.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "common/checked.h"
 #include "common/error.h"
@@ -13,6 +14,8 @@ namespace {
 
 constexpr std::int64_t kLogitBytesPerChunk = 64ll << 20;
 constexpr std::int64_t kLargestTriedMicrobatch = 64;
+/// No microbatch to try next.
+constexpr std::int64_t kNone = 0;
 
 std::vector<std::int64_t> divisors(std::int64_t number) {
   std::vector<std::int64_t> found;
@@ -32,7 +35,8 @@ bool allowed(const std::vector<std::int64_t>& list, std::int64_t value) {
 void check_positive(const char* name, const std::vector<std::int64_t>& values) {
   for (std::int64_t value : values) {
     if (value < 1) {
-      throw common::Error(common::ErrorCode::kInvalidInput, fmt::format("{}: must be at least 1", value), name);
+      throw common::Error(common::ErrorCode::kInvalidInput,
+                          fmt::format("{}: must be at least 1", value), name);
     }
   }
 }
@@ -48,7 +52,8 @@ void check(const SearchRequest& request) {
 
 class Search {
  public:
-  Search(const ModelSpec& model, const ClusterSpec& cluster, const Job& job, const SearchRequest& request)
+  Search(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
+         const SearchRequest& request)
       : model_(model), cluster_(cluster), job_(job), request_(request) {}
 
   SearchResult run() {
@@ -69,7 +74,8 @@ class Search {
 
  private:
   bool wanted(const AxisSizes& sizes) const {
-    return allowed(request_.tp, sizes[Axis::kTp]) && allowed(request_.dp_shard, sizes[Axis::kDpShard]) &&
+    return allowed(request_.tp, sizes[Axis::kTp]) &&
+           allowed(request_.dp_shard, sizes[Axis::kDpShard]) &&
            allowed(request_.dp_replicate, sizes[Axis::kDpReplicate]);
   }
 
@@ -79,40 +85,63 @@ class Search {
       price(layout);
       return;
     }
-    for (layout.microbatch_size = 1; layout.microbatch_size <= kLargestTriedMicrobatch; layout.microbatch_size *= 2) {
-      // A larger microbatch than one that was rejected is rejected for the same reason.
-      if (!price(layout)) return;
+    layout.microbatch_size = 1;
+    while (layout.microbatch_size != kNone && layout.microbatch_size <= kLargestTriedMicrobatch) {
+      layout.microbatch_size = price(layout);
     }
   }
 
-  bool price(Layout layout) {
+  /// Ranks or rejects the layout; returns the next microbatch that may do: none after a rejection
+  /// that holds for every larger one as well.
+  std::int64_t price(Layout layout) {
+    const std::int64_t twice = 2 * std::min(layout.microbatch_size, kLargestTriedMicrobatch);
     if (request_.global_batch_size) {
       const std::int64_t batch = *request_.global_batch_size;
-      const std::int64_t once =
-          common::checked_multiply(layout.microbatch_size, data_parallel_size(layout.mesh), "microbatch_size");
+      const std::int64_t once = common::checked_multiply(
+          layout.microbatch_size, data_parallel_size(layout.mesh), "microbatch_size");
       layout.accumulation = std::max<std::int64_t>(1, batch / once);
       if (batch % once != 0) {
-        return reject(layout, fmt::format("global_batch_size={}: must be a multiple of microbatch_size={} x dp={}", batch,
-                                          layout.microbatch_size, data_parallel_size(layout.mesh)));
+        reject(layout,
+               fmt::format("global_batch_size={}: must be a multiple of microbatch_size={} x dp={}",
+                           batch, layout.microbatch_size, data_parallel_size(layout.mesh)));
+        return kNone;
       }
     }
     layout.loss_chunks = request_.loss_chunks.value_or(1);
     if (const auto broken = violations(model_, cluster_, job_, layout); !broken.empty()) {
-      return reject(layout, to_string(broken));
+      reject(layout, to_string(broken));
+      return grows_out_of(broken) ? twice : kNone;
     }
     if (!request_.loss_chunks) layout.loss_chunks = default_loss_chunks(model_, job_, layout);
     Estimate priced = estimate(model_, cluster_, job_, layout);
-    if (!priced.fits) {
-      return reject(layout, fmt::format("needs {} of {}; the peak is in {}", common::human(priced.memory.peak_device),
-                                        common::human(priced.memory.capacity), priced.memory.peak_instruction));
+    if (priced.fits) {
+      result_.ranked.push_back({layout, std::move(priced)});
+      return twice;
     }
-    result_.ranked.push_back({layout, std::move(priced)});
-    return true;
+    reject(
+        layout,
+        fmt::format("needs {} of {}; the peak is in {}", common::human(priced.memory.peak_device),
+                    common::human(priced.memory.capacity), priced.memory.peak_instruction));
+    return without_accumulation(layout);
   }
 
-  bool reject(const Layout& layout, std::string reason) {
+  /// Whether a larger microbatch may break none of these rules.
+  static bool grows_out_of(const std::vector<Violation>& broken) {
+    return std::all_of(broken.begin(), broken.end(), [](const Violation& violation) {
+      return violation.code == "loss_chunks_bounded" || violation.code == "accumulation_bounded";
+    });
+  }
+
+  /// A larger microbatch needs more memory, but for one: the microbatch that is the whole batch
+  /// spares the buffers of accumulation.
+  std::int64_t without_accumulation(const Layout& layout) const {
+    const bool reached = std::has_single_bit(static_cast<std::uint64_t>(layout.accumulation));
+    if (!request_.global_batch_size || layout.accumulation == 1 || !reached) return kNone;
+    return layout.microbatch_size * layout.accumulation;
+  }
+
+  void reject(const Layout& layout, std::string reason) {
     result_.rejected.push_back({layout, std::move(reason)});
-    return false;
   }
 
   void rank() {
@@ -134,23 +163,27 @@ class Search {
 
 }  // namespace
 
-const char* to_string(Objective objective) { return objective == Objective::kMemory ? "memory" : "throughput"; }
+const char* to_string(Objective objective) {
+  return objective == Objective::kMemory ? "memory" : "throughput";
+}
 
 Objective parse_objective(const std::string& name, const std::string& where) {
   for (Objective objective : {Objective::kThroughput, Objective::kMemory}) {
     if (name == to_string(objective)) return objective;
   }
-  throw common::Error(common::ErrorCode::kInvalidInput, "unknown value '" + name + "'; use throughput or memory", where);
+  throw common::Error(common::ErrorCode::kInvalidInput,
+                      "unknown value '" + name + "'; use throughput or memory", where);
 }
 
 std::int64_t default_loss_chunks(const ModelSpec& model, const Job& job, const Layout& layout) {
   const std::int64_t rows = common::ceil_divide(model.vocab_size, layout.mesh.sizes[Axis::kTp]);
   const std::int64_t tokens = microbatch_tokens(layout, job);
   const std::int64_t tokens_per_chunk = std::max<std::int64_t>(1, kLogitBytesPerChunk / (4 * rows));
-  return common::ceil_divide(tokens, tokens_per_chunk);
+  return std::min(kMaxLossChunks, common::ceil_divide(tokens, tokens_per_chunk));
 }
 
-SearchResult search(const ModelSpec& model, const ClusterSpec& cluster, const Job& job, const SearchRequest& request) {
+SearchResult search(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
+                    const SearchRequest& request) {
   check(request);
   return Search(model, cluster, job, request).run();
 }

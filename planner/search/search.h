@@ -19,9 +19,10 @@ struct SearchRequest {
   std::vector<std::int64_t> tp;
   std::vector<std::int64_t> dp_shard;
   std::vector<std::int64_t> dp_replicate;
-  /// Nothing: 1, 2, 4, ... 64 are tried.
+  /// Nothing: 1, 2, 4, ... 64 are tried, less those that a smaller one's rejection rules out.
   std::optional<std::int64_t> microbatch_size;
-  /// Sequences a step over all ranks; accumulation follows from it. Nothing: accumulation is base.accumulation.
+  /// Sequences a step over all ranks; accumulation follows from it. Nothing: accumulation is
+  /// base.accumulation.
   std::optional<std::int64_t> global_batch_size;
   /// Nothing: pieces of at most 64 MiB of float32 logits.
   std::optional<std::int64_t> loss_chunks;
@@ -40,16 +41,19 @@ struct Rejection {
 };
 
 struct SearchResult {
-  /// Those that fit, best first; ties in the order of enumeration (tp, dp_replicate, microbatch ascending).
+  /// Those that fit, best first; ties in the order of enumeration (tp, dp_replicate, microbatch
+  /// ascending).
   std::vector<Candidate> ranked;
   std::vector<Rejection> rejected;
 };
 
-/// Prices every layout of dp_replicate x dp_shard x tp over the cluster. Throws kInvalidInput when the request itself is
-/// wrong (a size that is not positive).
-SearchResult search(const ModelSpec& model, const ClusterSpec& cluster, const Job& job, const SearchRequest& request);
+/// Prices every layout of dp_replicate x dp_shard x tp over the cluster. Throws kInvalidInput when
+/// the request itself is wrong (a size that is not positive).
+SearchResult search(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
+                    const SearchRequest& request);
 
-/// Pieces of the output head so that one piece's logits take at most 64 MiB in float32.
+/// Pieces of the output head so that one piece's logits take at most 64 MiB in float32, as far as
+/// kMaxLossChunks goes. Requires a layout without violations.
 std::int64_t default_loss_chunks(const ModelSpec& model, const Job& job, const Layout& layout);
 
 }  // namespace meshplan::planner

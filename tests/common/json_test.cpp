@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <limits>
+#include <string>
 
 #include "common/file.h"
 #include "tests/common/expect_error.h"
@@ -42,6 +44,46 @@ TEST(Json, RefusesDeepNestingWithoutRecursion) {
   expect_error(
       ErrorCode::kInvalidInput, [] { parse_json(nested(100'000), "file.json"); }, "file.json",
       "deeper than 64 levels");
+}
+
+/// {"0":0,"1":1, ...}
+std::string object_of(int keys) {
+  std::string text = "{";
+  for (int i = 0; i < keys; ++i) {
+    text += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":" + std::to_string(i);
+  }
+  return text + "}";
+}
+
+TEST(Json, RefusesAnObjectOfTooManyKeys) {
+  expect_error(
+      ErrorCode::kInvalidInput, [] { parse_json(object_of(1'000'000), "file.json"); }, "file.json",
+      "more than 100000 keys");
+}
+
+TEST(Json, ReadsLargeObjectsInLinearTime) {
+  const std::string text = object_of(100'000);
+  const auto begin = std::chrono::steady_clock::now();
+  const Json json = parse_json("[" + text + "," + text + "," + text + "]", "x");
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+  ASSERT_EQ(json.size(), 3u);
+  EXPECT_EQ(json[2].size(), 100'000u);
+  EXPECT_EQ(json[2].begin().key(), "0");
+  EXPECT_EQ(json[2].back(), 99'999);
+  // Looking for each key among the earlier ones takes minutes.
+  EXPECT_LT(taken.count(), 20.0);
+}
+
+TEST(Json, ReadsEveryKindOfValueInItsPlace) {
+  const char* text =
+      R"([null,true,-1,18446744073709551615,2.5,"s\u00e9",[],{},{"a":[{"b":[1,2]},3],"c":{"d":4}}])";
+  EXPECT_EQ(parse_json(text, "x"), Json::parse(text));
+  EXPECT_EQ(parse_json(" 7 ", "x"), 7);
+}
+
+TEST(Json, RefusesNumbersBeyondDouble) {
+  expect_error(
+      ErrorCode::kInvalidInput, [] { parse_json("[1e999]", "file.json"); }, "file.json", "1e999");
 }
 
 TEST(Json, RefusesWhatIsNoJson) {

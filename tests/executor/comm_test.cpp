@@ -4,7 +4,7 @@
 #include <csignal>
 #include <regex>
 
-#include "executor/launch/error_record.h"
+#include "formats/error_record.h"
 #include "tests/executor/rank_processes.h"
 
 namespace meshplan::executor {
@@ -71,7 +71,7 @@ TEST_P(KilledRank, IsNamedByTheOthersWhichStop) {
   ASSERT_TRUE(processes.wait_for_word("ready", 4, 90s)) << processes.all_output();
   processes.send(GetParam(), SIGKILL);
   expect_others_name(processes, GetParam(), " died", processes.seconds());
-  const auto cause = first_cause(processes.run_folder());
+  const auto cause = formats::first_cause(processes.run_folder());
   ASSERT_TRUE(cause);
   EXPECT_EQ(cause->code, "rank_lost");
   EXPECT_EQ(cause->exit_code, kRankLost);
@@ -119,9 +119,9 @@ TEST(FailingRank, KeepsItsExitCodeAndTheOthersSayWhy) {
     EXPECT_EQ(ended[rank].exit_code, rank == 2 ? 3 : kRankLost);
     EXPECT_THAT(processes.output(rank), HasSubstr("token 999 is beyond the vocabulary"));
   }
-  const auto cause = first_cause(processes.run_folder());
+  const auto cause = formats::first_cause(processes.run_folder());
   ASSERT_TRUE(cause);
-  EXPECT_EQ(*cause, (ErrorRecord{2, "invalid_input", 3, "token 999 is beyond the vocabulary"}));
+  EXPECT_EQ(*cause, (formats::ErrorRecord{2, "invalid_input", 3, "token 999 is beyond the vocabulary"}));
   expect_clean(processes);
   if (HasFailure()) std::cout << processes.all_output();
 }
@@ -199,7 +199,7 @@ TEST_P(KilledUnderTorchrun, IsNamedByTheSurvivors) {
   EXPECT_LT(ended.after_s - killed, 20);
   EXPECT_THAT(processes.all_output(),
               HasSubstr("(pid " + std::to_string(victim) + ") died; rank "));
-  const auto cause = first_cause(processes.run_folder());
+  const auto cause = formats::first_cause(processes.run_folder());
   ASSERT_TRUE(cause) << processes.all_output();
   EXPECT_EQ(cause->exit_code, kRankLost);
   EXPECT_THAT(cause->message, HasSubstr("(pid " + std::to_string(victim) + ") died"));

@@ -1,8 +1,6 @@
 #include "tests/executor/layers_reference.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
@@ -11,13 +9,6 @@
 
 namespace meshplan::executor {
 namespace {
-
-/// The shapes are small: more threads would only wait for each other.
-class OneThread : public testing::Environment {
- public:
-  void SetUp() override { at::set_num_threads(1); }
-};
-[[maybe_unused]] const auto* const one_thread = testing::AddGlobalTestEnvironment(new OneThread);
 
 at::Tensor reference_norm(const at::Tensor& x, const at::Tensor& weight) {
   return weight * (x * (x.square().mean(-1, true) + kReferenceEps).rsqrt());

@@ -29,7 +29,7 @@ struct BlockCase {
   std::int64_t tokens() const { return batch * sequence; }
 };
 
-constexpr double kReferenceEps = 1e-5;
+inline constexpr double kReferenceEps = 1e-5;
 
 /// Odd sizes, heads of any width, groups of 1, 2 and 4, every combination of optional parameters.
 BlockCase random_block_case(std::mt19937& random);

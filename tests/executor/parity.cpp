@@ -1,12 +1,23 @@
 #include "tests/executor/parity.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstdio>
 
 namespace meshplan::executor {
+namespace {
+
+/// The shapes are small: more threads would only wait for each other.
+class OneThread : public testing::Environment {
+ public:
+  void SetUp() override { at::set_num_threads(1); }
+};
+[[maybe_unused]] const auto* const one_thread = testing::AddGlobalTestEnvironment(new OneThread);
+
+}  // namespace
 
 Parity::~Parity() {
   for (const Worst& worst : worst_) {

@@ -3,12 +3,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <string>
+#include <vector>
 
 namespace meshplan::executor {
 
-/// Compares tensors of one test, and prints the largest difference that it met, relative to its
-/// tolerance the largest one, when it is destroyed. Differences are relative to the largest
-/// magnitude of the expected tensor.
+/// Compares tensors of one test, and prints when it is destroyed the largest difference met under
+/// each tolerance. Differences are relative to the largest magnitude of the expected tensor.
 class Parity {
  public:
   explicit Parity(std::string name) : name_(std::move(name)) {}

@@ -40,7 +40,8 @@ std::vector<std::int64_t> planned_allocations(const planner::Plan& plan) {
   const planner::StepContext context =
       planner::make_step_context(plan.model, plan.job, plan.layout, planner::DeviceKind::kCpu);
   std::vector<std::int64_t> planned;
-  for (const auto& instruction : planner::unroll(planner::build_program(plan.model, plan.job, plan.layout))) {
+  for (const auto& instruction :
+       planner::unroll(planner::build_program(plan.model, plan.job, plan.layout))) {
     for (const Operation& operation : planner::expand(context, instruction)) {
       if (operation.bytes.value <= kCrumb) continue;
       if (operation.kind == OperationKind::kAllocate) planned.push_back(operation.bytes.value);
@@ -85,7 +86,8 @@ class StepRunnerTest : public testing::Test {
 /// Sums over a run of frees may come in any order; peaks do not depend on it.
 std::vector<std::int64_t> with_sorted_frees(std::vector<std::int64_t> changes) {
   for (auto begin = changes.begin(); begin != changes.end();) {
-    const auto end = std::find_if(begin, changes.end(), [](std::int64_t bytes) { return bytes > 0; });
+    const auto end =
+        std::find_if(begin, changes.end(), [](std::int64_t bytes) { return bytes > 0; });
     std::sort(begin, end);
     begin = end == changes.end() ? end : end + 1;
   }
@@ -113,8 +115,8 @@ INSTANTIATE_TEST_SUITE_P(Families, StepRunnerFamilies, testing::Range(0, 6));
 
 TEST_F(StepRunnerTest, StopsBeforeTheUpdateWhenTheGradientIsNotFinite) {
   const planner::Layout layout = planner::layout_of({});
-  const planner::Plan plan =
-      planner::plan_of(planner::small_model(1), planner::cpu_cluster(layout), planner::small_job(), layout);
+  const planner::Plan plan = planner::plan_of(planner::small_model(1), planner::cpu_cluster(layout),
+                                              planner::small_job(), layout);
   const Rendezvous rendezvous(LaunchEnvironment{});
   MeshCommunicators groups(plan.layout.mesh, 0, at::kCPU, rendezvous.store("groups"));
   StepRunner runner(plan, 0, groups, at::kCPU);
@@ -135,21 +137,23 @@ TEST_F(StepRunnerTest, InitialParametersDoNotDependOnTheMesh) {
   // Every element of the model, taken from the slices of one rank and from those of a 2 x 2 mesh.
   const auto sum_of_slices = [](std::int64_t dp_shard, std::int64_t tp) {
     const planner::Layout layout = planner::layout_of({.dp_shard = dp_shard, .tp = tp});
-    const planner::StepContext context = planner::make_step_context(planner::small_model(), planner::small_job(), layout,
-                                                                    planner::DeviceKind::kCpu);
+    const planner::StepContext context = planner::make_step_context(
+        planner::small_model(), planner::small_job(), layout, planner::DeviceKind::kCpu);
     Communicator alone(planner::Axis::kDpShard);
     const UnitSharding sharding(context, alone, alone, at::kCPU);
     double sum = 0;
     for (std::int64_t d = 0; d < dp_shard; ++d) {
       for (std::int64_t t = 0; t < tp; ++t) {
         std::vector<ShardedUnit> units;
-        for (std::int64_t u = 0; u < planner::unit_count(context.model); ++u) units.push_back(sharding.make_unit(u));
+        for (std::int64_t u = 0; u < planner::unit_count(context.model); ++u)
+          units.push_back(sharding.make_unit(u));
         randomize_parameters(units, {.tp_rank = t, .dp_shard_rank = d}, context.model, 7);
         for (const ShardedUnit& unit : units) {
           // Replicated parameters are on every tp rank: counted on the first alone.
           const std::int64_t split_end = unit.flat.sections[1].end - d * unit.flat.shard_elements;
           const std::int64_t counted =
-              t == 0 ? unit.flat.shard_elements : std::clamp<std::int64_t>(split_end, 0, unit.flat.shard_elements);
+              t == 0 ? unit.flat.shard_elements
+                     : std::clamp<std::int64_t>(split_end, 0, unit.flat.shard_elements);
           sum += unit.master.slice(0, 0, counted).to(at::kDouble).square().sum().item<double>();
         }
       }

@@ -1,4 +1,4 @@
-#include "executor/launch/error_record.h"
+#include "formats/error_record.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 #include "tests/common/expect_error.h"
 #include "tests/common/temporary_folder.h"
 
-namespace meshplan::executor {
+namespace meshplan::formats {
 namespace {
 
 const ErrorRecord kLost{0, "rank_lost", 8, "rank 2 of 4 failed"};
@@ -55,4 +55,4 @@ TEST(ErrorRecord, SaysWhereItCannotBeWritten) {
 }
 
 }  // namespace
-}  // namespace meshplan::executor
+}  // namespace meshplan::formats
