@@ -48,9 +48,10 @@ struct SimulatedStep {
 };
 
 /// Plays the plan's step program for one rank, event by event: streams run in order beside each
-/// other, an operation starts when its stream is free and what it waits for has ended, collectives
-/// cost what the link that their group spans costs. Throws kInvalidInput when the program has more
-/// than 10 million operations.
+/// other, a collective starts when its stream is free and the compute work issued before it has
+/// ended, compute stands still where it waits for one, and collectives cost what the link that
+/// their group spans costs. Requires a plan without violations. Throws kInvalidInput when the
+/// program has more than 10 million operations or takes more than 5 million seconds.
 SimulatedStep simulate(const planner::Plan& plan);
 
 /// The summary as JSON: step_time_s, exposed_s by axis, peak_memory_bytes, events.

@@ -16,8 +16,9 @@ struct StepTimes {
 };
 
 /// Plays the program on the streams of one rank, all ranks being alike: an operation starts when
-/// its stream is free and what it waits for has ended. Long repetitions are played until they are
-/// steady, then extrapolated.
+/// its stream is free, a collective no earlier than the end of the compute work issued before it,
+/// and compute stands still where it waits for a collective. Long repetitions are played until they
+/// are steady, then extrapolated.
 StepTimes play_times(const PricedProgram& program);
 
 }  // namespace meshplan::planner

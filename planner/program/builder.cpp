@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "planner/model/parameter_table.h"
@@ -13,8 +12,11 @@ namespace {
 class Emitter {
  public:
   /// Units first_block .. first_block + blocks - 1 are alike; the others are not.
-  Emitter(std::int64_t first_block, std::int64_t blocks)
-      : first_block_(first_block), blocks_(blocks) {}
+  Emitter(std::int64_t units, std::int64_t first_block, std::int64_t blocks)
+      : first_block_(first_block),
+        blocks_(blocks),
+        gathered_(static_cast<std::size_t>(units)),
+        computed_(static_cast<std::size_t>(units)) {}
 
   void begin_microbatch(std::int64_t index, std::int64_t count) {
     microbatch_ = index;
@@ -26,7 +28,7 @@ class Emitter {
         .opcode = Opcode::kGatherParameters, .stream = Stream::kGather, .unit = unit};
     // The copy takes the place of the one released last: one unit ahead, and no further.
     if (released_ != kNeverReleased) instruction.waits[0] = position_ - released_;
-    gathered_[unit] = add(instruction);
+    at(gathered_, unit) = add(instruction);
   }
 
   void release(std::int64_t unit) {
@@ -38,12 +40,12 @@ class Emitter {
     // The embedding's backward pass adds rows to the gradient and reads no weight.
     const bool reads_weights =
         !(opcode == Opcode::kBackward && computation == Computation::kEmbedding);
-    if (reads_weights) instruction.waits[0] = position_ - gathered_.at(unit);
-    computed_[unit] = add(instruction);
+    if (reads_weights) instruction.waits[0] = position_ - at(gathered_, unit);
+    at(computed_, unit) = add(instruction);
   }
 
   void reduce_replicated(std::int64_t unit) {
-    computed_[unit] =
+    at(computed_, unit) =
         add({.opcode = Opcode::kReduceReplicatedGradients, .stream = Stream::kTp, .unit = unit});
   }
 
@@ -51,7 +53,7 @@ class Emitter {
   void reduce(std::int64_t unit) {
     Instruction instruction{
         .opcode = Opcode::kReduceGradients, .stream = Stream::kReduce, .unit = unit};
-    instruction.waits[0] = position_ - computed_.at(unit);
+    instruction.waits[0] = position_ - at(computed_, unit);
     retire_reduction(instruction);
     reduced_ = {unit, add(instruction), place_};
   }
@@ -71,16 +73,13 @@ class Emitter {
     const std::size_t before = segments_.size();
     for (std::int64_t i = 0; i < count; ++i) {
       body(first + i * stride);
-      std::vector<Instruction> repetition = std::exchange(instructions_, {});
-      if (segments_.size() > before) {
-        Segment& segment = segments_.back();
-        if (continues(segment, stride, repetition)) {
-          ++segment.count;
-          segment.unit_stride = stride;
-          continue;
-        }
+      if (segments_.size() > before && continues(segments_.back(), stride, instructions_)) {
+        ++segments_.back().count;
+        segments_.back().unit_stride = stride;
+      } else {
+        segments_.push_back({1, 0, instructions_});
       }
-      segments_.push_back({1, 0, std::move(repetition)});
+      instructions_.clear();
     }
   }
 
@@ -99,6 +98,10 @@ class Emitter {
     std::int64_t position = 0;
     MicrobatchPlace place;
   };
+
+  static std::int64_t& at(std::vector<std::int64_t>& positions, std::int64_t unit) {
+    return positions[static_cast<std::size_t>(unit)];
+  }
 
   bool is_block(std::int64_t unit) const {
     return unit >= first_block_ && unit < first_block_ + blocks_;
@@ -140,8 +143,8 @@ class Emitter {
   std::vector<Instruction> instructions_;
   std::vector<Segment> segments_;
   /// Where each unit was last gathered, and last computed.
-  std::map<std::int64_t, std::int64_t> gathered_;
-  std::map<std::int64_t, std::int64_t> computed_;
+  std::vector<std::int64_t> gathered_;
+  std::vector<std::int64_t> computed_;
   std::int64_t released_ = kNeverReleased;
   Reduction reduced_;
   std::int64_t position_ = 0;
@@ -217,7 +220,7 @@ void emit_backward(Emitter& emit, const Order& order) {
 
 StepProgram build_program(const ModelSpec& model, const Job& job, const Layout& layout) {
   const Order order = order_of(model, layout);
-  Emitter emit(order.first_block, order.blocks);
+  Emitter emit(unit_count(model), order.first_block, order.blocks);
   StepProgram program;
   if (job.loss_normalization == LossNormalization::kGlobalTokens) {
     emit.once([&] { emit.whole(Opcode::kCountTokens); });

@@ -28,7 +28,8 @@ enum class Opcode {
 };
 const char* to_string(Opcode opcode);
 
-/// Queues that run beside each other on a device; each runs its work in order.
+/// Queues that run beside each other on a device; each runs its work in order. Kernels run on
+/// compute, the collectives of each sort on a queue of their own.
 enum class Stream { kCompute, kTp, kGather, kReduce };
 inline constexpr std::size_t kStreams = 4;
 const char* to_string(Stream stream);
@@ -62,8 +63,8 @@ struct Instruction {
   std::int64_t retires = kNoUnit;
   /// The microbatch of the reduction retired here.
   MicrobatchPlace retires_place = {};
-  /// Instructions to wait for, as distances back in the unrolled program; 0 = none. Work of one
-  /// stream is ordered anyway.
+  /// Instructions whose collectives compute waits for before this one, as distances back in the
+  /// unrolled program; 0 = none.
   std::array<std::int64_t, 2> waits = {0, 0};
 
   bool operator==(const Instruction&) const = default;

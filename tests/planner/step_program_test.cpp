@@ -93,6 +93,40 @@ RC_GTEST_PROP(StepProgram, EveryReductionIsRetiredOnceByTheNextOne, ()) {
   RC_ASSERT(reductions == c.layout.accumulation * unit_count(c.model));
 }
 
+/// A repetition is priced by the first of its segment, so it must be on units of the same kinds.
+RC_GTEST_PROP(StepProgram, RepetitionsAreOnUnitsOfOneKind, ()) {
+  const Case c = any_case();
+  const auto kind_of = [&c](std::int64_t unit) { return unit_at(c.model, unit).kind; };
+  for (const Phase& phase : build_program(c.model, c.job, c.layout).phases) {
+    for (const Segment& segment : phase.segments) {
+      for (const Instruction& instruction : segment.instructions) {
+        const std::int64_t moved = (segment.count - 1) * segment.unit_stride;
+        for (std::int64_t unit : {instruction.unit, instruction.retires}) {
+          if (unit != kNoUnit) RC_ASSERT(kind_of(unit) == kind_of(unit + moved));
+        }
+      }
+    }
+  }
+}
+
+RC_GTEST_PROP(StepProgram, GradientsAreReducedAfterTheyAreComputedAndSummedOverTp, ()) {
+  const Case c = any_case();
+  const std::vector<Instruction> program = unrolled(c);
+  const bool sums = c.model.qk_norm && c.layout.mesh.sizes[Axis::kTp] > 1;
+  for (std::size_t i = 0; i < program.size(); ++i) {
+    if (program[i].opcode != Opcode::kReduceGradients) continue;
+    const Instruction& awaited = program[i - static_cast<std::size_t>(program[i].waits[0])];
+    RC_ASSERT(awaited.unit == program[i].unit);
+    RC_ASSERT(awaited.microbatch == program[i].microbatch);
+    const bool block = unit_at(c.model, program[i].unit).kind == UnitKind::kBlock;
+    if (block && sums) {
+      RC_ASSERT(awaited.opcode == Opcode::kReduceReplicatedGradients);
+    } else {
+      RC_ASSERT(awaited.opcode == Opcode::kBackward || awaited.opcode == Opcode::kLoss);
+    }
+  }
+}
+
 RC_GTEST_PROP(StepProgram, EachBlockRunsForwardAndBackwardOncePerMicrobatch, ()) {
   const Case c = any_case();
   std::multiset<std::pair<std::int64_t, std::int64_t>> forward;

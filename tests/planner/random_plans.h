@@ -1,0 +1,73 @@
+#pragma once
+
+#include <rapidcheck.h>
+
+#include <cstdint>
+
+#include "tests/planner/plans.h"
+
+namespace meshplan::planner {
+
+/// A small model with any of the features that shape a step; its vocabulary needs padding.
+inline ModelSpec any_model() {
+  ModelSpec model = small_model(*rc::gen::inRange<std::int64_t>(1, 9));
+  model.vocab_size = *rc::gen::inRange<std::int64_t>(509, 516);
+  model.tie_word_embeddings = *rc::gen::arbitrary<bool>();
+  model.qkv_bias = *rc::gen::arbitrary<bool>();
+  model.attention_output_bias = *rc::gen::arbitrary<bool>();
+  model.qk_norm = *rc::gen::arbitrary<bool>();
+  return model;
+}
+
+inline Job any_job() {
+  Job job = small_job();
+  job.seq_length = *rc::gen::element<std::int64_t>(7, 64, 200);
+  job.param_dtype = *rc::gen::element(common::DataType::kFloat32, common::DataType::kBfloat16);
+  job.loss_normalization =
+      *rc::gen::element(LossNormalization::kGlobalTokens, LossNormalization::kPerRank);
+  job.max_grad_norm = *rc::gen::element(0.0, 1.0);
+  job.decay_norms_and_biases = *rc::gen::arbitrary<bool>();
+  return job;
+}
+
+inline Layout any_layout(const ModelSpec& model) {
+  Layout layout = layout_of({.dp_replicate = *rc::gen::element<std::int64_t>(1, 2),
+                             .dp_shard = *rc::gen::element<std::int64_t>(1, 2, 3, 8),
+                             .tp = *rc::gen::element<std::int64_t>(1, 2, 4)});
+  layout.microbatch_size = *rc::gen::inRange<std::int64_t>(1, 4);
+  layout.accumulation = *rc::gen::inRange<std::int64_t>(1, 8);
+  layout.loss_chunks = *rc::gen::inRange<std::int64_t>(1, 5);
+  layout.blocks_kept_gathered = *rc::gen::inRange<std::int64_t>(0, model.num_hidden_layers + 1);
+  return layout;
+}
+
+/// A cluster of CPU ranks or GPUs for the layout's mesh, on one node or more (the layout's
+/// ranks_per_node follows), whose links and overlap lie anywhere between negligible and dominating.
+inline ClusterSpec any_cluster(Layout& layout) {
+  ClusterSpec cluster = load_cluster(*rc::gen::element("local-cpu", "h100-sxm"));
+  const std::int64_t world = world_size(layout.mesh);
+  const std::int64_t nodes = *rc::gen::element<std::int64_t>(1, 2, 4);
+  cluster.nodes = world % nodes == 0 ? nodes : 1;
+  cluster.devices_per_node = world / cluster.nodes;
+  layout.mesh.ranks_per_node = cluster.devices_per_node;
+  cluster.overlap = *rc::gen::element(0.0, 0.5, 0.9, 1.0);
+  const double slowdown = *rc::gen::element(0.01, 1.0, 10.0);
+  for (LinkSpec* link : {&cluster.intra_node, &cluster.inter_node}) {
+    for (CollectiveCost* cost : {&link->all_reduce, &link->all_gather, &link->reduce_scatter}) {
+      cost->latency = slowdown * cost->latency;
+      cost->bandwidth = cost->bandwidth / slowdown;
+    }
+  }
+  return cluster;
+}
+
+/// A plan of these; it has no violations.
+inline Plan any_plan() {
+  const ModelSpec model = any_model();
+  const Job job = any_job();
+  Layout layout = any_layout(model);
+  const ClusterSpec cluster = any_cluster(layout);
+  return plan_of(model, cluster, job, layout);
+}
+
+}  // namespace meshplan::planner

@@ -1,0 +1,240 @@
+#include "planner/layout/rules.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <functional>
+#include <limits>
+
+#include "planner/search/search.h"
+#include "tests/planner/random_plans.h"
+
+namespace meshplan::planner {
+namespace {
+
+constexpr std::int64_t kHuge = std::numeric_limits<std::int64_t>::max();
+
+/// A valid case, to be spoilt in one place.
+struct Case {
+  ModelSpec model = small_model(4);
+  Job job = small_job();
+  Layout layout = layout_of({.dp_shard = 2, .tp = 2});
+};
+
+std::vector<Violation> broken(const std::function<void(Case&)>& spoil) {
+  Case c;
+  spoil(c);
+  return violations(c.model, c.job, c.layout);
+}
+
+/// What breaks exactly one rule.
+struct Spoilt {
+  const char* code;
+  const char* message;
+  std::function<void(Case&)> spoil;
+};
+
+void set_axis(Case& c, Axis axis, std::int64_t size) { c.layout.mesh.sizes[axis] = size; }
+
+const std::vector<Spoilt> kSizes = {
+    {"size_positive", "dp_shard=0: must be at least 1",
+     [](Case& c) { set_axis(c, Axis::kDpShard, 0); }},
+    {"size_positive", "tp=-2: must be at least 1", [](Case& c) { set_axis(c, Axis::kTp, -2); }},
+    {"size_positive", "microbatch_size=0: must be at least 1",
+     [](Case& c) { c.layout.microbatch_size = 0; }},
+    {"size_positive", "accumulation=-1: must be at least 1",
+     [](Case& c) { c.layout.accumulation = -1; }},
+    {"size_positive", "loss_chunks=0: must be at least 1",
+     [](Case& c) { c.layout.loss_chunks = 0; }},
+    {"size_positive", "seq_length=0: must be at least 1", [](Case& c) { c.job.seq_length = 0; }},
+    {"world_size_bounded", "the product of the axes is beyond 2^31 ranks; use smaller axes",
+     [](Case& c) { set_axis(c, Axis::kDpShard, std::int64_t{1} << 40); }},
+    {"world_size_bounded", "the product of the axes is beyond 2^31 ranks; use smaller axes",
+     [](Case& c) { set_axis(c, Axis::kDpReplicate, kHuge); }},
+    {"accumulation_bounded", "accumulation=2000000: at most 1048576; use a larger microbatch",
+     [](Case& c) { c.layout.accumulation = 2'000'000; }},
+    {"loss_chunks_bounded", "loss_chunks=257: at most the 256 tokens of a microbatch",
+     [](Case& c) { c.layout.loss_chunks = 257; }},
+    {"loss_chunks_bounded", "loss_chunks=5000: at most 4096",
+     [](Case& c) {
+       c.layout.microbatch_size = 100;
+       c.layout.loss_chunks = 5000;
+     }},
+    {"blocks_kept_gathered_bounded",
+     "blocks_kept_gathered=5: must be from 0 to num_hidden_layers=4",
+     [](Case& c) { c.layout.blocks_kept_gathered = 5; }},
+    {"blocks_kept_gathered_bounded",
+     "blocks_kept_gathered=-1: must be from 0 to num_hidden_layers=4",
+     [](Case& c) { c.layout.blocks_kept_gathered = -1; }},
+    {"max_grad_norm_valid",
+     "max_grad_norm=-0.5: must be a finite number of at least 0, where 0 is off",
+     [](Case& c) { c.job.max_grad_norm = -0.5; }},
+    {"max_grad_norm_valid",
+     "max_grad_norm=nan: must be a finite number of at least 0, where 0 is off",
+     [](Case& c) { c.job.max_grad_norm = std::numeric_limits<double>::quiet_NaN(); }},
+};
+
+const std::vector<Spoilt> kModel = {
+    {"tp_divides_num_key_value_heads", "tp=8: must divide num_key_value_heads=4; use 1, 2 or 4",
+     [](Case& c) { set_axis(c, Axis::kTp, 8); }},
+    {"tp_divides_num_attention_heads", "tp=2: must divide num_attention_heads=7; use 1 or 7",
+     [](Case& c) {
+       c.model.num_key_value_heads = 0;
+       c.model.num_attention_heads = 7;
+     }},
+    {"tp_divides_intermediate_size", "tp=2: must divide intermediate_size=25; use 1, 5 or 25",
+     [](Case& c) { c.model.intermediate_size = 25; }},
+    {"attention_heads_known",
+     "the model has neither num_key_value_heads nor num_attention_heads, so tp cannot be checked "
+     "against them; add num_attention_heads to its config.json",
+     [](Case& c) {
+       c.model.num_key_value_heads = 0;
+       c.model.num_attention_heads = 0;
+     }},
+    {"seq_length_within_window",
+     "seq_length=128: at most sliding_window=100, as windowed attention is not built yet",
+     [](Case& c) { c.model.sliding_window = 100; }},
+    {"seq_length_within_positions", "seq_length=5000: at most max_position_embeddings=4096",
+     [](Case& c) { c.job.seq_length = 5000; }},
+};
+
+const std::vector<Spoilt> kUnsupported = {
+    {"pp_supported", "pp=2: pipeline parallelism is not built yet; use 1",
+     [](Case& c) { set_axis(c, Axis::kPp, 2); }},
+    {"cp_supported", "cp=4: context parallelism is not built yet; use 1",
+     [](Case& c) { set_axis(c, Axis::kCp, 4); }},
+    {"sharding_supported", "sharding=shard_grad_op: is not built yet; use full_shard",
+     [](Case& c) { c.layout.sharding = Sharding::kShardGradOp; }},
+    {"sequence_parallel_supported", "sequence_parallel=on: is not built yet; use off",
+     [](Case& c) { c.layout.sequence_parallel = true; }},
+    {"activation_checkpointing_supported",
+     "activation_checkpointing=selective: is not built yet; use none",
+     [](Case& c) { c.layout.activation_checkpointing = ActivationCheckpointing::kSelective; }},
+    {"param_dtype_supported",
+     "param_dtype=float16: needs loss scaling, which is not built yet; use bfloat16 or float32",
+     [](Case& c) { c.job.param_dtype = common::DataType::kFloat16; }},
+    {"reduce_dtype_supported", "reduce_dtype=bfloat16: is not built yet; use float32",
+     [](Case& c) { c.job.reduce_dtype = common::DataType::kBfloat16; }},
+};
+
+void expect_each_broken_alone(const std::vector<Spoilt>& cases) {
+  for (const Spoilt& spoilt : cases) {
+    EXPECT_THAT(broken(spoilt.spoil), testing::ElementsAre(Violation{spoilt.code, spoilt.message}));
+  }
+}
+
+TEST(Rules, HoldForAValidLayout) {
+  EXPECT_THAT(broken([](Case&) {}), testing::IsEmpty());
+}
+
+RC_GTEST_PROP(Rules, HoldForEveryPlanOfTheGenerator, ()) {
+  const Plan plan = any_plan();
+  RC_ASSERT(violations(plan.model, plan.cluster, plan.job, plan.layout).empty());
+}
+
+TEST(Rules, BoundSizes) { expect_each_broken_alone(kSizes); }
+
+TEST(Rules, FitTheModel) { expect_each_broken_alone(kModel); }
+
+TEST(Rules, RefuseWhatIsNotBuiltYet) { expect_each_broken_alone(kUnsupported); }
+
+TEST(Rules, NameTheDivisorsThatWouldDo) {
+  const auto found = broken([](Case& c) {
+    set_axis(c, Axis::kTp, 3);
+    c.model.num_attention_heads = 4;
+    c.model.intermediate_size = 12;
+  });
+  EXPECT_THAT(found, testing::ElementsAre(
+                         Violation{"tp_divides_num_key_value_heads",
+                                   "tp=3: must divide num_key_value_heads=4; use 1, 2 or 4"},
+                         Violation{"tp_divides_num_attention_heads",
+                                   "tp=3: must divide num_attention_heads=4; use 1, 2 or 4"}));
+}
+
+TEST(Rules, ReportEveryViolationAtOnce) {
+  const auto found = broken([](Case& c) {
+    for (const auto* list : {&kUnsupported}) {
+      for (const Spoilt& spoilt : *list) spoilt.spoil(c);
+    }
+    set_axis(c, Axis::kTp, 3);
+    c.job.seq_length = 5000;
+    c.layout.blocks_kept_gathered = 9;
+  });
+  std::vector<std::string> codes;
+  for (const Violation& violation : found) codes.push_back(violation.code);
+  EXPECT_THAT(codes, testing::UnorderedElementsAre(
+                         "blocks_kept_gathered_bounded", "seq_length_within_positions",
+                         "tp_divides_num_key_value_heads", "tp_divides_num_attention_heads",
+                         "tp_divides_intermediate_size", "pp_supported", "cp_supported",
+                         "sharding_supported", "sequence_parallel_supported",
+                         "activation_checkpointing_supported", "param_dtype_supported",
+                         "reduce_dtype_supported"));
+  const std::string text = to_string(found);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n') + 1, std::ssize(found));
+}
+
+TEST(Rules, SizesThatAreNotPositiveAreAllReportedBeforeTheRest) {
+  const auto found = broken([](Case& c) {
+    for (Axis axis : kAxes) set_axis(c, axis, 0);
+    c.layout.microbatch_size = c.layout.accumulation = c.layout.loss_chunks = -kHuge;
+    c.job.seq_length = 0;
+  });
+  EXPECT_EQ(found.size(), kAxes.size() + 4);
+  for (const Violation& violation : found) EXPECT_EQ(violation.code, "size_positive");
+}
+
+TEST(Rules, CompareTheMeshWithTheCluster) {
+  Case c;
+  ClusterSpec cluster = load_cluster("h100-sxm");
+  EXPECT_THAT(violations(c.model, cluster, c.job, c.layout),
+              testing::ElementsAre(
+                  Violation{"world_size",
+                            "dp_replicate=1 x dp_shard=2 x tp=2 = 4: must equal the cluster's 1 "
+                            "node x 8 devices = 8; change an axis or the cluster"},
+                  Violation{"ranks_per_node",
+                            "ranks_per_node=4: must equal the cluster's devices_per_node=8"}));
+  cluster.devices_per_node = 4;
+  EXPECT_THAT(violations(c.model, cluster, c.job, c.layout), testing::IsEmpty());
+  cluster.nodes = 3;
+  set_axis(c, Axis::kCp, 2);
+  const auto found = violations(c.model, cluster, c.job, c.layout);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[1].message,
+            "dp_replicate=1 x dp_shard=2 x cp=2 x tp=2 = 8: must equal the cluster's 3 nodes x 4 "
+            "devices = 12; change an axis or the cluster");
+}
+
+/// Sizes up to the largest that a config or a flag can hold: whatever passes the rules is priced
+/// without leaving a type.
+RC_GTEST_PROP(Rules, SizesThatWouldOverflowAreViolations, ()) {
+  const auto any_size = [](std::int64_t most) {
+    const std::int64_t power = std::int64_t{1} << *rc::gen::inRange(0, 63);
+    return std::min(power, most);
+  };
+  Plan plan = any_plan();
+  plan.model.hidden_size = any_size(1ll << 31);
+  plan.model.intermediate_size = any_size(1ll << 31);
+  plan.model.vocab_size = any_size(1ll << 31);
+  plan.model.head_dim = any_size(1ll << 31);
+  plan.model.num_hidden_layers = any_size(1000);
+  plan.model.max_position_embeddings = 0;
+  plan.layout.blocks_kept_gathered = 0;
+  plan.layout.microbatch_size = any_size(kHuge);
+  plan.layout.accumulation = any_size(kHuge);
+  plan.layout.loss_chunks = any_size(8);
+  plan.job.seq_length = any_size(kHuge);
+  const Estimate priced = estimate(plan.model, plan.cluster, plan.job, plan.layout);
+  RC_CLASSIFY(priced.violations.empty(), "valid");
+  if (!priced.violations.empty()) return;
+  RC_ASSERT(priced.memory.peak_allocated.value > 0);
+  RC_ASSERT(priced.memory.peak_device >= priced.memory.peak_allocated);
+  RC_ASSERT(priced.step_time.value > 0);
+  for (const AxisTraffic& axis : priced.traffic) {
+    RC_ASSERT(axis.bytes.value >= 0 && axis.wire_bytes.value >= 0);
+    RC_ASSERT(axis.wire_bytes.value <= 2 * axis.bytes.value);
+  }
+}
+
+}  // namespace
+}  // namespace meshplan::planner

@@ -1,0 +1,100 @@
+#include "planner/cost/times.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <cmath>
+
+#include "tests/planner/random_plans.h"
+
+namespace meshplan::planner {
+namespace {
+
+PricedProgram priced(const Plan& plan) {
+  const StepContext context =
+      make_step_context(plan.model, plan.job, plan.layout, plan.cluster.device.kind);
+  return price_program(context, plan.cluster, build_program(plan.model, plan.job, plan.layout));
+}
+
+/// The same program without repetitions, so that nothing is extrapolated.
+PricedProgram unrolled(const PricedProgram& program) {
+  PricedProgram plain;
+  PricedSegment& all = plain.phases.emplace_back().segments.emplace_back();
+  for (const PricedPhase& phase : program.phases) {
+    for (std::int64_t p = 0; p < phase.count; ++p) {
+      for (const PricedSegment& segment : phase.segments) {
+        for (std::int64_t s = 0; s < segment.count; ++s) {
+          all.instructions.insert(all.instructions.end(), segment.instructions.begin(),
+                                  segment.instructions.end());
+        }
+      }
+    }
+  }
+  return plain;
+}
+
+double relative(common::Seconds a, common::Seconds b) {
+  return std::abs(a.value - b.value) / std::max(a.value, b.value);
+}
+
+/// Extrapolating steady repetitions gives what playing them all gives.
+TEST(Times, OfLongProgramsAreThoseOfEveryRepetitionPlayed) {
+  double worst = 0;
+  const bool held = rc::check([&worst] {
+    Plan plan = any_plan();
+    plan.model.num_hidden_layers = *rc::gen::inRange<std::int64_t>(1, 40);
+    plan.layout.accumulation = *rc::gen::inRange<std::int64_t>(1, 20);
+    const PricedProgram program = priced(plan);
+    const StepTimes fast = play_times(program);
+    const StepTimes plain = play_times(unrolled(program));
+    worst = std::max(worst, relative(fast.step, plain.step));
+    RC_ASSERT(relative(fast.step, plain.step) < 0.005);
+    RC_ASSERT(relative(fast.compute, plain.compute) < 1e-9);
+    for (std::size_t a = 0; a < kAxes.size(); ++a) {
+      const double difference = std::abs(fast.exposed[a].value - plain.exposed[a].value);
+      RC_ASSERT(difference <= 0.005 * plain.step.value);
+    }
+  });
+  fmt::print("largest difference of step time {:.2g}, tolerance 0.005\n", worst);
+  EXPECT_TRUE(held);
+}
+
+RC_GTEST_PROP(Times, OfAStepAreComputeAndWhatIsExposed, ()) {
+  const Estimate priced = any_plan().estimate;
+  double sum = priced.compute_time.value;
+  for (const AxisTraffic& axis : priced.traffic) {
+    RC_ASSERT(axis.exposed.value >= 0);
+    RC_ASSERT(axis.exposed.value <= axis.time.value * (1 + 1e-9));
+    sum += axis.exposed.value;
+  }
+  RC_ASSERT(priced.step_time >= priced.compute_time);
+  RC_ASSERT(std::abs(priced.step_time.value - sum) <= 1e-6 * priced.step_time.value);
+}
+
+RC_GTEST_PROP(Times, NoCommunicationMeansNoneExposed, ()) {
+  Plan plan = any_plan();
+  plan.layout.mesh.sizes = {};
+  const StepTimes times = play_times(priced(plan));
+  for (common::Seconds exposed : times.exposed) RC_ASSERT(exposed.value == 0);
+  RC_ASSERT(relative(times.step, times.compute) < 1e-9);
+}
+
+RC_GTEST_PROP(Times, FasterLinksAndMoreOverlapNeverSlowAStepDown, ()) {
+  Plan plan = any_plan();
+  const common::Seconds before = play_times(priced(plan)).step;
+  plan.cluster.overlap = 1.0;
+  const common::Seconds overlapped = play_times(priced(plan)).step;
+  for (LinkSpec* link : {&plan.cluster.intra_node, &plan.cluster.inter_node}) {
+    for (CollectiveCost* cost : {&link->all_reduce, &link->all_gather, &link->reduce_scatter}) {
+      cost->latency = 0.5 * cost->latency;
+      cost->bandwidth = cost->bandwidth * 2.0;
+    }
+  }
+  const common::Seconds faster = play_times(priced(plan)).step;
+  RC_ASSERT(overlapped.value <= before.value * (1 + 1e-9));
+  RC_ASSERT(faster.value <= overlapped.value * (1 + 1e-9));
+}
+
+}  // namespace
+}  // namespace meshplan::planner

@@ -1,0 +1,198 @@
+#include "simulator/simulate.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <cmath>
+
+#include "planner/search/search.h"
+#include "tests/common/expect_error.h"
+#include "tests/planner/random_plans.h"
+#include "tests/planner/unrolled.h"
+
+namespace meshplan::simulator {
+namespace {
+
+using planner::Axis;
+using planner::kAxes;
+using planner::Plan;
+
+double seconds(Picoseconds time) { return static_cast<double>(time) * 1e-12; }
+
+RC_GTEST_PROP(Simulate, PeakOfMemoryIsTheEstimates, ()) {
+  const Plan plan = planner::any_plan();
+  const SimulatedStep step = simulate(plan);
+  RC_ASSERT(step.peak_memory == plan.estimate.memory.peak_allocated);
+  RC_ASSERT(step.peak == plan.estimate.memory.breakdown);
+  RC_ASSERT(step.peak_instruction == plan.estimate.memory.peak_instruction);
+}
+
+RC_GTEST_PROP(Simulate, MemoryStartsAndEndsWithWhatPersists, ()) {
+  const Plan plan = planner::any_plan();
+  const SimulatedStep step = simulate(plan);
+  const planner::MemoryBreakdown persistent =
+      planner::persistent_breakdown(planner::unrolled_step(plan).context);
+  RC_ASSERT(!step.memory.empty());
+  RC_ASSERT(step.memory.back().breakdown == persistent);
+  Picoseconds reached = -1;
+  common::Bytes highest;
+  for (const MemorySample& sample : step.memory) {
+    RC_ASSERT(sample.time > reached);
+    reached = sample.time;
+    highest = std::max(highest, planner::total(sample.breakdown));
+  }
+  RC_ASSERT(step.memory.front().time == 0);
+  RC_ASSERT(reached <= step.step_time);
+  RC_ASSERT(highest <= step.peak_memory);
+}
+
+/// The largest disagreement of simulator and cost model so far, relative to the step time.
+struct Worst {
+  double step = 0;
+  double compute = 0;
+  double exposed = 0;
+  int plans = 0;
+
+  void compare(const Plan& plan) {
+    const SimulatedStep simulated = simulate(plan);
+    const planner::Estimate& priced = plan.estimate;
+    const auto note = [&](double& worst, double simulated_time, double estimated_time) {
+      worst = std::max(worst, std::abs(simulated_time - estimated_time) / priced.step_time.value);
+    };
+    note(step, seconds(simulated.step_time), priced.step_time.value);
+    note(compute, seconds(simulated.compute_time), priced.compute_time.value);
+    for (std::size_t a = 0; a < kAxes.size(); ++a) {
+      note(exposed, seconds(simulated.exposed[a]), priced.traffic[a].exposed.value);
+    }
+    ++plans;
+  }
+
+  void expect_within(double tolerance) const {
+    fmt::print(
+        "over {} layouts, relative to the step time: step {:.2g}, compute {:.2g}, exposed on an "
+        "axis {:.2g}; tolerance {:.2g}\n",
+        plans, step, compute, exposed, tolerance);
+    EXPECT_LT(step, tolerance);
+    EXPECT_LT(compute, tolerance);
+    EXPECT_LT(exposed, tolerance);
+  }
+};
+
+/// Kernels of small models last microseconds, so that rounding to picoseconds can be seen.
+constexpr double kTolerance = 1e-4;
+
+TEST(Simulate, TimesAgreeWithTheEstimatesOnRandomLayouts) {
+  Worst worst;
+  const bool held = rc::check([&worst] {
+    for (int i = 0; i < 3; ++i) worst.compare(planner::any_plan());
+  });
+  EXPECT_TRUE(held);
+  EXPECT_GE(worst.plans, 200);
+  worst.expect_within(kTolerance);
+}
+
+TEST(Simulate, TimesAgreeWithTheEstimatesOnEveryLayoutOfASearch) {
+  Worst worst;
+  for (const auto& [name, nodes] : {std::pair{"llama-3-8b", 2}, {"qwen2.5-0.5b", 1}}) {
+    Plan plan{.model = planner::load_model(name),
+              .model_source = name,
+              .cluster = planner::load_cluster("h100-sxm"),
+              .job = {},
+              .layout = {},
+              .estimate = {}};
+    plan.cluster.nodes = nodes;
+    plan.job.seq_length = 4096;
+    plan.job.param_dtype = common::DataType::kBfloat16;
+    planner::SearchRequest request;
+    request.base.accumulation = 6;
+    const planner::SearchResult found =
+        planner::search(plan.model, plan.cluster, plan.job, request);
+    ASSERT_FALSE(found.ranked.empty());
+    for (const auto& [layout, estimate] : found.ranked) {
+      plan.layout = layout;
+      plan.estimate = estimate;
+      worst.compare(plan);
+    }
+  }
+  worst.expect_within(kTolerance);
+}
+
+RC_GTEST_PROP(Simulate, StepIsComputeAndWhatIsExposed, ()) {
+  const SimulatedStep step = simulate(planner::any_plan());
+  Picoseconds sum = step.compute_time;
+  for (Picoseconds exposed : step.exposed) {
+    RC_ASSERT(exposed >= 0);
+    sum += exposed;
+  }
+  RC_ASSERT(sum == step.step_time);
+}
+
+RC_GTEST_PROP(Simulate, SlicesAreTheProgramsKernelsAndCollectivesInOrder, ()) {
+  const Plan plan = planner::any_plan();
+  const planner::UnrolledStep unrolled = planner::unrolled_step(plan);
+  std::vector<std::pair<const char*, common::Bytes>> expected;
+  for (const planner::Operations& operations : unrolled.operations) {
+    for (const planner::Operation& operation : operations) {
+      const bool takes_time = operation.kind == planner::OperationKind::kKernel ||
+                              operation.kind == planner::OperationKind::kCollective;
+      if (takes_time) expected.emplace_back(operation.name, operation.bytes);
+    }
+  }
+  std::vector<std::pair<const char*, common::Bytes>> played;
+  for (const SimulatedSlice& slice : simulate(plan).slices) {
+    RC_ASSERT(slice.start >= 0 && slice.end > slice.start);
+    if (std::string(slice.name) != "taken by collective") {
+      played.emplace_back(slice.name, slice.bytes);
+    }
+  }
+  RC_ASSERT(played.size() == expected.size());
+  for (std::size_t i = 0; i < played.size(); ++i) {
+    RC_ASSERT(std::string(played[i].first) == expected[i].first);
+    RC_ASSERT(played[i].second == expected[i].second);
+  }
+}
+
+RC_GTEST_PROP(Simulate, GivesTheSameTwice, ()) {
+  const Plan plan = planner::any_plan();
+  RC_ASSERT(to_json(simulate(plan)) == to_json(simulate(plan)));
+}
+
+TEST(Simulate, ItsJsonHasItsKeys) {
+  const planner::Layout layout = planner::layout_of({.dp_shard = 2, .tp = 2});
+  const Plan plan = planner::plan_of(planner::small_model(), planner::cpu_cluster(layout),
+                                     planner::small_job(), layout);
+  const common::Json json = to_json(simulate(plan));
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : json.items()) keys.push_back(key);
+  EXPECT_THAT(keys, testing::ElementsAre("schema_version", "step_time_s", "compute_s", "exposed_s",
+                                         "peak_memory_bytes", "peak_memory", "peak_instruction",
+                                         "instructions", "events"));
+  EXPECT_EQ(json["peak_memory_bytes"], plan.estimate.memory.peak_allocated.value);
+  EXPECT_EQ(json["exposed_s"].size(), kAxes.size());
+}
+
+TEST(Simulate, RefusesStepsBeyondItsMemory) {
+  planner::Layout layout = planner::layout_of({.dp_shard = 2});
+  layout.accumulation = 1 << 20;
+  const Plan plan = planner::plan_of(planner::small_model(), planner::cpu_cluster(layout),
+                                     planner::small_job(), layout);
+  ASSERT_TRUE(plan.estimate.violations.empty());
+  tests::expect_error(
+      common::ErrorCode::kInvalidInput, [&] { simulate(plan); }, "operations; at most 10000000",
+      "smaller accumulation");
+}
+
+TEST(Simulate, RefusesStepsBeyondItsClock) {
+  const planner::Layout layout = planner::layout_of({.dp_shard = 2});
+  Plan plan = planner::plan_of(planner::small_model(), planner::cpu_cluster(layout),
+                               planner::small_job(), layout);
+  plan.cluster.device.memory_bandwidth = common::BytesPerSecond(1);
+  tests::expect_error(
+      common::ErrorCode::kInvalidInput, [&] { simulate(plan); }, "simulator",
+      "correct the cluster's rates");
+}
+
+}  // namespace
+}  // namespace meshplan::simulator
