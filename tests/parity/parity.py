@@ -22,11 +22,15 @@ MEMORY_TOLERANCE = 0.05
 MESHES = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (1, 4)]
 
 
-def run(command: list[str], log: pathlib.Path, deadline: float = 300) -> str:
+def run(command: list[str], log: pathlib.Path, attempts: int = 1, deadline: float = 300) -> str:
     """The command's standard output; its standard error goes to the log, which is shown when it fails."""
     environment = dict(os.environ, OMP_NUM_THREADS="1")
-    with open(log, "w") as errors:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=deadline, env=environment)
+    for attempt in range(attempts):
+        with open(log, "w") as errors:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=deadline, env=environment)
+        if done.returncode == 0:
+            break
+        print(f"attempt {attempt + 1} of {attempts} ended with {done.returncode}; see {log}", file=sys.stderr)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}\nended with {done.returncode}:\n{log.read_text()[-3000:]}")
     return done.stdout
@@ -47,7 +51,8 @@ def peer_steps(inputs: pathlib.Path, dp: int, tp: int, steps: int, as_is: bool) 
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={dp * tp}", str(program),
                    "--model", str(inputs / "model"), "--data", str(inputs / "data"), "--dp", str(dp), "--tp", str(tp),
                    "--steps", str(steps), "--grad-norm"]
-        kept.write_text(run(command, inputs / f"peer-{dp}x{tp}.log"))
+        # Over Gloo the peer aborts now and then as Python ends ("terminate called without an active exception").
+        kept.write_text(run(command, inputs / f"peer-{dp}x{tp}.log", attempts=3))
     return [json.loads(line) for line in kept.read_text().splitlines() if '"step"' in line]
 
 
