@@ -34,7 +34,7 @@ planner::Estimate price(const EstimateFlags& flags) {
   const planner::Job job = make_job(flags.job, cluster);
   planner::Layout layout = flags.layout.layout;
   layout.mesh.ranks_per_node = cluster.devices_per_node;
-  choose_loss_chunks(layout, flags.layout, model.spec, job);
+  complete_layout(layout, flags.layout, model.spec, job);
   Estimate priced = planner::estimate(model.spec, cluster, job, layout);
   if (flags.runtime != kRuntimes.front()) {
     // No figure of another runtime's run may be taken for a prediction of this one.

@@ -98,6 +98,10 @@ CLI::Option* add_job_flags(CLI::App& app, JobFlags& flags) {
   add_choice(app, "--reduce-dtype", flags.job.reduce_dtype, common::parse_data_type,
              "Of gradients when they are reduced (default: float32)")
       ->group(group);
+  add_choice(app, "--master-dtype", flags.job.master_dtype, common::parse_data_type,
+             "Of the parameters that the optimizer updates and of its moments: float32 or that of "
+             "--param-dtype (default: float32)")
+      ->group(group);
   add_choice(app, "--loss-normalization", flags.job.loss_normalization,
              planner::parse_loss_normalization,
              "global_tokens: mean over all tokens of the global batch; per_rank: mean of the "
@@ -123,13 +127,28 @@ planner::Job make_job(const JobFlags& flags, const planner::ClusterSpec& cluster
 CLI::Option* add_layout_flags(CLI::App& app, LayoutFlags& flags) {
   const char* const group = "Layout";
   add_choice(app, "--sharding", flags.layout.sharding, planner::parse_sharding,
-             "full_shard, shard_grad_op, shard_optimizer or no_shard (default: full_shard)")
+             "full_shard, shard_grad_op, shard_optimizer, no_shard; with replicas hybrid_shard, "
+             "hybrid_shard_zero2 (default: full_shard)")
       ->group(group);
-  add_choice(app, "--sequence-parallel", flags.layout.sequence_parallel, parse_switch,
-             "on or off (default: off)")
+  add_choice(app, "--sequence-parallel", flags.sequence_parallel, parse_switch,
+             "on or off (default: on where tp is more than 1)")
       ->group(group);
   add_choice(app, "--activation-checkpointing", flags.layout.activation_checkpointing,
              planner::parse_activation_checkpointing, "none, selective or full (default: none)")
+      ->group(group);
+  app.add_option("--checkpointed-blocks", flags.layout.checkpointed_blocks,
+                 "How many blocks do so, the first ones (default: all)")
+      ->type_name("N")
+      ->group(group);
+  app.add_option("--blocks-kept-gathered", flags.layout.blocks_kept_gathered,
+                 "Last blocks that full_shard keeps gathered from forward to backward")
+      ->capture_default_str()
+      ->type_name("N")
+      ->group(group);
+  add_choice(app, "--gradient-accumulation", flags.layout.gradient_accumulation,
+             planner::parse_gradient_accumulation,
+             "sharded: reduce each microbatch; unsharded: keep whole gradients and reduce once "
+             "(default: sharded)")
       ->group(group);
   app.add_option("--loss-chunks", flags.loss_chunks,
                  "Pieces in which the output head is computed (default: pieces of at most 64 MiB "
@@ -142,8 +161,10 @@ CLI::Option* add_layout_flags(CLI::App& app, LayoutFlags& flags) {
       ->group(group);
 }
 
-void choose_loss_chunks(planner::Layout& layout, const LayoutFlags& flags,
-                        const planner::ModelSpec& model, const planner::Job& job) {
+void complete_layout(planner::Layout& layout, const LayoutFlags& flags,
+                     const planner::ModelSpec& model, const planner::Job& job) {
+  layout.sequence_parallel =
+      flags.sequence_parallel.value_or(planner::default_sequence_parallel(layout, job));
   layout.loss_chunks = flags.loss_chunks.value_or(1);
   if (!flags.loss_chunks && planner::violations(model, job, layout).empty()) {
     layout.loss_chunks = planner::default_loss_chunks(model, job, layout);

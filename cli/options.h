@@ -55,7 +55,8 @@ CLI::Option* add_cluster_flags(CLI::App& app, ClusterFlags& flags);
 /// The cluster with the sizes that the flags set. Throws kInvalidInput.
 planner::ClusterSpec load_cluster(const ClusterFlags& flags);
 
-/// --seq-length, --param-dtype, --reduce-dtype, --loss-normalization, --max-grad-norm.
+/// --seq-length, --param-dtype, --reduce-dtype, --master-dtype, --loss-normalization,
+/// --max-grad-norm.
 struct JobFlags {
   planner::Job job;
   std::optional<common::DataType> param_dtype;
@@ -65,19 +66,20 @@ CLI::Option* add_job_flags(CLI::App& app, JobFlags& flags);
 /// The job; param_dtype is bfloat16 on GPUs and float32 on CPUs unless the flag says otherwise.
 planner::Job make_job(const JobFlags& flags, const planner::ClusterSpec& cluster);
 
-/// --sharding, --sequence-parallel, --activation-checkpointing, --accumulation, --loss-chunks: a
-/// layout without its mesh.
+/// --sharding, --sequence-parallel, --activation-checkpointing, --accumulation, --loss-chunks and
+/// the like: a layout without its mesh.
 struct LayoutFlags {
   planner::Layout layout;
+  std::optional<bool> sequence_parallel;
   std::optional<std::int64_t> loss_chunks;
 };
 /// The option of --accumulation.
 CLI::Option* add_layout_flags(CLI::App& app, LayoutFlags& flags);
 
-/// Sets the layout's loss_chunks to the flag's, or to the planner's choice; to 1 where the layout
-/// is invalid anyway.
-void choose_loss_chunks(planner::Layout& layout, const LayoutFlags& flags,
-                        const planner::ModelSpec& model, const planner::Job& job);
+/// Sets what depends on the mesh to the flags' values, or to the planner's choice:
+/// sequence_parallel and loss_chunks (1 where the layout is invalid anyway).
+void complete_layout(planner::Layout& layout, const LayoutFlags& flags,
+                     const planner::ModelSpec& model, const planner::Job& job);
 
 /// --json, the same everywhere.
 void add_json_flag(CLI::App& app, bool& json);

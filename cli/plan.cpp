@@ -71,6 +71,7 @@ Ranking rank_layouts(const PlanFlags& flags) {
   Ranking ranking{load_model(flags.model), load_cluster(flags.cluster), {}, flags.request, {}};
   ranking.job = make_job(flags.job, ranking.cluster);
   ranking.request.base = flags.layout.layout;
+  ranking.request.sequence_parallel = flags.layout.sequence_parallel;
   ranking.request.loss_chunks = flags.layout.loss_chunks;
   if (flags.microbatch_size != "auto")
     ranking.request.microbatch_size = parse_microbatch_size(flags.microbatch_size);

@@ -241,8 +241,8 @@ void add_plan_flags(CLI::App& app, TrainFlags& flags) {
                  "Ranks that parameters are sharded over (default: dp_size / dp_replicate)")
       ->type_name("F")
       ->group(group);
-  app.add_option("--dp-replicate", making.dp_replicate, "Replicas of the sharded parameters")
-      ->capture_default_str()
+  app.add_option("--dp-replicate", making.dp_replicate,
+                 "Replicas of the sharded parameters (default: 1; dp_size under no_shard)")
       ->type_name("R")
       ->group(group);
   app.add_option("--batch-size,--microbatch-size", making.layout.layout.microbatch_size,

@@ -75,21 +75,21 @@ std::int64_t product(std::int64_t a, std::int64_t b) {
 planner::AxisSizes axis_sizes(const TrainPlanFlags& flags, std::vector<std::string>& problems) {
   planner::AxisSizes sizes;
   sizes[Axis::kTp] = flags.tp_size;
-  sizes[Axis::kDpReplicate] = flags.dp_replicate;
   const std::int64_t dp =
-      flags.dp_size.value_or(product(flags.dp_replicate, flags.dp_shard.value_or(1)));
-  sizes[Axis::kDpShard] =
-      flags.dp_shard.value_or(flags.dp_replicate > 0 ? dp / flags.dp_replicate : dp);
-  if (const std::int64_t of_axes = product(flags.dp_replicate, sizes[Axis::kDpShard]);
-      of_axes != dp) {
+      flags.dp_size.value_or(product(flags.dp_replicate.value_or(1), flags.dp_shard.value_or(1)));
+  const bool whole = flags.layout.layout.sharding == planner::Sharding::kNoShard;
+  const std::int64_t replicas = flags.dp_replicate.value_or(whole && !flags.dp_shard ? dp : 1);
+  sizes[Axis::kDpReplicate] = replicas;
+  sizes[Axis::kDpShard] = flags.dp_shard.value_or(replicas > 0 ? dp / replicas : dp);
+  if (const std::int64_t of_axes = product(replicas, sizes[Axis::kDpShard]); of_axes != dp) {
     problems.push_back(fmt::format("dp_size={}: must equal dp_replicate={} x dp_shard={} = {}", dp,
-                                   flags.dp_replicate, sizes[Axis::kDpShard], of_axes));
+                                   replicas, sizes[Axis::kDpShard], of_axes));
   }
   if (flags.num_workers) {
     const std::string mismatch = worker_mismatch(*flags.num_workers, flags.tp_size, dp);
     if (!mismatch.empty()) problems.push_back(mismatch);
   }
-  product(product(flags.tp_size, flags.dp_replicate), sizes[Axis::kDpShard]);
+  product(product(flags.tp_size, replicas), sizes[Axis::kDpShard]);
   return sizes;
 }
 
@@ -110,7 +110,7 @@ planner::Plan make_train_plan(const TrainPlanFlags& flags, const std::optional<R
   const planner::ClusterSpec cluster = cluster_for(flags, layout.mesh, place);
   layout.mesh.ranks_per_node = cluster.devices_per_node;
   const planner::Job job = make_job(flags.job, cluster);
-  choose_loss_chunks(layout, flags.layout, model.spec, job);
+  complete_layout(layout, flags.layout, model.spec, job);
   planner::Estimate estimate = planner::estimate(model.spec, cluster, job, layout);
   for (const planner::Violation& violation : estimate.violations)
     problems.push_back(violation.message);

@@ -19,11 +19,12 @@ struct TrainPlanFlags {
   std::int64_t tp_size = 1;
   std::optional<std::int64_t> dp_size;
   std::optional<std::int64_t> dp_shard;
-  std::int64_t dp_replicate = 1;
+  std::optional<std::int64_t> dp_replicate;
   std::optional<std::int64_t> num_workers;
 };
 
-/// The plan. Data parallelism is sharding (dp_replicate 1) unless the flags say otherwise, and
+/// The plan. Data parallelism is sharding (dp_replicate 1) unless the flags or no_shard say
+/// otherwise, and
 /// without --cluster the cluster is this machine with one rank a device: its GPUs as the catalog
 /// knows them, or CPU ranks. Throws kInvalidInput with everything that is wrong, a line each.
 planner::Plan make_train_plan(const TrainPlanFlags& flags, const std::optional<RankPlace>& place);

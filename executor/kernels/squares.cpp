@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "executor/kernels/vector_loops.h"
+
 namespace meshplan::executor {
 
 double sum_of_squares(const at::Tensor& values) {
@@ -9,12 +11,14 @@ double sum_of_squares(const at::Tensor& values) {
     const double norm = at::linalg_vector_norm(values, 2, {}, false, at::kDouble).item<double>();
     return norm * norm;
   }
-  const auto* data = values.const_data_ptr<float>();
   const std::int64_t count = values.numel();
   double sum = 0;
+  visit_elements(values.scalar_type(), [&]<class T>() {
+    const T* data = values.const_data_ptr<T>();
 #pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < count; ++i)
-    sum += static_cast<double>(data[i]) * static_cast<double>(data[i]);
+    for (std::int64_t i = 0; i < count; ++i)
+      sum += static_cast<double>(data[i]) * static_cast<double>(data[i]);
+  });
   return sum;
 }
 

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+
 #include "executor/kernels/qk_norm.h"
 #include "executor/kernels/rms_norm.h"
 #include "executor/kernels/vector_loops.h"
@@ -51,17 +53,23 @@ at::Tensor normed_and_rotated(const BlockWeights& weights, const BlockContext& c
   return qk;
 }
 
+/// Computes and saves qkv, rotated unless q and k are normed first.
+void project_qkv(const BlockWeights& weights, const BlockContext& context, const HeadLayout& layout,
+                 const at::Tensor& normed, AttentionSaved& saved) {
+  saved.qkv = at::empty({normed.size(0), weights.qkv.size(0)}, normed.options());
+  linear(normed, weights.qkv, weights.qkv_bias, saved.qkv);
+  if (weights.q_norm.defined()) return;
+  // One call turns queries and keys, which lie side by side.
+  const at::Tensor qk = saved.qkv.narrow(1, 0, layout.q_width + layout.kv_width);
+  rotate(context.rope, Rotation::kForward, qk, qk);
+}
+
 AttentionOutput attend(const BlockWeights& weights, const BlockContext& context,
                        const HeadLayout& layout, const at::Tensor& qkv) {
-  const at::Tensor v = layout.batched(layout.v_of(qkv));
-  if (weights.q_norm.defined()) {
-    const at::Tensor qk = normed_and_rotated(weights, context, layout, qkv);
-    return causal_attention(layout.batched(layout.q_of(qk)), layout.batched(layout.k_of(qk)), v);
-  }
-  // One call turns queries and keys, which lie side by side.
-  const at::Tensor qk = qkv.narrow(1, 0, layout.q_width + layout.kv_width);
-  rotate(context.rope, Rotation::kForward, qk, qk);
-  return causal_attention(layout.batched(layout.q_of(qkv)), layout.batched(layout.k_of(qkv)), v);
+  const at::Tensor qk =
+      weights.q_norm.defined() ? normed_and_rotated(weights, context, layout, qkv) : qkv;
+  return causal_attention(layout.batched(layout.q_of(qk)), layout.batched(layout.k_of(qk)),
+                          layout.batched(layout.v_of(qkv)));
 }
 
 AttentionGradients attend_backward(const BlockWeights& weights, const BlockContext& context,
@@ -92,26 +100,41 @@ void write_qkv_gradient(const BlockWeights& weights, const BlockWeights& gradien
   layout.v_of(qkv).copy_(layout.rows_of(heads.v));
 }
 
+/// The norm's output for this rank's rows; computes the statistics where they are not saved.
+at::Tensor normed_rows(const BlockWeights& weights, const BlockContext& context,
+                       AttentionSaved& saved) {
+  const at::Tensor& x = saved.x;
+  const bool known = saved.rstd.defined();
+  if (!known)
+    saved.rstd = at::empty({x.size(0)}, x.options().dtype(statistics_type(x.scalar_type())));
+  at::Tensor normed = at::empty_like(x);
+  if (known) {
+    apply_rms_norm(x, weights.input_norm, saved.rstd, normed);
+  } else {
+    rms_norm(x, weights.input_norm, context.rms_norm_eps, normed, saved.rstd);
+  }
+  return normed;
+}
+
 }  // namespace
 
-at::Tensor forward_attention(const BlockWeights& weights, const BlockContext& context, at::Tensor x,
-                             AttentionSaved& saved) {
+at::Tensor forward_attention(const BlockWeights& weights, const BlockContext& context,
+                             const planner::Recompute& drop, at::Tensor x, AttentionSaved& saved) {
   const HeadLayout layout(weights, context.rope);
-  const std::int64_t tokens = x.size(0);
+  saved = {};
   saved.x = std::move(x);
-  saved.rstd = at::empty({tokens}, saved.x.options().dtype(statistics_type(saved.x.scalar_type())));
-  at::Tensor normed = at::empty_like(saved.x);
-  rms_norm(saved.x, weights.input_norm, context.rms_norm_eps, normed, saved.rstd);
-
-  saved.qkv = at::empty({tokens, weights.qkv.size(0)}, saved.x.options());
-  linear(normed, weights.qkv, weights.qkv_bias, saved.qkv);
+  at::Tensor normed = RowGather(context.tp, normed_rows(weights, context, saved)).finish();
+  project_qkv(weights, context, layout, normed, saved);
   normed.reset();
 
   saved.attention = attend(weights, context, layout, saved.qkv);
+  if (drop.qkv) saved.qkv.reset();
 
-  at::Tensor x2 = at::empty_like(saved.x);
-  linear(layout.rows_of(saved.attention.out), weights.o_proj, /*bias=*/{}, x2);
-  context.tp.all_reduce(x2, ReduceOp::kSum).wait();
+  at::Tensor product =
+      at::empty({saved.attention.out.numel() / layout.q_width, saved.x.size(1)}, saved.x.options());
+  linear(layout.rows_of(saved.attention.out), weights.o_proj, /*bias=*/{}, product);
+  if (drop.attention) saved = {.x = saved.x, .rstd = {}, .qkv = {}, .attention = {}};
+  at::Tensor x2 = RowSum(context.tp, std::move(product)).finish();
   if (weights.o_bias.defined()) x2.add_(weights.o_bias);
   x2.add_(saved.x);
   return x2;
@@ -121,10 +144,20 @@ at::Tensor backward_attention(const BlockWeights& weights, const BlockWeights& g
                               const BlockContext& context, AttentionSaved saved, at::Tensor grad) {
   const HeadLayout layout(weights, context.rope);
   linear_backward_bias(grad, gradients.o_bias);
-  at::Tensor grad_out = at::empty({grad.size(0), layout.q_width}, grad.options());
-  linear_backward_input(grad, weights.o_proj, grad_out);
-  linear_backward_weight(grad, layout.rows_of(saved.attention.out), gradients.o_proj);
+  at::Tensor whole_grad = RowGather(context.tp, grad).finish();
+  at::Tensor normed;
+  if (!saved.qkv.defined()) {
+    normed = RowGather(context.tp, normed_rows(weights, context, saved)).finish();
+    project_qkv(weights, context, layout, normed, saved);
+  }
+  std::optional<RowGather> gathering;
+  if (!normed.defined() && context.tp.splits_tokens())
+    gathering.emplace(context.tp, normed_rows(weights, context, saved));
 
+  at::Tensor grad_out = at::empty({whole_grad.size(0), layout.q_width}, grad.options());
+  linear_backward_input(whole_grad, weights.o_proj, grad_out);
+  linear_backward_weight(whole_grad, layout.rows_of(saved.attention.out), gradients.o_proj);
+  whole_grad.reset();
   AttentionGradients heads =
       attend_backward(weights, context, layout, saved.qkv, saved.attention, grad_out);
   grad_out.reset();
@@ -132,16 +165,16 @@ at::Tensor backward_attention(const BlockWeights& weights, const BlockWeights& g
   write_qkv_gradient(weights, gradients, context, layout, heads, saved.qkv);
   heads = {};
 
-  at::Tensor grad_normed = at::empty_like(saved.x);
+  at::Tensor grad_normed = at::empty({saved.qkv.size(0), grad.size(1)}, grad.options());
   linear_backward_input(saved.qkv, weights.qkv, grad_normed);
-  Pending reduced = context.tp.all_reduce(grad_normed, ReduceOp::kSum);
-  at::Tensor normed = at::empty_like(saved.x);
-  apply_rms_norm(saved.x, weights.input_norm, saved.rstd, normed);
+  RowSum summing(context.tp, std::move(grad_normed));
+  if (gathering) normed = gathering->finish();
+  if (!normed.defined()) normed = normed_rows(weights, context, saved);
   linear_backward_weight(saved.qkv, normed, gradients.qkv);
   linear_backward_bias(saved.qkv, gradients.qkv_bias);
   normed.reset();
   saved.qkv.reset();
-  reduced.wait();
+  grad_normed = summing.finish();
   rms_norm_backward(saved.x, weights.input_norm, saved.rstd, grad_normed, grad,
                     gradients.input_norm);
   return grad;

@@ -2,8 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "executor/comm/communicator.h"
 #include "executor/kernels/rope.h"
+#include "executor/layers/tensor_parallel.h"
 
 namespace meshplan::executor {
 
@@ -25,12 +25,13 @@ struct BlockWeights {
 };
 
 /// What a block's passes need beside its weights. Rows of an input [T, h] are batch-major: T = b *
-/// rope.sequence(). The gradients of both norms are whole on every tp rank; those of q_norm and
-/// k_norm are sums over this rank's heads alone, and are reduced over tp by the caller.
+/// rope.sequence(). The gradients of q_norm and k_norm are sums over this rank's heads alone, and
+/// under sequence parallelism those of all that tp replicates are sums over its rows alone: the
+/// caller reduces them over tp.
 struct BlockContext {
   double rms_norm_eps;
   const RopeTable& rope;
-  Communicator& tp;
+  TensorParallel tp;
 };
 
 }  // namespace meshplan::executor

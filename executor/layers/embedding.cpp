@@ -7,16 +7,15 @@
 namespace meshplan::executor {
 
 at::Tensor forward_embedding(const at::Tensor& weight, const VocabularySlice& slice,
-                             const at::Tensor& ids, Communicator& tp) {
+                             const at::Tensor& ids, const TensorParallel& tp) {
   at::Tensor x = at::empty({ids.numel(), weight.size(1)}, weight.options());
   gather_rows(weight, slice, ids, x);
-  tp.all_reduce(x, ReduceOp::kSum).wait();
-  return x;
+  return RowSum(tp, std::move(x)).finish();
 }
 
 void backward_embedding(const at::Tensor& grad, const VocabularySlice& slice, const at::Tensor& ids,
-                        const at::Tensor& grad_weight) {
-  add_rows(grad, slice, ids, grad_weight);
+                        const TensorParallel& tp, const at::Tensor& grad_weight) {
+  add_rows(RowGather(tp, grad).finish(), slice, ids, grad_weight);
 }
 
 }  // namespace meshplan::executor

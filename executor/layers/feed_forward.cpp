@@ -2,54 +2,90 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+
 #include "executor/kernels/rms_norm.h"
 #include "executor/kernels/swiglu.h"
 #include "executor/kernels/vector_loops.h"
 #include "executor/layers/linear.h"
 
 namespace meshplan::executor {
+namespace {
+
+/// The norm's output for this rank's rows; computes the statistics where they are not saved.
+at::Tensor normed_rows(const BlockWeights& weights, const BlockContext& context,
+                       FeedForwardSaved& saved) {
+  const at::Tensor& x = saved.x;
+  const bool known = saved.rstd.defined();
+  if (!known)
+    saved.rstd = at::empty({x.size(0)}, x.options().dtype(statistics_type(x.scalar_type())));
+  at::Tensor normed = at::empty_like(x);
+  if (known) {
+    apply_rms_norm(x, weights.post_attention_norm, saved.rstd, normed);
+  } else {
+    rms_norm(x, weights.post_attention_norm, context.rms_norm_eps, normed, saved.rstd);
+  }
+  return normed;
+}
+
+/// Computes and saves gate_up; returns the norm's output, whole.
+at::Tensor project_gate_up(const BlockWeights& weights, const BlockContext& context,
+                           FeedForwardSaved& saved) {
+  at::Tensor normed = RowGather(context.tp, normed_rows(weights, context, saved)).finish();
+  saved.gate_up = at::empty({normed.size(0), weights.gate_up.size(0)}, normed.options());
+  linear(normed, weights.gate_up, /*bias=*/{}, saved.gate_up);
+  return normed;
+}
+
+}  // namespace
 
 at::Tensor forward_feed_forward(const BlockWeights& weights, const BlockContext& context,
-                                at::Tensor x, FeedForwardSaved& saved) {
-  const std::int64_t tokens = x.size(0);
+                                const planner::Recompute& drop, at::Tensor x,
+                                FeedForwardSaved& saved) {
+  saved = {};
   saved.x = std::move(x);
-  saved.rstd = at::empty({tokens}, saved.x.options().dtype(statistics_type(saved.x.scalar_type())));
-  at::Tensor normed = at::empty_like(saved.x);
-  rms_norm(saved.x, weights.post_attention_norm, context.rms_norm_eps, normed, saved.rstd);
+  project_gate_up(weights, context, saved).reset();
 
-  saved.gate_up = at::empty({tokens, weights.gate_up.size(0)}, saved.x.options());
-  linear(normed, weights.gate_up, /*bias=*/{}, saved.gate_up);
-  normed.reset();
-
+  const std::int64_t tokens = saved.gate_up.size(0);
   at::Tensor act = at::empty({tokens, weights.down.size(1)}, saved.x.options());
   swiglu(saved.gate_up, act);
-  at::Tensor y = at::empty_like(saved.x);
-  linear(act, weights.down, /*bias=*/{}, y);
+  if (drop.gate_up) saved.gate_up.reset();
+  at::Tensor product = at::empty({tokens, saved.x.size(1)}, saved.x.options());
+  linear(act, weights.down, /*bias=*/{}, product);
   act.reset();
-  context.tp.all_reduce(y, ReduceOp::kSum).wait();
+  at::Tensor y = RowSum(context.tp, std::move(product)).finish();
   y.add_(saved.x);
+  if (drop.attention) saved = {};
   return y;
 }
 
 at::Tensor backward_feed_forward(const BlockWeights& weights, const BlockWeights& gradients,
                                  const BlockContext& context, FeedForwardSaved saved,
                                  at::Tensor grad) {
-  at::Tensor act = at::empty({grad.size(0), weights.down.size(1)}, grad.options());
+  at::Tensor whole_grad = RowGather(context.tp, grad).finish();
+  at::Tensor normed;
+  if (!saved.gate_up.defined()) normed = project_gate_up(weights, context, saved);
+  std::optional<RowGather> gathering;
+  if (!normed.defined() && context.tp.splits_tokens())
+    gathering.emplace(context.tp, normed_rows(weights, context, saved));
+
+  at::Tensor act = at::empty({whole_grad.size(0), weights.down.size(1)}, grad.options());
   swiglu(saved.gate_up, act);
-  linear_backward_weight(grad, act, gradients.down);
-  linear_backward_input(grad, weights.down, act);
+  linear_backward_weight(whole_grad, act, gradients.down);
+  linear_backward_input(whole_grad, weights.down, act);
+  whole_grad.reset();
   swiglu_backward(saved.gate_up, act);
   act.reset();
 
-  at::Tensor grad_normed = at::empty_like(saved.x);
+  at::Tensor grad_normed = at::empty({saved.gate_up.size(0), grad.size(1)}, grad.options());
   linear_backward_input(saved.gate_up, weights.gate_up, grad_normed);
-  Pending reduced = context.tp.all_reduce(grad_normed, ReduceOp::kSum);
-  at::Tensor normed = at::empty_like(saved.x);
-  apply_rms_norm(saved.x, weights.post_attention_norm, saved.rstd, normed);
+  RowSum summing(context.tp, std::move(grad_normed));
+  if (gathering) normed = gathering->finish();
+  if (!normed.defined()) normed = normed_rows(weights, context, saved);
   linear_backward_weight(saved.gate_up, normed, gradients.gate_up);
   normed.reset();
   saved.gate_up.reset();
-  reduced.wait();
+  grad_normed = summing.finish();
   rms_norm_backward(saved.x, weights.post_attention_norm, saved.rstd, grad_normed, grad,
                     gradients.post_attention_norm);
   return grad;

@@ -104,17 +104,19 @@ void chunk_loss(const at::Tensor& weight, const HeadLossOptions& options, const 
 
 HeadLoss head_loss(const HeadWeights& weights, const HeadWeights& gradients,
                    const HeadLossOptions& options, at::Tensor x, const at::Tensor& labels,
-                   Communicator& tp) {
-  const std::int64_t tokens = x.size(0);
-  const at::Tensor rstd = at::empty({tokens}, x.options().dtype(statistics_type(x.scalar_type())));
+                   const TensorParallel& tp) {
+  const std::int64_t tokens = labels.size(0);
+  const at::Tensor rstd =
+      at::empty({x.size(0)}, x.options().dtype(statistics_type(x.scalar_type())));
   at::Tensor normed = at::empty_like(x);
   rms_norm(x, weights.norm, options.rms_norm_eps, normed, rstd);
+  normed = RowGather(tp, std::move(normed)).finish();
 
   LossSum loss;
   HeadLoss result;
   std::optional<WeightGradient> grad_weight;
   if (options.with_gradient) {
-    result.grad = at::empty_like(x);
+    result.grad = at::empty_like(normed);
     grad_weight.emplace(gradients.output, options.chunks > 1);
   }
   const std::int64_t rows_each = (tokens + options.chunks - 1) / options.chunks;
@@ -122,11 +124,13 @@ HeadLoss head_loss(const HeadWeights& weights, const HeadWeights& gradients,
     const std::int64_t rows = std::min(rows_each, tokens - first);
     const Chunk chunk{normed.narrow(0, first, rows), labels.narrow(0, first, rows),
                       options.with_gradient ? result.grad.narrow(0, first, rows) : at::Tensor()};
-    chunk_loss(weights.output, options, chunk, tp, loss, grad_weight ? &*grad_weight : nullptr);
+    chunk_loss(weights.output, options, chunk, tp.group, loss,
+               grad_weight ? &*grad_weight : nullptr);
   }
+  normed.reset();
   if (options.with_gradient) {
     grad_weight->finish();
-    tp.all_reduce(result.grad, ReduceOp::kSum).wait();
+    result.grad = RowSum(tp, std::move(result.grad)).finish();
     rms_norm_backward_in_place(x, weights.norm, rstd, result.grad, gradients.norm);
   }
   result.loss_sum = loss.value();

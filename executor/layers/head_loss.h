@@ -2,8 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "executor/comm/communicator.h"
 #include "executor/kernels/vocabulary.h"
+#include "executor/layers/tensor_parallel.h"
 
 /// The end of the model: final norm, output head and cross-entropy, forward and backward in one and
 /// in chunks of tokens, so that logits live for a chunk alone. Nothing is saved.
@@ -28,15 +28,16 @@ struct HeadLossOptions {
 struct HeadLoss {
   /// Sum of the cross-entropy of this rank's tokens, kIgnoredLabel left out.
   double loss_sum = 0;
-  /// The gradient of x [T, h]; undefined without gradient.
+  /// The gradient of x; undefined without gradient.
   at::Tensor grad;
 };
 
-/// x [T, h] is the last block's output; labels [T] int64 are those of the next token already, or
-/// kIgnoredLabel. Overwrites gradients (not read without gradient). Over tp, each chunk all-reduces
-/// its maxima, then its sums; at the end the gradient of the norm's output [T, h] is reduced.
+/// x is the last block's output, [T, h] or this rank's rows of it; labels [T] int64 are those of
+/// the next token already, or kIgnoredLabel. Overwrites gradients (not read without gradient). Over
+/// tp, each chunk all-reduces its maxima, then its sums; at the end the gradient of the norm's
+/// output [T, h] is summed.
 HeadLoss head_loss(const HeadWeights& weights, const HeadWeights& gradients,
                    const HeadLossOptions& options, at::Tensor x, const at::Tensor& labels,
-                   Communicator& tp);
+                   const TensorParallel& tp);
 
 }  // namespace meshplan::executor

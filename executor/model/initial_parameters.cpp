@@ -24,11 +24,11 @@ using planner::ParameterRun;
 constexpr std::int64_t kChunk = 1 << 18;
 
 /// Calls fill(run, destination) for every run of this rank's slice, then moves the slice to the
-/// unit's device.
+/// unit's device and type.
 template <class Fill>
 void fill_slice(ShardedUnit& unit, const ParameterPlace& place, const Fill& fill) {
   const std::int64_t begin = place.dp_shard_rank * unit.flat.shard_elements;
-  const bool on_host = unit.master.device().is_cpu();
+  const bool on_host = unit.master.device().is_cpu() && unit.master.scalar_type() == at::kFloat;
   const at::Tensor host = on_host ? unit.master : at::zeros({unit.flat.shard_elements}, at::kFloat);
   auto* values = host.data_ptr<float>();
   planner::for_each_run(

@@ -27,10 +27,11 @@ struct UpdateLists {
   std::vector<at::Tensor> first_moments;
   std::vector<at::Tensor> second_moments;
 
-  void add(const ShardedUnit& unit, const FlatRange& range) {
+  /// `gradient` is the unit's slice of it in master_dtype.
+  void add(const ShardedUnit& unit, const at::Tensor& gradient, const FlatRange& range) {
     if (range.begin == range.end) return;
     masters.push_back(unit.master.slice(0, range.begin, range.end));
-    gradients.push_back(unit.gradient_slice.slice(0, range.begin, range.end));
+    gradients.push_back(gradient.slice(0, range.begin, range.end));
     first_moments.push_back(unit.first_moment.slice(0, range.begin, range.end));
     second_moments.push_back(unit.second_moment.slice(0, range.begin, range.end));
   }
@@ -46,25 +47,46 @@ void update(const UpdateLists& lists, const AdamwOptions& options, double weight
                     /*amsgrad=*/false, /*maximize=*/false);
 }
 
+/// What decays, and what does not.
+struct Updates {
+  UpdateLists decayed;
+  UpdateLists other;
+
+  void add(const ShardedUnit& unit, const at::Tensor& gradient, std::int64_t dp_shard_rank) {
+    for (std::size_t s = 0; s < planner::kFlatSections; ++s) {
+      const auto section = static_cast<FlatSection>(s);
+      const bool decays =
+          section == FlatSection::kSplitDecay || section == FlatSection::kReplicatedDecay;
+      (decays ? decayed : other)
+          .add(unit, gradient, within_slice(unit, dp_shard_rank, unit.flat.sections[s]));
+    }
+  }
+  void apply(const AdamwOptions& options, const at::Tensor& step) const {
+    update(decayed, options, options.weight_decay, step);
+    update(other, options, 0.0, step);
+  }
+};
+
 }  // namespace
 
 void adamw_step(std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank,
                 const AdamwOptions& options, std::int64_t step) {
-  UpdateLists decayed;
-  UpdateLists other;
-  for (const ShardedUnit& unit : units) {
-    for (std::size_t s = 0; s < planner::kFlatSections; ++s) {
-      const auto section = static_cast<FlatSection>(s);
-      const bool decay =
-          section == FlatSection::kSplitDecay || section == FlatSection::kReplicatedDecay;
-      (decay ? decayed : other).add(unit, within_slice(unit, dp_shard_rank, unit.flat.sections[s]));
-    }
-  }
   const at::Tensor count =
       at::full({}, static_cast<float>(step),
                at::TensorOptions(at::kFloat).device(units.front().master.device()));
-  update(decayed, options, options.weight_decay, count);
-  update(other, options, 0.0, count);
+  Updates all;
+  for (const ShardedUnit& unit : units) {
+    const at::ScalarType type = unit.master.scalar_type();
+    if (unit.gradient_slice.scalar_type() == type) {
+      all.add(unit, unit.gradient_slice, dp_shard_rank);
+      continue;
+    }
+    // Unit by unit, so that only one has its gradient twice.
+    Updates one;
+    one.add(unit, unit.gradient_slice.to(type), dp_shard_rank);
+    one.apply(options, count);
+  }
+  all.apply(options, count);
 }
 
 double squared_gradient_norm(const std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank,

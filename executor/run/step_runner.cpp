@@ -42,7 +42,9 @@ StepRunner::StepRunner(const planner::Plan& plan, std::int64_t rank,
       program_(planner::unroll(planner::build_program(plan.model, plan.job, plan.layout))),
       rope_(make_rope_table(plan.model.rope, plan.model.head_dim, plan.job.seq_length, at::kFloat,
                             device)),
-      block_context_{plan.model.rms_norm_eps, rope_, communicators[Axis::kTp]},
+      block_context_{plan.model.rms_norm_eps,
+                     rope_,
+                     {communicators[Axis::kTp], plan.layout.sequence_parallel}},
       vocabulary_(vocabulary_slice(context_, coordinates_[Axis::kTp])),
       saved_(static_cast<std::size_t>(plan.model.num_hidden_layers)) {
   for (std::int64_t unit = 0; unit < planner::unit_count(plan.model); ++unit) {
@@ -84,6 +86,9 @@ void StepRunner::execute(const Instruction& instruction) {
     case Opcode::kReduceGradients:
       retire(instruction);
       return sharding_.reduce(unit_of(instruction), instruction.place);
+    case Opcode::kSumReplicas:
+      retire(instruction);
+      return sharding_.sum_replicas(unit_of(instruction));
     case Opcode::kGradientNorm:
       retire(instruction);
       return gradient_norm();
@@ -128,8 +133,9 @@ void StepRunner::forward(const Instruction& instruction) {
     activations_ = forward_embedding(embedding_weight(unit.flat, unit.gathered), vocabulary_,
                                      batch_of(instruction).tokens.view(-1), block_context_.tp);
   } else {
-    activations_ = forward_block(block_weights(unit.flat, unit.gathered), block_context_,
-                                 std::move(activations_), saved_of(instruction));
+    activations_ =
+        forward_block(block_weights(unit.flat, unit.gathered), block_context_,
+                      instruction.recompute, std::move(activations_), saved_of(instruction));
   }
 }
 
@@ -158,7 +164,7 @@ void StepRunner::backward(const Instruction& instruction) {
     const at::Tensor weight_gradient = embedding_weight(unit.flat, unit.gradient);
     if (!tied) weight_gradient.zero_();
     backward_embedding(gradient_, vocabulary_, batch_of(instruction).tokens.view(-1),
-                       weight_gradient);
+                       block_context_.tp, weight_gradient);
     gradient_.reset();
   } else {
     sharding_.wait_gathered(unit);
@@ -172,16 +178,16 @@ void StepRunner::backward(const Instruction& instruction) {
 void StepRunner::reduce_replicated(const Instruction& instruction) {
   const planner::FlatRange& range = context_.sizes_of(instruction.unit).replicated_gradients;
   const at::Tensor gradients = unit_of(instruction).gradient.slice(0, range.begin, range.end);
-  block_context_.tp.all_reduce(gradients, ReduceOp::kSum).wait();
+  block_context_.tp.group.all_reduce(gradients, ReduceOp::kSum).wait();
 }
 
 void StepRunner::retire(const Instruction& instruction) {
   if (instruction.retires == planner::kNoUnit) return;
-  sharding_.retire(units_[static_cast<std::size_t>(instruction.retires)],
-                   instruction.retires_place);
+  sharding_.retire(units_[static_cast<std::size_t>(instruction.retires)]);
 }
 
 void StepRunner::gradient_norm() {
+  for (ShardedUnit& unit : units_) sharding_.wait_summed(unit);
   const double squares =
       squared_gradient_norm(units_, coordinates_[Axis::kDpShard], coordinates_[Axis::kTp]);
   result_.gradient_norm = std::sqrt(sum_over({Axis::kDpShard, Axis::kTp}, squares));

@@ -12,6 +12,7 @@ using planner::CollectiveKind;
 /// The track on which the program issues a collective of this axis and kind.
 std::int64_t track_of(const IssuedCollective& collective) {
   if (collective.axis == Axis::kTp) return formats::kTpTrack;
+  if (collective.axis == Axis::kDpReplicate) return formats::kReplicateTrack;
   return collective.kind == CollectiveKind::kAllGather ? formats::kGatherTrack
                                                        : formats::kReduceTrack;
 }

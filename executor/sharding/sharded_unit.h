@@ -14,13 +14,13 @@ namespace meshplan::executor {
 struct ShardedUnit {
   planner::FlatLayout flat;
 
-  /// This rank's slice, float32 [shard_elements]: master parameters and AdamW's moments.
+  /// This rank's slice, in master_dtype [shard_elements]: parameters and AdamW's moments.
   at::Tensor master;
   at::Tensor first_moment;
   at::Tensor second_moment;
 
-  /// The whole unit in param_dtype [elements], between gather and release; the master itself where
-  /// one rank holds all of it in that type.
+  /// The whole unit in param_dtype [elements], as planner::ParameterCopy says: between gather and
+  /// release, always, or the master itself.
   at::Tensor gathered;
   Pending gathering;
 
@@ -32,10 +32,14 @@ struct ShardedUnit {
   /// The reduced slice of a later microbatch, until it is added.
   at::Tensor reduced_slice;
   Pending reducing;
+  /// The whole gradient of all microbatches so far in reduce_dtype [elements], where it is kept
+  /// whole, to the end of its reduction.
+  at::Tensor whole_gradient;
 
-  /// The step's gradient of this rank's slice, float32 [shard_elements], from the first reduction
-  /// to the optimizer's step.
+  /// The step's gradient of this rank's slice, in reduce_dtype [shard_elements], from the first
+  /// reduction to the optimizer's step.
   at::Tensor gradient_slice;
+  Pending summing;
 };
 
 /// How a rank's units are sharded, gathered and reduced: the counterpart of the planner's expand()
@@ -55,16 +59,21 @@ class UnitSharding {
 
   /// Makes the unit's gradient buffer, with zeros where no parameter lies.
   void make_gradient(ShardedUnit& unit) const;
-  /// Issues the reduction of a microbatch's gradient.
+  /// Issues the reduction of a microbatch's gradient; keeps it instead where whole gradients are
+  /// accumulated and another microbatch follows.
   void reduce(ShardedUnit& unit, const planner::MicrobatchPlace& place) const;
-  /// Waits for it, adds it to the step's gradient and frees its buffers; sums over replicas with
-  /// the last microbatch.
-  void retire(ShardedUnit& unit, const planner::MicrobatchPlace& place) const;
+  /// Waits for the reduction, adds it to the step's gradient and frees its buffers.
+  void retire(ShardedUnit& unit) const;
+  /// Issues the sum over replicas; the gradient may be read after wait_summed().
+  void sum_replicas(ShardedUnit& unit) const;
+  void wait_summed(ShardedUnit& unit) const { unit.summing.wait(); }
 
  private:
   bool shards() const { return dp_shard_.size() > 1; }
   at::Tensor make(std::int64_t elements, at::ScalarType type) const;
-  void reduce_locally(ShardedUnit& unit, const planner::MicrobatchPlace& place) const;
+  bool keeps_whole(const planner::MicrobatchPlace& place) const;
+  void accumulate(at::Tensor& kept, ShardedUnit& unit, bool first_microbatch) const;
+  void issue_reduction(ShardedUnit& unit, const planner::MicrobatchPlace& place) const;
 
   const planner::StepContext& context_;
   Communicator& dp_shard_;
@@ -72,6 +81,7 @@ class UnitSharding {
   at::Device device_;
   at::ScalarType param_type_;
   at::ScalarType reduce_type_;
+  at::ScalarType master_type_;
 };
 
 /// torch's name for the type.

@@ -32,8 +32,16 @@ const char* to_string(Sharding sharding) {
       return "shard_optimizer";
     case Sharding::kNoShard:
       return "no_shard";
+    case Sharding::kHybridShard:
+      return "hybrid_shard";
+    case Sharding::kHybridShardZero2:
+      return "hybrid_shard_zero2";
   }
   return "full_shard";
+}
+
+const char* to_string(GradientAccumulation accumulation) {
+  return accumulation == GradientAccumulation::kSharded ? "sharded" : "unsharded";
 }
 
 const char* to_string(ActivationCheckpointing checkpointing) {
@@ -54,8 +62,14 @@ const char* to_string(LossNormalization normalization) {
 
 Sharding parse_sharding(const std::string& name, const std::string& where) {
   return parse(std::array{Sharding::kFullShard, Sharding::kShardGradOp, Sharding::kShardOptimizer,
-                          Sharding::kNoShard},
+                          Sharding::kNoShard, Sharding::kHybridShard, Sharding::kHybridShardZero2},
                name, where);
+}
+
+GradientAccumulation parse_gradient_accumulation(const std::string& name,
+                                                 const std::string& where) {
+  return parse(std::array{GradientAccumulation::kSharded, GradientAccumulation::kUnsharded}, name,
+               where);
 }
 
 ActivationCheckpointing parse_activation_checkpointing(const std::string& name,
@@ -68,6 +82,37 @@ ActivationCheckpointing parse_activation_checkpointing(const std::string& name,
 LossNormalization parse_loss_normalization(const std::string& name, const std::string& where) {
   return parse(std::array{LossNormalization::kGlobalTokens, LossNormalization::kPerRank}, name,
                where);
+}
+
+bool default_sequence_parallel(const Layout& layout, const Job& job) {
+  const std::int64_t tp = layout.mesh.sizes[Axis::kTp];
+  std::int64_t tokens = 0;
+  return tp > 1 && !__builtin_mul_overflow(layout.microbatch_size, job.seq_length, &tokens) &&
+         tokens % tp == 0;
+}
+
+Sharding without_replicas(Sharding sharding) {
+  if (sharding == Sharding::kHybridShard) return Sharding::kFullShard;
+  if (sharding == Sharding::kHybridShardZero2) return Sharding::kShardGradOp;
+  return sharding;
+}
+
+Recompute recompute_of(const Layout& layout, std::int64_t block) {
+  if (layout.checkpointed_blocks && block >= *layout.checkpointed_blocks) return {};
+  switch (layout.activation_checkpointing) {
+    case ActivationCheckpointing::kNone:
+      return {};
+    case ActivationCheckpointing::kSelective:
+      return {.qkv = true, .attention = false, .gate_up = true};
+    case ActivationCheckpointing::kFull:
+      return {.qkv = true, .attention = true, .gate_up = true};
+  }
+  return {};
+}
+
+bool accumulates_whole_gradients(const Layout& layout) {
+  return layout.sharding == Sharding::kShardOptimizer ||
+         layout.gradient_accumulation == GradientAccumulation::kUnsharded;
 }
 
 std::int64_t global_batch_size(const Layout& layout) {

@@ -10,18 +10,33 @@
 
 namespace meshplan::planner {
 
-/// What each rank of dp_shard keeps between uses; design table "Strategies".
-enum class Sharding { kFullShard, kShardGradOp, kShardOptimizer, kNoShard };
+/// What each rank of dp_shard keeps between uses (ZeRO: Rajbhandari et al. 2020, arXiv 1910.02054).
+/// kFullShard (ZeRO-3): 1/F of everything, gathered before each use. kShardGradOp (ZeRO-2): the
+/// same, gathered once a step. kShardOptimizer (ZeRO-1): whole parameters, 1/F of the optimizer
+/// state. kNoShard: everything whole. The hybrid ones are the first two over replicas.
+enum class Sharding {
+  kFullShard,
+  kShardGradOp,
+  kShardOptimizer,
+  kNoShard,
+  kHybridShard,
+  kHybridShardZero2
+};
+/// kSharded: each microbatch's gradient is reduced, and 1/F is kept. kUnsharded: whole gradients
+/// are kept and reduced with the last microbatch; always so under kShardOptimizer.
+enum class GradientAccumulation { kSharded, kUnsharded };
 enum class ActivationCheckpointing { kNone, kSelective, kFull };
 /// kGlobalTokens: the mean over all tokens of the global batch. kPerRank: each rank's mean over its
 /// tokens of a microbatch, averaged over microbatches and data-parallel ranks.
 enum class LossNormalization { kGlobalTokens, kPerRank };
 
 const char* to_string(Sharding sharding);
+const char* to_string(GradientAccumulation accumulation);
 const char* to_string(ActivationCheckpointing checkpointing);
 const char* to_string(LossNormalization normalization);
 /// Throw kInvalidInput, naming `where` and the allowed names.
 Sharding parse_sharding(const std::string& name, const std::string& where);
+GradientAccumulation parse_gradient_accumulation(const std::string& name, const std::string& where);
 ActivationCheckpointing parse_activation_checkpointing(const std::string& name,
                                                        const std::string& where);
 LossNormalization parse_loss_normalization(const std::string& name, const std::string& where);
@@ -31,6 +46,8 @@ struct Job {
   std::int64_t seq_length = 0;
   common::DataType param_dtype = common::DataType::kFloat32;
   common::DataType reduce_dtype = common::DataType::kFloat32;
+  /// Of the parameters that AdamW updates, and of its moments: float32 or param_dtype.
+  common::DataType master_dtype = common::DataType::kFloat32;
   LossNormalization loss_normalization = LossNormalization::kGlobalTokens;
   /// Largest norm of the gradient; 0 = not clipped.
   double max_grad_norm = 0;
@@ -47,8 +64,12 @@ inline constexpr std::int64_t kMaxLossChunks = 4096;
 struct Layout {
   DeviceMesh mesh;
   Sharding sharding = Sharding::kFullShard;
+  GradientAccumulation gradient_accumulation = GradientAccumulation::kSharded;
+  /// Norms and the residual stream are split by tokens over tp.
   bool sequence_parallel = false;
   ActivationCheckpointing activation_checkpointing = ActivationCheckpointing::kNone;
+  /// How many blocks, the first ones, do so; all of them where it is not set.
+  std::optional<std::int64_t> checkpointed_blocks;
   /// Sequences per data-parallel rank and forward pass.
   std::int64_t microbatch_size = 1;
   /// Microbatches a step.
@@ -56,11 +77,33 @@ struct Layout {
   /// Pieces that the tokens of a microbatch are cut into at the output head, so that only one
   /// piece's logits exist.
   std::int64_t loss_chunks = 1;
-  /// Last blocks that stay gathered from their forward to their backward pass.
+  /// Last blocks that stay gathered from their forward to their backward pass; under strategies
+  /// that gather once a step all do.
   std::int64_t blocks_kept_gathered = 1;
 
   bool operator==(const Layout&) const = default;
 };
+
+/// Whether sequence parallelism is on where nothing is said: with tp, if that divides the tokens of
+/// a microbatch.
+bool default_sequence_parallel(const Layout& layout, const Job& job);
+
+/// full_shard for hybrid_shard, shard_grad_op for hybrid_shard_zero2, the others themselves.
+Sharding without_replicas(Sharding sharding);
+
+/// What of a block's saved list its forward pass drops and its backward pass computes again.
+/// Without the attention nothing but the block's input is left of the first half.
+struct Recompute {
+  bool qkv = false;
+  bool attention = false;
+  bool gate_up = false;
+
+  bool operator==(const Recompute&) const = default;
+};
+Recompute recompute_of(const Layout& layout, std::int64_t block);
+
+/// Whether gradients are kept whole from microbatch to microbatch.
+bool accumulates_whole_gradients(const Layout& layout);
 
 /// Sequences per step over all data-parallel ranks.
 std::int64_t global_batch_size(const Layout& layout);

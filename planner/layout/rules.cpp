@@ -148,26 +148,58 @@ void check_model(Rules& rules, const ModelSpec& model, const Job& job, std::int6
   rules.divides(tp, "intermediate_size", model.intermediate_size);
 }
 
-void check_supported(Rules& rules, const Layout& layout, const Job& job) {
+void check_supported(Rules& rules, const Job& job, const Layout& layout) {
   rules.require(layout.mesh.sizes[Axis::kPp] == 1, "pp_supported",
                 "pp={}: pipeline parallelism is not built yet; use 1",
                 layout.mesh.sizes[Axis::kPp]);
   rules.require(layout.mesh.sizes[Axis::kCp] == 1, "cp_supported",
                 "cp={}: context parallelism is not built yet; use 1", layout.mesh.sizes[Axis::kCp]);
-  rules.require(layout.sharding == Sharding::kFullShard, "sharding_supported",
-                "sharding={}: is not built yet; use full_shard", to_string(layout.sharding));
-  rules.require(!layout.sequence_parallel, "sequence_parallel_supported",
-                "sequence_parallel=on: is not built yet; use off");
-  rules.require(layout.activation_checkpointing == ActivationCheckpointing::kNone,
-                "activation_checkpointing_supported",
-                "activation_checkpointing={}: is not built yet; use none",
-                to_string(layout.activation_checkpointing));
   rules.require(
       job.param_dtype != common::DataType::kFloat16, "param_dtype_supported",
       "param_dtype=float16: needs loss scaling, which is not built yet; use bfloat16 or float32");
-  rules.require(job.reduce_dtype == common::DataType::kFloat32, "reduce_dtype_supported",
-                "reduce_dtype={}: is not built yet; use float32",
-                common::to_string(job.reduce_dtype));
+}
+
+void check_sharding(Rules& rules, const Layout& layout) {
+  const std::int64_t dp_shard = layout.mesh.sizes[Axis::kDpShard];
+  const std::int64_t dp_replicate = layout.mesh.sizes[Axis::kDpReplicate];
+  rules.require(layout.sharding != Sharding::kNoShard || dp_shard == 1, "no_shard_replicates",
+                "dp_shard={}: no_shard keeps everything whole on every rank; use dp_shard=1 and "
+                "dp_replicate={}",
+                dp_shard, dp_replicate * dp_shard);
+  const bool hybrid = without_replicas(layout.sharding) != layout.sharding;
+  rules.require(!hybrid || dp_replicate > 1, "hybrid_shard_replicates",
+                "dp_replicate=1: {} needs at least 2 replicas; use {}, or a larger dp_replicate",
+                to_string(layout.sharding), to_string(without_replicas(layout.sharding)));
+}
+
+void check_sequence_parallel(Rules& rules, const Job& job, const Layout& layout) {
+  const std::int64_t tp = layout.mesh.sizes[Axis::kTp];
+  std::int64_t tokens = 0;
+  if (!layout.sequence_parallel ||
+      __builtin_mul_overflow(layout.microbatch_size, job.seq_length, &tokens)) {
+    return;
+  }
+  rules.require(tokens % tp == 0, "sequence_parallel_divides",
+                "sequence_parallel=on: tp={} must divide the microbatch_size={} x seq_length={} = "
+                "{} tokens that it shares out; use off, or another microbatch_size or seq_length",
+                tp, layout.microbatch_size, job.seq_length, tokens);
+}
+
+void check_checkpointing(Rules& rules, const ModelSpec& model, const Layout& layout) {
+  const std::int64_t blocks = layout.checkpointed_blocks.value_or(0);
+  rules.require(blocks >= 0 && blocks <= model.num_hidden_layers, "checkpointed_blocks_bounded",
+                "checkpointed_blocks={}: must be from 0 to num_hidden_layers={}", blocks,
+                model.num_hidden_layers);
+}
+
+void check_data_types(Rules& rules, const Job& job) {
+  const auto float32_or_param = [&](const char* name, common::DataType type) {
+    rules.require(type == common::DataType::kFloat32 || type == job.param_dtype,
+                  "data_type_supported", "{}={}: must be float32 or param_dtype={}", name,
+                  common::to_string(type), common::to_string(job.param_dtype));
+  };
+  float32_or_param("reduce_dtype", job.reduce_dtype);
+  float32_or_param("master_dtype", job.master_dtype);
 }
 
 /// "dp_replicate=1 x dp_shard=4 x tp=2", and pp and cp where they are more than 1.
@@ -188,7 +220,11 @@ std::vector<Violation> violations(const ModelSpec& model, const Job& job, const 
   if (!check_positive(rules, job, layout)) return rules.take();
   check_bounds(rules, model, job, layout);
   check_model(rules, model, job, layout.mesh.sizes[Axis::kTp]);
-  check_supported(rules, layout, job);
+  check_sharding(rules, layout);
+  check_sequence_parallel(rules, job, layout);
+  check_checkpointing(rules, model, layout);
+  check_data_types(rules, job);
+  check_supported(rules, job, layout);
   return rules.take();
 }
 

@@ -18,6 +18,8 @@ Job read_job(const JsonObject& json) {
       common::parse_data_type(json.text("param_dtype"), json.where() + ".param_dtype");
   job.reduce_dtype =
       common::parse_data_type(json.text("reduce_dtype"), json.where() + ".reduce_dtype");
+  job.master_dtype = common::parse_data_type(json.text_or("master_dtype", "float32"),
+                                             json.where() + ".master_dtype");
   job.loss_normalization = parse_loss_normalization(json.text("loss_normalization"),
                                                     json.where() + ".loss_normalization");
   job.max_grad_norm = json.number("max_grad_norm", 0);
@@ -31,9 +33,13 @@ Layout read_layout(const JsonObject& json) {
   for (Axis axis : kAxes) layout.mesh.sizes[axis] = json.integer(to_string(axis));
   layout.mesh.ranks_per_node = json.integer("ranks_per_node", 1);
   layout.sharding = parse_sharding(json.text("sharding"), json.where() + ".sharding");
+  layout.gradient_accumulation = parse_gradient_accumulation(
+      json.text_or("gradient_accumulation", "sharded"), json.where() + ".gradient_accumulation");
   layout.sequence_parallel = json.flag("sequence_parallel");
   layout.activation_checkpointing = parse_activation_checkpointing(
       json.text("activation_checkpointing"), json.where() + ".activation_checkpointing");
+  if (!json.is_null("checkpointed_blocks"))
+    layout.checkpointed_blocks = json.integer("checkpointed_blocks");
   layout.microbatch_size = json.integer("microbatch_size");
   layout.accumulation = json.integer("accumulation");
   layout.loss_chunks = json.integer("loss_chunks");
@@ -48,6 +54,7 @@ Json to_json(const Job& job) {
   return {{"seq_length", job.seq_length},
           {"param_dtype", common::to_string(job.param_dtype)},
           {"reduce_dtype", common::to_string(job.reduce_dtype)},
+          {"master_dtype", common::to_string(job.master_dtype)},
           {"loss_normalization", to_string(job.loss_normalization)},
           {"max_grad_norm", job.max_grad_norm},
           {"decay_norms_and_biases", job.decay_norms_and_biases}};
@@ -58,8 +65,11 @@ Json to_json(const Layout& layout) {
   for (Axis axis : kAxes) json[to_string(axis)] = layout.mesh.sizes[axis];
   json["ranks_per_node"] = layout.mesh.ranks_per_node;
   json["sharding"] = to_string(layout.sharding);
+  json["gradient_accumulation"] = to_string(layout.gradient_accumulation);
   json["sequence_parallel"] = layout.sequence_parallel;
   json["activation_checkpointing"] = to_string(layout.activation_checkpointing);
+  json["checkpointed_blocks"] =
+      layout.checkpointed_blocks ? Json(*layout.checkpointed_blocks) : Json();
   json["microbatch_size"] = layout.microbatch_size;
   json["accumulation"] = layout.accumulation;
   json["loss_chunks"] = layout.loss_chunks;

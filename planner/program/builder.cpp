@@ -1,226 +1,145 @@
-#include <algorithm>
 #include <utility>
 
 #include "planner/model/parameter_table.h"
+#include "planner/program/emitter.h"
 #include "planner/program/step_program.h"
 
 namespace meshplan::planner {
 namespace {
 
-/// Appends instructions at known positions of the unrolled program, so that waits can be written as
-/// distances, and folds repetitions that are alike into one segment.
-class Emitter {
- public:
-  /// Units first_block .. first_block + blocks - 1 are alike; the others are not.
-  Emitter(std::int64_t units, std::int64_t first_block, std::int64_t blocks)
-      : first_block_(first_block),
-        blocks_(blocks),
-        gathered_(static_cast<std::size_t>(units)),
-        computed_(static_cast<std::size_t>(units)) {}
-
-  void begin_microbatch(std::int64_t index, std::int64_t count) {
-    microbatch_ = index;
-    place_ = {.first = index == 0, .last = index + 1 == count};
-  }
-
-  void gather(std::int64_t unit) {
-    Instruction instruction{
-        .opcode = Opcode::kGatherParameters, .stream = Stream::kGather, .unit = unit};
-    // The copy takes the place of the one released last: one unit ahead, and no further.
-    if (released_ != kNeverReleased) instruction.waits[0] = position_ - released_;
-    at(gathered_, unit) = add(instruction);
-  }
-
-  void release(std::int64_t unit) {
-    released_ = add({.opcode = Opcode::kReleaseParameters, .unit = unit});
-  }
-
-  void compute(Opcode opcode, Computation computation, std::int64_t unit) {
-    Instruction instruction{.opcode = opcode, .computation = computation, .unit = unit};
-    // The embedding's backward pass adds rows to the gradient and reads no weight.
-    const bool reads_weights =
-        !(opcode == Opcode::kBackward && computation == Computation::kEmbedding);
-    if (reads_weights) instruction.waits[0] = position_ - at(gathered_, unit);
-    at(computed_, unit) = add(instruction);
-  }
-
-  void reduce_replicated(std::int64_t unit) {
-    at(computed_, unit) =
-        add({.opcode = Opcode::kReduceReplicatedGradients, .stream = Stream::kTp, .unit = unit});
-  }
-
-  /// Reduces the unit's gradients and retires the reduction before it: two are alive at most.
-  void reduce(std::int64_t unit) {
-    Instruction instruction{
-        .opcode = Opcode::kReduceGradients, .stream = Stream::kReduce, .unit = unit};
-    instruction.waits[0] = position_ - at(computed_, unit);
-    retire_reduction(instruction);
-    reduced_ = {unit, add(instruction), place_};
-  }
-
-  /// An instruction of no unit. The gradient norm retires the last reduction.
-  void whole(Opcode opcode) {
-    Instruction instruction{.opcode = opcode};
-    if (opcode == Opcode::kGradientNorm) retire_reduction(instruction);
-    add(instruction);
-  }
-
-  /// Emits body(unit) for `count` units from `first`, each `stride` after the last. Repetitions
-  /// that are alike but for the unit become one segment; one that waits at another distance, as the
-  /// first often does, stands alone.
-  template <class Body>
-  void repeat(std::int64_t first, std::int64_t stride, std::int64_t count, const Body& body) {
-    const std::size_t before = segments_.size();
-    for (std::int64_t i = 0; i < count; ++i) {
-      body(first + i * stride);
-      if (segments_.size() > before && continues(segments_.back(), stride, instructions_)) {
-        ++segments_.back().count;
-        segments_.back().unit_stride = stride;
-      } else {
-        segments_.push_back({1, 0, instructions_});
-      }
-      instructions_.clear();
-    }
-  }
-
-  template <class Body>
-  void once(const Body& body) {
-    repeat(0, 0, 1, [&body](std::int64_t) { body(); });
-  }
-
-  Phase take_phase() { return Phase{1, std::exchange(segments_, {})}; }
-
- private:
-  static constexpr std::int64_t kNeverReleased = -1;
-
-  struct Reduction {
-    std::int64_t unit = kNoUnit;
-    std::int64_t position = 0;
-    MicrobatchPlace place;
-  };
-
-  static std::int64_t& at(std::vector<std::int64_t>& positions, std::int64_t unit) {
-    return positions[static_cast<std::size_t>(unit)];
-  }
-
-  bool is_block(std::int64_t unit) const {
-    return unit >= first_block_ && unit < first_block_ + blocks_;
-  }
-
-  /// Whether the repetition is the segment's next one, on units of the same kinds.
-  bool continues(const Segment& segment, std::int64_t stride,
-                 const std::vector<Instruction>& repetition) const {
-    const auto moves = [&](std::int64_t from, std::int64_t to) {
-      if (from == kNoUnit) return to == kNoUnit;
-      return from + stride * segment.count == to && is_block(from) == is_block(to);
-    };
-    const auto same = [&moves](const Instruction& first, const Instruction& next) {
-      Instruction expected = first;
-      expected.unit = next.unit;
-      expected.retires = next.retires;
-      return expected == next && moves(first.unit, next.unit) && moves(first.retires, next.retires);
-    };
-    return std::equal(segment.instructions.begin(), segment.instructions.end(), repetition.begin(),
-                      repetition.end(), same);
-  }
-
-  std::int64_t add(Instruction instruction) {
-    instruction.microbatch = microbatch_;
-    instruction.place = place_;
-    instructions_.push_back(instruction);
-    return position_++;
-  }
-
-  void retire_reduction(Instruction& instruction) const {
-    if (reduced_.unit == kNoUnit) return;
-    instruction.waits[1] = position_ - reduced_.position;
-    instruction.retires = reduced_.unit;
-    instruction.retires_place = reduced_.place;
-  }
-
-  std::int64_t first_block_;
-  std::int64_t blocks_;
-  std::vector<Instruction> instructions_;
-  std::vector<Segment> segments_;
-  /// Where each unit was last gathered, and last computed.
-  std::vector<std::int64_t> gathered_;
-  std::vector<std::int64_t> computed_;
-  std::int64_t released_ = kNeverReleased;
-  Reduction reduced_;
-  std::int64_t position_ = 0;
-  std::int64_t microbatch_ = 0;
-  MicrobatchPlace place_;
-};
-
 /// What of the model and layout shapes the order of instructions.
 struct Order {
   std::int64_t blocks;
-  /// Blocks 0 .. released - 1 are released after forward and gathered again for backward.
-  std::int64_t released;
   std::int64_t embedding;
   std::int64_t first_block;
+  std::int64_t last_block;
   std::int64_t head;
   bool tied;
-  /// q and k norms are replicated over tp while each rank sees its own heads only.
-  bool replicated_gradients;
+
+  /// Units are gathered for each pass of each microbatch; otherwise once a step.
+  bool gathers_each_pass;
+  /// Gathered copies die after their last use; otherwise they are there all the time.
+  bool releases;
+  /// Blocks from this unit on stay gathered from forward to backward.
+  std::int64_t first_kept;
+
+  /// tp replicates parameters whose gradients each of its ranks computes in parts: all of them
+  /// under sequence parallelism, otherwise the q and k norms of its own heads.
+  bool replicated_in_blocks;
+  bool replicated_in_head;
+  bool accumulates_whole;
+  bool shards;
+  bool replicas;
 };
 
 Order order_of(const ModelSpec& model, const Layout& layout) {
+  const bool tp = layout.mesh.sizes[Axis::kTp] > 1;
+  const bool splits_tokens = tp && layout.sequence_parallel;
+  const Sharding sharding = without_replicas(layout.sharding);
+  const std::int64_t first_block = block_unit(model, 0);
   return {.blocks = model.num_hidden_layers,
-          .released = model.num_hidden_layers - layout.blocks_kept_gathered,
           .embedding = embedding_unit(model),
-          .first_block = block_unit(model, 0),
+          .first_block = first_block,
+          .last_block = first_block + model.num_hidden_layers - 1,
           .head = head_unit(model),
           .tied = model.tie_word_embeddings,
-          .replicated_gradients = model.qk_norm && layout.mesh.sizes[Axis::kTp] > 1};
+          .gathers_each_pass = sharding == Sharding::kFullShard,
+          .releases = sharding == Sharding::kFullShard || sharding == Sharding::kShardGradOp,
+          .first_kept = first_block + model.num_hidden_layers - layout.blocks_kept_gathered,
+          .replicated_in_blocks = splits_tokens || (tp && model.qk_norm),
+          .replicated_in_head = splits_tokens,
+          .accumulates_whole = accumulates_whole_gradients(layout),
+          .shards = layout.mesh.sizes[Axis::kDpShard] > 1,
+          .replicas = layout.mesh.sizes[Axis::kDpReplicate] > 1};
 }
 
-/// Each unit is gathered while the one before it computes.
-void emit_forward(Emitter& emit, const Order& order) {
-  emit.once([&] {
-    emit.gather(order.embedding);
-    emit.gather(order.first_block);
-    emit.compute(Opcode::kForward, Computation::kEmbedding, order.embedding);
-    emit.release(order.embedding);
-  });
-  const std::int64_t last = order.first_block + order.blocks - 1;
-  const std::int64_t first_kept = order.first_block + order.released;
-  const auto block = [&](std::int64_t unit) {
-    emit.gather(unit == last ? order.head : unit + 1);
-    emit.compute(Opcode::kForward, Computation::kBlock, unit);
-    if (unit < first_kept) emit.release(unit);
-  };
-  emit.repeat(order.first_block, 1, order.blocks, block);
-}
+/// Emits one microbatch after the other.
+class MicrobatchEmitter {
+ public:
+  MicrobatchEmitter(Emitter& emit, const Order& order, const Layout& layout)
+      : emit_(emit), order_(order), layout_(layout) {}
 
-void emit_backward(Emitter& emit, const Order& order) {
-  const std::int64_t last = order.first_block + order.blocks - 1;
-  const std::int64_t first_kept = order.first_block + order.released;
-  emit.once([&] {
-    if (last < first_kept) emit.gather(last);
-    emit.compute(Opcode::kLoss, Computation::kHead, order.head);
-    emit.release(order.head);
-    // A tied gradient is whole only after the embedding's backward pass.
-    if (!order.tied) emit.reduce(order.head);
-  });
-  emit.repeat(last, -1, order.blocks, [&](std::int64_t unit) {
-    if (unit > order.first_block && unit - 1 < first_kept) emit.gather(unit - 1);
-    emit.compute(Opcode::kBackward, Computation::kBlock, unit);
-    emit.release(unit);
-    if (order.replicated_gradients) emit.reduce_replicated(unit);
-    emit.reduce(unit);
-  });
-  emit.once([&] {
-    emit.compute(Opcode::kBackward, Computation::kEmbedding, order.embedding);
-    emit.reduce(order.embedding);
-  });
-}
+  /// Each unit is gathered while the one before it computes.
+  void forward() {
+    emit_.once([&] {
+      gather_for_forward(order_.embedding);
+      gather_for_forward(order_.first_block);
+      emit_.compute(Opcode::kForward, Computation::kEmbedding, order_.embedding);
+      // A tied weight is needed again by the head.
+      if (order_.gathers_each_pass || !order_.tied) release_after_last_use(order_.embedding);
+    });
+    emit_.repeat(order_.first_block, 1, order_.blocks, [&](std::int64_t unit) {
+      if (unit < order_.last_block) {
+        gather_for_forward(unit + 1);
+      } else if (order_.gathers_each_pass || !order_.tied) {
+        gather_for_forward(order_.head);
+      }
+      emit_.compute(Opcode::kForward, Computation::kBlock, unit, recompute(unit));
+      if (order_.gathers_each_pass && unit < order_.first_kept) emit_.release(unit);
+    });
+  }
+
+  void backward() {
+    emit_.once([&] {
+      gather_for_backward(order_.last_block);
+      emit_.compute(Opcode::kLoss, Computation::kHead, order_.head);
+      release_after_last_use(order_.head);
+      // A tied gradient is whole only after the embedding's backward pass.
+      if (!order_.tied) reduce(order_.head, order_.replicated_in_head);
+    });
+    emit_.repeat(order_.last_block, -1, order_.blocks, [&](std::int64_t unit) {
+      if (unit > order_.first_block) gather_for_backward(unit - 1);
+      emit_.compute(Opcode::kBackward, Computation::kBlock, unit, recompute(unit));
+      release_after_last_use(unit);
+      reduce(unit, order_.replicated_in_blocks);
+    });
+    emit_.once([&] {
+      emit_.compute(Opcode::kBackward, Computation::kEmbedding, order_.embedding);
+      reduce(order_.embedding, order_.tied && order_.replicated_in_head);
+    });
+    if (sums_replicas()) emit_.once([&] { emit_.sum_replicas_of_last_reduction(); });
+  }
+
+ private:
+  Recompute recompute(std::int64_t unit) const {
+    return recompute_of(layout_, unit - order_.first_block);
+  }
+
+  void gather_for_forward(std::int64_t unit) {
+    if (order_.gathers_each_pass || emit_.place().first) emit_.gather(unit);
+  }
+
+  void gather_for_backward(std::int64_t block) {
+    if (order_.gathers_each_pass && block < order_.first_kept) emit_.gather(block);
+  }
+
+  void release_after_last_use(std::int64_t unit) {
+    if (order_.releases && (order_.gathers_each_pass || emit_.place().last)) emit_.release(unit);
+  }
+
+  bool sums_replicas() const { return order_.replicas && emit_.place().last; }
+
+  void reduce(std::int64_t unit, bool replicated) {
+    if (replicated) emit_.reduce_replicated(unit);
+    if (order_.accumulates_whole && !emit_.place().last) return emit_.accumulate(unit);
+    // A reduction over dp_shard is waited for one unit later; without one there is nothing to wait
+    // for.
+    if (sums_replicas() && order_.shards) emit_.sum_replicas_of_last_reduction();
+    emit_.reduce(unit);
+    if (sums_replicas() && !order_.shards) emit_.sum_replicas_of_last_reduction();
+  }
+
+  Emitter& emit_;
+  const Order& order_;
+  const Layout& layout_;
+};
 
 }  // namespace
 
 StepProgram build_program(const ModelSpec& model, const Job& job, const Layout& layout) {
   const Order order = order_of(model, layout);
   Emitter emit(unit_count(model), order.first_block, order.blocks);
+  MicrobatchEmitter passes(emit, order, layout);
   StepProgram program;
   if (job.loss_normalization == LossNormalization::kGlobalTokens) {
     emit.once([&] { emit.whole(Opcode::kCountTokens); });
@@ -229,8 +148,8 @@ StepProgram build_program(const ModelSpec& model, const Job& job, const Layout& 
   const std::int64_t count = layout.accumulation;
   const auto microbatch = [&](std::int64_t index) {
     emit.begin_microbatch(index, count);
-    emit_forward(emit, order);
-    emit_backward(emit, order);
+    passes.forward();
+    passes.backward();
     return emit.take_phase();
   };
   program.phases.push_back(microbatch(0));

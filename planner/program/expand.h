@@ -16,9 +16,9 @@ bool expand_alike(const StepContext& context, const Instruction& a, const Instru
 
 /// Memory that is held all through the step.
 struct PersistentMemory {
-  /// fp32 master slices of the parameters.
+  /// Master slices of the parameters, and whole copies that are always there.
   common::Bytes parameters;
-  /// AdamW's two moments, fp32.
+  /// AdamW's two moments.
   common::Bytes optimizer;
   /// Rotary tables, and a step's token ids and labels.
   common::Bytes temporaries;

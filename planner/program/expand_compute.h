@@ -9,8 +9,10 @@ namespace meshplan::planner {
 /// to one.
 void expand_embedding_forward(OperationList& list, const StepContext& context);
 void expand_embedding_backward(OperationList& list, const StepContext& context);
-void expand_block_forward(OperationList& list, const StepContext& context);
-void expand_block_backward(OperationList& list, const StepContext& context);
+void expand_block_forward(OperationList& list, const StepContext& context,
+                          const Recompute& recompute);
+void expand_block_backward(OperationList& list, const StepContext& context,
+                           const Recompute& recompute);
 void expand_loss(OperationList& list, const StepContext& context);
 
 }  // namespace meshplan::planner

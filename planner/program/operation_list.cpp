@@ -70,7 +70,9 @@ void OperationList::issue(const char* name, CollectiveKind kind, Axis axis, std:
   last_collective_ = static_cast<std::int32_t>(operations_.size()) - 1;
 }
 
-void OperationList::join() { add(OperationKind::kWait, "wait", 0).awaited = last_collective_; }
+void OperationList::join(std::int32_t collective) {
+  add(OperationKind::kWait, "wait", 0).awaited = collective;
+}
 
 void OperationList::collective(const char* name, CollectiveKind kind, Axis axis, std::int64_t bytes,
                                Stream stream) {

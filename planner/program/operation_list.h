@@ -16,10 +16,13 @@ class OperationList {
   void attention(const char* name, common::Flops flops, std::int64_t bytes);
   void elementwise(const char* name, std::int64_t bytes);
 
-  /// Issues a collective; nothing waits for it until join().
+  /// Issues a collective; nothing waits for it until a join().
   void issue(const char* name, CollectiveKind kind, Axis axis, std::int64_t bytes, Stream stream);
-  /// Compute waits for the last collective issued. Requires one.
-  void join();
+  /// Compute waits for the last collective issued, or for the one at this index. Requires it.
+  void join() { join(last_collective_); }
+  void join(std::int32_t collective);
+  /// The index of the last collective issued; kNoOperation before the first.
+  std::int32_t last_collective() const { return last_collective_; }
   /// issue() and join().
   void collective(const char* name, CollectiveKind kind, Axis axis, std::int64_t bytes,
                   Stream stream);

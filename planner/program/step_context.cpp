@@ -5,14 +5,15 @@
 namespace meshplan::planner {
 namespace {
 
-UnitSizes sizes_of(const FlatLayout& flat) {
-  UnitSizes sizes{flat.elements, flat.shard_elements, {0, 0}};
+FlatRange replicated_range(const FlatLayout& flat, bool splits_tokens) {
+  if (splits_tokens) {
+    return {flat.sections[static_cast<std::size_t>(FlatSection::kReplicatedDecay)].begin,
+            flat.sections[static_cast<std::size_t>(FlatSection::kReplicatedNoDecay)].end};
+  }
   const FlatEntry* queries = flat.find(ParameterRole::kQueryNorm);
   const FlatEntry* keys = flat.find(ParameterRole::kKeyNorm);
-  if (queries != nullptr && keys != nullptr) {
-    sizes.replicated_gradients = {queries->offset, keys->offset + keys->elements};
-  }
-  return sizes;
+  if (queries == nullptr || keys == nullptr) return {0, 0};
+  return {queries->offset, keys->offset + keys->elements};
 }
 
 FlatLayout flat_of(const StepContext& context, const Unit& unit) {
@@ -21,10 +22,27 @@ FlatLayout flat_of(const StepContext& context, const Unit& unit) {
                      context.param_size, context.job.decay_norms_and_biases);
 }
 
+UnitSizes unit_sizes(const StepContext& context, std::int64_t unit) {
+  const FlatLayout flat = flat_of(context, unit_at(context.model, unit));
+  return {flat.elements, flat.shard_elements, replicated_range(flat, context.splits_tokens())};
+}
+
 }  // namespace
 
-bool StepContext::gathers_copy() const {
-  return layout.mesh.sizes[Axis::kDpShard] > 1 || job.param_dtype != common::DataType::kFloat32;
+ParameterCopy StepContext::parameter_copy() const {
+  if (layout.mesh.sizes[Axis::kDpShard] == 1 && job.param_dtype == job.master_dtype)
+    return ParameterCopy::kNone;
+  const bool whole =
+      layout.sharding == Sharding::kShardOptimizer || layout.sharding == Sharding::kNoShard;
+  return whole ? ParameterCopy::kPersistent : ParameterCopy::kGathered;
+}
+
+bool StepContext::master_in_copy() const {
+  return parameter_copy() == ParameterCopy::kPersistent && job.param_dtype == job.master_dtype;
+}
+
+bool StepContext::splits_tokens() const {
+  return layout.sequence_parallel && layout.mesh.sizes[Axis::kTp] > 1;
 }
 
 const UnitSizes& StepContext::sizes_of(std::int64_t unit) const {
@@ -44,15 +62,18 @@ StepContext make_step_context(const ModelSpec& model, const Job& job, const Layo
                       .block = {},
                       .head = {},
                       .tokens = microbatch_tokens(layout, job),
+                      .residual_tokens = 0,
                       .heads = model.num_attention_heads / tp,
                       .kv_heads = model.num_key_value_heads / tp,
                       .intermediate = model.intermediate_size / tp,
                       .vocab_rows = common::ceil_divide(model.vocab_size, tp),
                       .param_size = common::size_of(job.param_dtype),
-                      .reduce_size = common::size_of(job.reduce_dtype)};
-  context.embedding = sizes_of(flat_of(context, unit_at(model, embedding_unit(model))));
-  context.block = sizes_of(flat_of(context, unit_at(model, block_unit(model, 0))));
-  context.head = sizes_of(flat_of(context, unit_at(model, head_unit(model))));
+                      .reduce_size = common::size_of(job.reduce_dtype),
+                      .master_size = common::size_of(job.master_dtype)};
+  context.residual_tokens = context.splits_tokens() ? context.tokens / tp : context.tokens;
+  context.embedding = unit_sizes(context, embedding_unit(model));
+  context.block = unit_sizes(context, block_unit(model, 0));
+  context.head = unit_sizes(context, head_unit(model));
   // The widest activations, so that no later product of sizes overflows.
   for (std::int64_t width :
        {model.hidden_size, context.heads * model.head_dim * 4, context.intermediate * 4,

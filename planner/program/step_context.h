@@ -14,9 +14,15 @@ namespace meshplan::planner {
 struct UnitSizes {
   std::int64_t elements = 0;
   std::int64_t shard_elements = 0;
-  /// The run of q and k norm gradients, which tp reduces; empty without qk_norm.
+  /// The run of gradients that tp reduces: all that tp replicates under sequence parallelism,
+  /// otherwise those of the q and k norms; empty where there are none.
   FlatRange replicated_gradients{0, 0};
 };
+
+/// What computations read parameters from. kNone: the master slice, which is whole and in
+/// param_dtype. kGathered: a copy between gather and release. kPersistent: a copy that is always
+/// there, and filled again by a gather.
+enum class ParameterCopy { kNone, kGathered, kPersistent };
 
 /// All that the operations of a step depend on, with the sizes worked out once.
 struct StepContext {
@@ -32,17 +38,22 @@ struct StepContext {
   /// Sizes as one rank has them: heads, key-value heads, intermediate and vocabulary rows divided
   /// by tp.
   std::int64_t tokens = 0;
+  /// Tokens of the residual stream: a share of them under sequence parallelism.
+  std::int64_t residual_tokens = 0;
   std::int64_t heads = 0;
   std::int64_t kv_heads = 0;
   std::int64_t intermediate = 0;
   std::int64_t vocab_rows = 0;
-  /// Bytes of an element of param_dtype and of reduce_dtype.
+  /// Bytes of an element of param_dtype, reduce_dtype and master_dtype.
   std::int64_t param_size = 4;
   std::int64_t reduce_size = 4;
+  std::int64_t master_size = 4;
 
-  /// Whether a gathered copy exists at all: not when one rank holds the whole unit in param_dtype
-  /// already.
-  bool gathers_copy() const;
+  ParameterCopy parameter_copy() const;
+  /// Whether the master slice lies in the persistent copy.
+  bool master_in_copy() const;
+  /// Whether the residual stream is split by tokens over tp.
+  bool splits_tokens() const;
   /// Sizes of the unit with this index.
   const UnitSizes& sizes_of(std::int64_t unit) const;
 };

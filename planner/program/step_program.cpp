@@ -22,6 +22,8 @@ const char* to_string(Opcode opcode) {
       return "reduce_replicated_gradients";
     case Opcode::kReduceGradients:
       return "reduce_gradients";
+    case Opcode::kSumReplicas:
+      return "sum_replicas";
     case Opcode::kGradientNorm:
       return "gradient_norm";
     case Opcode::kClipGradients:
@@ -44,6 +46,8 @@ const char* to_string(Stream stream) {
       return "gather";
     case Stream::kReduce:
       return "reduce";
+    case Stream::kReplicate:
+      return "replicate";
   }
   return "compute";
 }

@@ -10,8 +10,7 @@
 
 namespace meshplan::planner {
 
-/// What a rank does in a training step, instruction by instruction; the table of the design's
-/// section 1.
+/// What a rank does in a training step, instruction by instruction.
 enum class Opcode {
   kCountTokens,
   kGatherParameters,
@@ -21,6 +20,7 @@ enum class Opcode {
   kLoss,
   kReduceReplicatedGradients,
   kReduceGradients,
+  kSumReplicas,
   kGradientNorm,
   kClipGradients,
   kOptimizerStep,
@@ -30,8 +30,8 @@ const char* to_string(Opcode opcode);
 
 /// Queues that run beside each other on a device; each runs its work in order. Kernels run on
 /// compute, the collectives of each sort on a queue of their own.
-enum class Stream { kCompute, kTp, kGather, kReduce };
-inline constexpr std::size_t kStreams = 4;
+enum class Stream { kCompute, kTp, kGather, kReduce, kReplicate };
+inline constexpr std::size_t kStreams = 5;
 const char* to_string(Stream stream);
 
 /// What forward, backward and loss run.
@@ -58,6 +58,8 @@ struct Instruction {
   std::int64_t unit = kNoUnit;
   std::int64_t microbatch = 0;
   MicrobatchPlace place = {};
+  /// Of a block's forward and backward pass.
+  Recompute recompute = {};
   /// The unit whose reduction, waited for by this instruction, has its buffers freed here; kNoUnit
   /// = none.
   std::int64_t retires = kNoUnit;

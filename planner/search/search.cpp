@@ -74,6 +74,9 @@ class Search {
 
  private:
   bool wanted(const AxisSizes& sizes) const {
+    const Sharding sharding = request_.base.sharding;
+    if (sharding == Sharding::kNoShard && sizes[Axis::kDpShard] > 1) return false;
+    if (sharding != without_replicas(sharding) && sizes[Axis::kDpReplicate] == 1) return false;
     return allowed(request_.tp, sizes[Axis::kTp]) &&
            allowed(request_.dp_shard, sizes[Axis::kDpShard]) &&
            allowed(request_.dp_replicate, sizes[Axis::kDpReplicate]);
@@ -107,6 +110,8 @@ class Search {
         return kNone;
       }
     }
+    layout.sequence_parallel =
+        request_.sequence_parallel.value_or(default_sequence_parallel(layout, job_));
     layout.loss_chunks = request_.loss_chunks.value_or(1);
     if (const auto broken = violations(model_, cluster_, job_, layout); !broken.empty()) {
       reject(layout, to_string(broken));

@@ -14,7 +14,7 @@ Objective parse_objective(const std::string& name, const std::string& where);
 
 /// What is fixed and what is tried. Empty lists allow every divisor of the world size.
 struct SearchRequest {
-  /// The choices that are not searched: sharding, sequence parallel, checkpointing, kept blocks.
+  /// The choices that are not searched: sharding, checkpointing, kept blocks.
   Layout base;
   std::vector<std::int64_t> tp;
   std::vector<std::int64_t> dp_shard;
@@ -24,6 +24,8 @@ struct SearchRequest {
   /// Sequences a step over all ranks; accumulation follows from it. Nothing: accumulation is
   /// base.accumulation.
   std::optional<std::int64_t> global_batch_size;
+  /// Nothing: default_sequence_parallel().
+  std::optional<bool> sequence_parallel;
   /// Nothing: pieces of at most 64 MiB of float32 logits.
   std::optional<std::int64_t> loss_chunks;
   Objective objective = Objective::kThroughput;

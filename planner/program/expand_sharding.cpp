@@ -1,0 +1,160 @@
+#include "planner/program/expand_sharding.h"
+
+#include "planner/model/parameter_table.h"
+
+namespace meshplan::planner {
+namespace {
+
+using enum MemoryClass;
+
+bool shards(const StepContext& c) { return c.layout.mesh.sizes[Axis::kDpShard] > 1; }
+
+/// Whether the reduction of the microbatch at this place is of a gradient that earlier ones have
+/// been added to.
+bool reduces_whole_gradient(const StepContext& c, const MicrobatchPlace& place) {
+  return accumulates_whole_gradients(c.layout) && !place.first;
+}
+
+void free_unit_gradient(OperationList& list, const StepContext& c, const UnitSizes& sizes) {
+  list.free("unit gradient", kGradients, sizes.elements * c.param_size);
+}
+
+/// The unit's gradient becomes, or is added to, one in reduce_dtype that stays.
+void expand_accumulate(OperationList& list, const StepContext& c, const UnitSizes& sizes,
+                       bool first_microbatch) {
+  if (first_microbatch && c.job.param_dtype == c.job.reduce_dtype) return;
+  const std::int64_t kept = sizes.elements * c.reduce_size;
+  if (first_microbatch) list.allocate("whole gradient", kGradients, kept);
+  list.elementwise("accumulate gradient",
+                   sizes.elements * c.param_size + (first_microbatch ? 1 : 2) * kept);
+  free_unit_gradient(list, c, sizes);
+}
+
+/// What a reduction keeps until it is retired.
+struct ReductionBuffers {
+  /// The gradient in reduce_dtype, where that is not param_dtype.
+  std::int64_t wide = 0;
+  /// The reduced slice, where it has to be added to the one there is.
+  std::int64_t slice = 0;
+};
+
+ReductionBuffers reduction_buffers(const StepContext& c, const UnitSizes& sizes,
+                                   const MicrobatchPlace& place) {
+  ReductionBuffers buffers;
+  if (c.job.param_dtype != c.job.reduce_dtype) buffers.wide = sizes.elements * c.reduce_size;
+  if (!place.first) buffers.slice = sizes.shard_elements * c.reduce_size;
+  return buffers;
+}
+
+void expand_reduce_microbatch(OperationList& list, const StepContext& c, const UnitSizes& sizes,
+                              const MicrobatchPlace& place) {
+  const ReductionBuffers buffers = reduction_buffers(c, sizes, place);
+  if (buffers.wide > 0) {
+    list.allocate("gradient in reduce_dtype", kCommunicationBuffers, buffers.wide);
+    list.elementwise("cast gradient", sizes.elements * (c.param_size + c.reduce_size));
+  }
+  if (place.first) {
+    list.allocate("gradient slice", kGradients, sizes.shard_elements * c.reduce_size);
+  } else {
+    list.allocate("reduced slice", kCommunicationBuffers, buffers.slice);
+  }
+}
+
+/// The update of slices of so many elements: AdamW reads parameter, gradient and both moments and
+/// writes all but the gradient, which it wants in master_dtype.
+void expand_update(OperationList& list, const StepContext& c, std::int64_t elements) {
+  const std::int64_t size = elements * c.master_size;
+  if (c.job.reduce_dtype == c.job.master_dtype) return list.elementwise("adamw", 7 * size);
+  list.allocate("gradient in master_dtype", kTemporaries, size);
+  list.elementwise("cast gradient", elements * (c.reduce_size + c.master_size));
+  list.elementwise("adamw", 7 * size);
+  list.free("gradient in master_dtype", kTemporaries, size);
+}
+
+}  // namespace
+
+std::int64_t shard_elements(const StepContext& c) {
+  const std::int64_t head = c.model.tie_word_embeddings ? 0 : c.head.shard_elements;
+  return c.embedding.shard_elements + c.model.num_hidden_layers * c.block.shard_elements + head;
+}
+
+std::int64_t whole_elements(const StepContext& c) {
+  return shard_elements(c) * c.layout.mesh.sizes[Axis::kDpShard];
+}
+
+void expand_gather(OperationList& list, const StepContext& c, const Instruction& instruction) {
+  const ParameterCopy copy = c.parameter_copy();
+  if (copy == ParameterCopy::kNone) return;
+  const UnitSizes& sizes = c.sizes_of(instruction.unit);
+  const std::int64_t whole = sizes.elements * c.param_size;
+  if (copy == ParameterCopy::kGathered)
+    list.allocate("gathered parameters", kGatheredParameters, whole);
+  if (!c.master_in_copy())
+    list.elementwise("cast master slice", sizes.shard_elements * (c.master_size + c.param_size));
+  if (shards(c)) {
+    list.issue("parameters", CollectiveKind::kAllGather, Axis::kDpShard, whole, Stream::kGather);
+  }
+}
+
+void expand_release(OperationList& list, const StepContext& c, const Instruction& instruction) {
+  if (c.parameter_copy() != ParameterCopy::kGathered) return;
+  list.free("gathered parameters", kGatheredParameters,
+            c.sizes_of(instruction.unit).elements * c.param_size);
+}
+
+void expand_reduce_replicated(OperationList& list, const StepContext& c,
+                              const Instruction& instruction) {
+  const FlatRange& range = c.sizes_of(instruction.unit).replicated_gradients;
+  list.collective("replicated gradients", CollectiveKind::kAllReduce, Axis::kTp,
+                  (range.end - range.begin) * c.param_size, Stream::kTp);
+}
+
+void expand_reduce(OperationList& list, const StepContext& c, const Instruction& instruction) {
+  const UnitSizes& sizes = c.sizes_of(instruction.unit);
+  const MicrobatchPlace& place = instruction.place;
+  expand_retire(list, c, instruction);
+  if (!shards(c)) return expand_accumulate(list, c, sizes, place.first);
+  if (accumulates_whole_gradients(c.layout) && !(place.first && place.last)) {
+    expand_accumulate(list, c, sizes, place.first);
+    if (!place.last) return;
+    list.allocate("gradient slice", kGradients, sizes.shard_elements * c.reduce_size);
+  } else {
+    expand_reduce_microbatch(list, c, sizes, place);
+  }
+  list.issue("gradients", CollectiveKind::kReduceScatter, Axis::kDpShard,
+             sizes.elements * c.reduce_size, Stream::kReduce);
+}
+
+void expand_retire(OperationList& list, const StepContext& c, const Instruction& instruction) {
+  if (instruction.retires == kNoUnit || !shards(c)) return;
+  const UnitSizes& sizes = c.sizes_of(instruction.retires);
+  if (reduces_whole_gradient(c, instruction.retires_place))
+    return list.free("whole gradient", kGradients, sizes.elements * c.reduce_size);
+  const ReductionBuffers buffers = reduction_buffers(c, sizes, instruction.retires_place);
+  if (buffers.slice > 0) list.elementwise("accumulate gradient", 3 * buffers.slice);
+  list.free("reduced slice", kCommunicationBuffers, buffers.slice);
+  list.free("gradient in reduce_dtype", kCommunicationBuffers, buffers.wide);
+  free_unit_gradient(list, c, sizes);
+}
+
+void expand_sum_replicas(OperationList& list, const StepContext& c,
+                         const Instruction& instruction) {
+  expand_retire(list, c, instruction);
+  list.issue("gradients over replicas", CollectiveKind::kAllReduce, Axis::kDpReplicate,
+             c.sizes_of(instruction.unit).shard_elements * c.reduce_size, Stream::kReplicate);
+}
+
+void expand_optimizer_step(OperationList& list, const StepContext& c) {
+  if (c.job.reduce_dtype == c.job.master_dtype) {
+    expand_update(list, c, shard_elements(c));
+  } else {
+    // Unit by unit, so that only one has its gradient twice.
+    expand_update(list, c, c.embedding.shard_elements);
+    for (std::int64_t block = 0; block < c.model.num_hidden_layers; ++block)
+      expand_update(list, c, c.block.shard_elements);
+    if (!c.model.tie_word_embeddings) expand_update(list, c, c.head.shard_elements);
+  }
+  list.free("gradient slices", kGradients, shard_elements(c) * c.reduce_size);
+}
+
+}  // namespace meshplan::planner
