@@ -80,6 +80,7 @@ void StepRunner::execute(const Instruction& instruction) {
     case Opcode::kBackward:
       return backward(instruction);
     case Opcode::kLoss:
+      retire(instruction);
       return loss(instruction);
     case Opcode::kReduceReplicatedGradients:
       return reduce_replicated(instruction);

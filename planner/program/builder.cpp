@@ -153,8 +153,8 @@ StepProgram build_program(const ModelSpec& model, const Job& job, const Layout& 
     return emit.take_phase();
   };
   program.phases.push_back(microbatch(0));
-  // The second retires the last reduction of the first, which is unlike the others. All between it
-  // and the last are alike, and distances do not depend on how many they are.
+  // The loss of the second retires the last reduction of the first, which is unlike the others. All
+  // between it and the last are alike, and distances do not depend on how many they are.
   if (count > 2) program.phases.push_back(microbatch(1));
   if (count > 3) {
     program.phases.push_back(microbatch(2));

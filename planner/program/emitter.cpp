@@ -40,6 +40,7 @@ void Emitter::compute(Opcode opcode, Computation computation, std::int64_t unit,
     instruction.waits[0] = position_ - gathered;
     gathered = kNowhere;
   }
+  if (opcode == Opcode::kLoss) retire_reduction(instruction);
   at(computed_, unit) = add(instruction);
 }
 

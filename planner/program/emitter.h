@@ -22,7 +22,8 @@ class Emitter {
   void gather(std::int64_t unit);
   void release(std::int64_t unit);
 
-  /// Forward, backward or loss. The first computation after a gather waits for it.
+  /// Forward, backward or loss. The first computation after a gather waits for it. A loss retires
+  /// the last reduction of the microbatch before, whose buffers it may need (tied embeddings).
   void compute(Opcode opcode, Computation computation, std::int64_t unit, Recompute recompute = {});
   void reduce_replicated(std::int64_t unit);
 

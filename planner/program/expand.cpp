@@ -57,6 +57,7 @@ Operations expand(const StepContext& context, const Instruction& instruction) {
       }
       break;
     case Opcode::kLoss:
+      expand_retire(list, context, instruction);
       expand_loss(list, context);
       break;
     case Opcode::kReduceReplicatedGradients:

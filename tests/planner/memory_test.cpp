@@ -66,10 +66,12 @@ RC_GTEST_PROP(Memory, EveryMicrobatchLeavesBehindGradientsAlone, ()) {
     const bool ends = step.instructions[i].opcode == Opcode::kReduceGradients &&
                       step.instructions[i].unit == embedding_unit(step.context.model);
     if (!ends) continue;
-    for (MemoryClass memory : {MemoryClass::kGatheredParameters, MemoryClass::kActivations,
-                               MemoryClass::kLogits, MemoryClass::kTemporaries}) {
+    for (MemoryClass memory :
+         {MemoryClass::kActivations, MemoryClass::kLogits, MemoryClass::kTemporaries}) {
       RC_ASSERT(held[index_of(memory)] == Bytes(0));
     }
+    if (without_replicas(step.context.layout.sharding) == Sharding::kFullShard)
+      RC_ASSERT(held[index_of(MemoryClass::kGatheredParameters)] == Bytes(0));
   }
 }
 
@@ -88,6 +90,8 @@ RC_GTEST_PROP(Memory, BreakdownSumsToThePeak, ()) {
 /// Sharding over more ranks keeps less; only the padding of each slice to 256 bytes can grow.
 RC_GTEST_PROP(Memory, MoreShardsNeverRaiseParametersAndOptimizerBeyondPadding, ()) {
   Plan plan = any_plan();
+  plan.layout.sharding = Sharding::kFullShard;
+  plan.job.master_dtype = common::DataType::kFloat32;
   const auto held = [&plan](std::int64_t dp_shard) {
     plan.layout.mesh.sizes[Axis::kDpShard] = dp_shard;
     const StepContext context =
@@ -108,7 +112,7 @@ RC_GTEST_PROP(Memory, MoreShardsNeverRaiseParametersAndOptimizerBeyondPadding, (
 RC_GTEST_PROP(Memory, GatheredCopiesAreTheKeptBlocksAndTwoAtMost, ()) {
   const UnrolledStep step = unrolled_step(any_plan());
   const StepContext& c = step.context;
-  if (!c.gathers_copy()) {
+  if (c.parameter_copy() != ParameterCopy::kGathered) {
     for (const Operations& operations : step.operations) {
       for (const Operation& operation : operations) {
         RC_ASSERT(operation.memory != MemoryClass::kGatheredParameters);
@@ -118,8 +122,10 @@ RC_GTEST_PROP(Memory, GatheredCopiesAreTheKeptBlocksAndTwoAtMost, ()) {
   }
   const std::int64_t largest =
       std::max({c.embedding.elements, c.block.elements, c.head.elements}) * c.param_size;
-  const std::int64_t kept =
-      (c.layout.blocks_kept_gathered + 1) * c.block.elements * c.param_size + 2 * largest;
+  const bool each_pass = without_replicas(c.layout.sharding) == Sharding::kFullShard;
+  const std::int64_t blocks =
+      each_pass ? c.layout.blocks_kept_gathered + 1 : c.model.num_hidden_layers;
+  const std::int64_t kept = blocks * c.block.elements * c.param_size + 2 * largest;
   std::int64_t held = 0;
   for (const Operations& operations : step.operations) {
     for (const Operation& operation : operations) {

@@ -119,11 +119,12 @@ TEST(Plan, RefusesWrongTypesAndNames) {
 TEST(Plan, RefusesAnInvalidLayoutWithEveryViolation) {
   Json json = to_json(good_plan());
   json["layout"]["tp"] = 3;
-  json["layout"]["sequence_parallel"] = true;
+  json["layout"]["sharding"] = "hybrid_shard";
   json["layout"]["blocks_kept_gathered"] = 100;
   expect_refused(json, "plan.json.layout", "tp=3: must divide num_key_value_heads=4; use 1, 2 or 4",
-                 "tp=3: must divide num_attention_heads=8", "sequence_parallel=on",
-                 "blocks_kept_gathered=100", "must equal the cluster's 1 node x 4 devices = 4");
+                 "tp=3: must divide num_attention_heads=8",
+                 "hybrid_shard needs at least 2 replicas", "blocks_kept_gathered=100",
+                 "must equal the cluster's 1 node x 4 devices = 4");
 }
 
 }  // namespace

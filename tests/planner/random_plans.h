@@ -3,6 +3,7 @@
 #include <rapidcheck.h>
 
 #include <cstdint>
+#include <utility>
 
 #include "tests/planner/plans.h"
 
@@ -23,6 +24,8 @@ inline Job any_job() {
   Job job = small_job();
   job.seq_length = *rc::gen::element<std::int64_t>(7, 64, 200);
   job.param_dtype = *rc::gen::element(common::DataType::kFloat32, common::DataType::kBfloat16);
+  job.reduce_dtype = *rc::gen::element(common::DataType::kFloat32, job.param_dtype);
+  job.master_dtype = *rc::gen::element(common::DataType::kFloat32, job.param_dtype);
   job.loss_normalization =
       *rc::gen::element(LossNormalization::kGlobalTokens, LossNormalization::kPerRank);
   job.max_grad_norm = *rc::gen::element(0.0, 1.0);
@@ -30,7 +33,7 @@ inline Job any_job() {
   return job;
 }
 
-inline Layout any_layout(const ModelSpec& model) {
+inline Layout any_layout(const ModelSpec& model, const Job& job) {
   Layout layout = layout_of({.dp_replicate = *rc::gen::element<std::int64_t>(1, 2),
                              .dp_shard = *rc::gen::element<std::int64_t>(1, 2, 3, 8),
                              .tp = *rc::gen::element<std::int64_t>(1, 2, 4)});
@@ -38,6 +41,22 @@ inline Layout any_layout(const ModelSpec& model) {
   layout.accumulation = *rc::gen::inRange<std::int64_t>(1, 8);
   layout.loss_chunks = *rc::gen::inRange<std::int64_t>(1, 5);
   layout.blocks_kept_gathered = *rc::gen::inRange<std::int64_t>(0, model.num_hidden_layers + 1);
+  layout.sharding =
+      *rc::gen::element(Sharding::kFullShard, Sharding::kShardGradOp, Sharding::kShardOptimizer,
+                        Sharding::kNoShard, Sharding::kHybridShard, Sharding::kHybridShardZero2);
+  AxisSizes& sizes = layout.mesh.sizes;
+  if (layout.sharding == Sharding::kNoShard)
+    sizes[Axis::kDpReplicate] *= std::exchange(sizes[Axis::kDpShard], 1);
+  if (layout.sharding != without_replicas(layout.sharding)) sizes[Axis::kDpReplicate] = 2;
+  layout.gradient_accumulation =
+      *rc::gen::element(GradientAccumulation::kSharded, GradientAccumulation::kUnsharded);
+  layout.sequence_parallel =
+      *rc::gen::arbitrary<bool>() && microbatch_tokens(layout, job) % sizes[Axis::kTp] == 0;
+  layout.activation_checkpointing =
+      *rc::gen::element(ActivationCheckpointing::kNone, ActivationCheckpointing::kSelective,
+                        ActivationCheckpointing::kFull);
+  if (*rc::gen::arbitrary<bool>())
+    layout.checkpointed_blocks = *rc::gen::inRange<std::int64_t>(0, model.num_hidden_layers + 1);
   return layout;
 }
 
@@ -65,7 +84,7 @@ inline ClusterSpec any_cluster(Layout& layout) {
 inline Plan any_plan() {
   const ModelSpec model = any_model();
   const Job job = any_job();
-  Layout layout = any_layout(model);
+  Layout layout = any_layout(model, job);
   const ClusterSpec cluster = any_cluster(layout);
   return plan_of(model, cluster, job, layout);
 }

@@ -104,18 +104,33 @@ const std::vector<Spoilt> kUnsupported = {
      [](Case& c) { set_axis(c, Axis::kPp, 2); }},
     {"cp_supported", "cp=4: context parallelism is not built yet; use 1",
      [](Case& c) { set_axis(c, Axis::kCp, 4); }},
-    {"sharding_supported", "sharding=shard_grad_op: is not built yet; use full_shard",
-     [](Case& c) { c.layout.sharding = Sharding::kShardGradOp; }},
-    {"sequence_parallel_supported", "sequence_parallel=on: is not built yet; use off",
-     [](Case& c) { c.layout.sequence_parallel = true; }},
-    {"activation_checkpointing_supported",
-     "activation_checkpointing=selective: is not built yet; use none",
-     [](Case& c) { c.layout.activation_checkpointing = ActivationCheckpointing::kSelective; }},
     {"param_dtype_supported",
      "param_dtype=float16: needs loss scaling, which is not built yet; use bfloat16 or float32",
      [](Case& c) { c.job.param_dtype = common::DataType::kFloat16; }},
-    {"reduce_dtype_supported", "reduce_dtype=bfloat16: is not built yet; use float32",
+};
+
+const std::vector<Spoilt> kStrategies = {
+    {"no_shard_replicates",
+     "dp_shard=2: no_shard keeps everything whole on every rank; use dp_shard=1 and dp_replicate=2",
+     [](Case& c) { c.layout.sharding = Sharding::kNoShard; }},
+    {"hybrid_shard_replicates",
+     "dp_replicate=1: hybrid_shard_zero2 needs at least 2 replicas; use shard_grad_op, or a larger "
+     "dp_replicate",
+     [](Case& c) { c.layout.sharding = Sharding::kHybridShardZero2; }},
+    {"sequence_parallel_divides",
+     "sequence_parallel=on: tp=2 must divide the microbatch_size=1 x seq_length=127 = 127 tokens "
+     "that it shares out; use off, or another microbatch_size or seq_length",
+     [](Case& c) {
+       c.layout.sequence_parallel = true;
+       c.layout.microbatch_size = 1;
+       c.job.seq_length = 127;
+     }},
+    {"checkpointed_blocks_bounded", "checkpointed_blocks=5: must be from 0 to num_hidden_layers=4",
+     [](Case& c) { c.layout.checkpointed_blocks = 5; }},
+    {"data_type_supported", "reduce_dtype=bfloat16: must be float32 or param_dtype=float32",
      [](Case& c) { c.job.reduce_dtype = common::DataType::kBfloat16; }},
+    {"data_type_supported", "master_dtype=float16: must be float32 or param_dtype=float32",
+     [](Case& c) { c.job.master_dtype = common::DataType::kFloat16; }},
 };
 
 void expect_each_broken_alone(const std::vector<Spoilt>& cases) {
@@ -136,6 +151,8 @@ RC_GTEST_PROP(Rules, HoldForEveryPlanOfTheGenerator, ()) {
 TEST(Rules, BoundSizes) { expect_each_broken_alone(kSizes); }
 
 TEST(Rules, FitTheModel) { expect_each_broken_alone(kModel); }
+
+TEST(Rules, FitTheStrategy) { expect_each_broken_alone(kStrategies); }
 
 TEST(Rules, RefuseWhatIsNotBuiltYet) { expect_each_broken_alone(kUnsupported); }
 
@@ -167,9 +184,7 @@ TEST(Rules, ReportEveryViolationAtOnce) {
                          "blocks_kept_gathered_bounded", "seq_length_within_positions",
                          "tp_divides_num_key_value_heads", "tp_divides_num_attention_heads",
                          "tp_divides_intermediate_size", "pp_supported", "cp_supported",
-                         "sharding_supported", "sequence_parallel_supported",
-                         "activation_checkpointing_supported", "param_dtype_supported",
-                         "reduce_dtype_supported"));
+                         "param_dtype_supported"));
   const std::string text = to_string(found);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n') + 1, std::ssize(found));
 }

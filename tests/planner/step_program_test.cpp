@@ -4,10 +4,11 @@
 #include <rapidcheck/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "planner/model/parameter_table.h"
-#include "tests/planner/plans.h"
+#include "tests/planner/random_plans.h"
 
 namespace meshplan::planner {
 namespace {
@@ -19,17 +20,8 @@ struct Case {
 };
 
 Case any_case() {
-  Case c{small_model(*rc::gen::inRange<std::int64_t>(1, 12)), small_job(), {}};
-  c.model.tie_word_embeddings = *rc::gen::arbitrary<bool>();
-  c.model.qk_norm = *rc::gen::arbitrary<bool>();
-  c.job.max_grad_norm = *rc::gen::element(0.0, 1.0);
-  c.job.loss_normalization =
-      *rc::gen::element(LossNormalization::kGlobalTokens, LossNormalization::kPerRank);
-  c.layout = layout_of({.dp_replicate = *rc::gen::element<std::int64_t>(1, 2),
-                        .dp_shard = *rc::gen::element<std::int64_t>(1, 2, 4),
-                        .tp = *rc::gen::element<std::int64_t>(1, 2)});
-  c.layout.accumulation = *rc::gen::inRange<std::int64_t>(1, 6);
-  c.layout.blocks_kept_gathered = *rc::gen::inRange<std::int64_t>(0, c.model.num_hidden_layers + 1);
+  Case c{any_model(), any_job(), {}};
+  c.layout = any_layout(c.model, c.job);
   return c;
 }
 
@@ -37,60 +29,130 @@ std::vector<Instruction> unrolled(const Case& c) {
   return unroll(build_program(c.model, c.job, c.layout));
 }
 
-RC_GTEST_PROP(StepProgram, WaitsNameTheGatherOfTheirUnit, ()) {
-  const Case c = any_case();
-  const std::vector<Instruction> program = unrolled(c);
+bool reads_weights(const Instruction& instruction) {
+  return instruction.opcode == Opcode::kForward || instruction.opcode == Opcode::kLoss ||
+         (instruction.opcode == Opcode::kBackward &&
+          instruction.computation == Computation::kBlock);
+}
+
+RC_GTEST_PROP(StepProgram, TheFirstComputationOnAUnitWaitsForItsGather, ()) {
+  const std::vector<Instruction> program = unrolled(any_case());
+  std::map<std::int64_t, std::size_t> gathering;
   for (std::size_t i = 0; i < program.size(); ++i) {
     const Instruction& instruction = program[i];
-    const bool computes =
-        instruction.opcode == Opcode::kForward || instruction.opcode == Opcode::kLoss ||
-        (instruction.opcode == Opcode::kBackward && instruction.computation == Computation::kBlock);
-    if (!computes) continue;
-    RC_ASSERT(instruction.waits[0] > 0);
-    const Instruction& awaited = program[i - static_cast<std::size_t>(instruction.waits[0])];
-    RC_ASSERT(awaited.opcode == Opcode::kGatherParameters);
-    RC_ASSERT(awaited.unit == instruction.unit);
-    RC_ASSERT(awaited.microbatch == instruction.microbatch);
+    if (instruction.opcode == Opcode::kGatherParameters)
+      RC_ASSERT(gathering.emplace(instruction.unit, i).second);
+    if (!reads_weights(instruction)) continue;
+    const auto gather = gathering.find(instruction.unit);
+    const std::size_t distance = gather == gathering.end() ? 0 : i - gather->second;
+    RC_ASSERT(static_cast<std::size_t>(instruction.waits[0]) == distance);
+    gathering.erase(instruction.unit);
   }
+  RC_ASSERT(gathering.empty());
 }
 
 RC_GTEST_PROP(StepProgram, ComputesOnlyOnGatheredUnits, ()) {
-  const std::vector<Instruction> program = unrolled(any_case());
+  const Case c = any_case();
   std::set<std::int64_t> gathered;
-  for (const Instruction& instruction : program) {
+  for (const Instruction& instruction : unrolled(c)) {
     if (instruction.opcode == Opcode::kGatherParameters) {
       RC_ASSERT(gathered.insert(instruction.unit).second);
-      RC_ASSERT(gathered.size() <= program.size());
     } else if (instruction.opcode == Opcode::kReleaseParameters) {
       RC_ASSERT(gathered.erase(instruction.unit) == 1U);
-    } else if (instruction.opcode == Opcode::kForward || instruction.opcode == Opcode::kLoss) {
+    } else if (reads_weights(instruction)) {
       RC_ASSERT(gathered.contains(instruction.unit));
     }
   }
-  RC_ASSERT(gathered.empty());
+  const bool whole =
+      c.layout.sharding == Sharding::kShardOptimizer || c.layout.sharding == Sharding::kNoShard;
+  RC_ASSERT(static_cast<std::int64_t>(gathered.size()) == (whole ? unit_count(c.model) : 0));
 }
 
-RC_GTEST_PROP(StepProgram, EveryReductionIsRetiredOnceByTheNextOne, ()) {
+RC_GTEST_PROP(StepProgram, AllButFullShardGatherOnceAStep, ()) {
+  const Case c = any_case();
+  std::multiset<std::int64_t> gathers;
+  for (const Instruction& instruction : unrolled(c)) {
+    if (instruction.opcode == Opcode::kGatherParameters) gathers.insert(instruction.unit);
+  }
+  const bool once = without_replicas(c.layout.sharding) != Sharding::kFullShard;
+  const std::int64_t last_kept = c.model.num_hidden_layers - c.layout.blocks_kept_gathered;
+  for (std::int64_t unit = 0; unit < unit_count(c.model); ++unit) {
+    const Unit kind = unit_at(c.model, unit);
+    const bool twice =
+        kind.kind == UnitKind::kTied || (kind.kind == UnitKind::kBlock && kind.block < last_kept);
+    const std::int64_t expected = once ? 1 : c.layout.accumulation * (twice ? 2 : 1);
+    RC_ASSERT(static_cast<std::int64_t>(gathers.count(unit)) == expected);
+  }
+}
+
+RC_GTEST_PROP(StepProgram, OneReductionIsUnderWayAndEachIsRetiredOnce, ()) {
   const Case c = any_case();
   const std::vector<Instruction> program = unrolled(c);
-  const Instruction* last = nullptr;
-  std::int64_t reductions = 0;
+  const bool whole = accumulates_whole_gradients(c.layout);
+  const Instruction* under_way = nullptr;
+  std::int64_t issued = 0;
   for (std::size_t i = 0; i < program.size(); ++i) {
     const Instruction& instruction = program[i];
-    if (instruction.opcode != Opcode::kReduceGradients &&
-        instruction.opcode != Opcode::kGradientNorm) {
-      RC_ASSERT(instruction.retires == kNoUnit);
-      continue;
+    if (instruction.retires != kNoUnit) {
+      RC_ASSERT(under_way != nullptr);
+      RC_ASSERT(instruction.retires == under_way->unit);
+      RC_ASSERT(instruction.retires_place == under_way->place);
+      RC_ASSERT(&program[i - static_cast<std::size_t>(instruction.waits[1])] == under_way);
+      under_way = nullptr;
     }
-    RC_ASSERT(instruction.retires == (last == nullptr ? kNoUnit : last->unit));
-    if (last != nullptr) {
-      RC_ASSERT(instruction.retires_place == last->place);
-      RC_ASSERT(&program[i - static_cast<std::size_t>(instruction.waits[1])] == last);
-    }
-    last = &instruction;
-    reductions += instruction.opcode == Opcode::kReduceGradients ? 1 : 0;
+    const bool issues =
+        instruction.opcode == Opcode::kReduceGradients && (!whole || instruction.place.last);
+    if (!issues) continue;
+    RC_ASSERT(under_way == nullptr);
+    under_way = &instruction;
+    ++issued;
   }
-  RC_ASSERT(reductions == c.layout.accumulation * unit_count(c.model));
+  RC_ASSERT(under_way == nullptr);
+  RC_ASSERT(issued == (whole ? 1 : c.layout.accumulation) * unit_count(c.model));
+}
+
+/// A tied weight's gradient is made by the loss, before the reductions of its microbatch.
+RC_GTEST_PROP(StepProgram, NoReductionIsUnderWayWhenALossBegins, ()) {
+  const Case c = any_case();
+  const bool whole = accumulates_whole_gradients(c.layout);
+  bool under_way = false;
+  for (const Instruction& instruction : unrolled(c)) {
+    if (instruction.retires != kNoUnit) under_way = false;
+    if (instruction.opcode == Opcode::kLoss) RC_ASSERT(!under_way);
+    if (instruction.opcode == Opcode::kReduceGradients)
+      under_way = !whole || instruction.place.last;
+  }
+}
+
+RC_GTEST_PROP(StepProgram, ReplicasSumEachUnitOnceWhenItsGradientIsWhole, ()) {
+  const Case c = any_case();
+  const std::vector<Instruction> program = unrolled(c);
+  std::set<std::int64_t> reduced;
+  std::set<std::int64_t> summed;
+  for (std::size_t i = 0; i < program.size(); ++i) {
+    const Instruction& instruction = program[i];
+    if (instruction.retires != kNoUnit && instruction.retires_place.last)
+      reduced.insert(instruction.retires);
+    if (instruction.opcode == Opcode::kSumReplicas) {
+      RC_ASSERT(reduced.contains(instruction.unit));
+      RC_ASSERT(summed.insert(instruction.unit).second);
+    }
+    if (instruction.opcode == Opcode::kGradientNorm && !summed.empty()) {
+      const Instruction& last = program[i - static_cast<std::size_t>(instruction.waits[0])];
+      RC_ASSERT(last.opcode == Opcode::kSumReplicas);
+    }
+  }
+  const bool replicas = c.layout.mesh.sizes[Axis::kDpReplicate] > 1;
+  RC_ASSERT(static_cast<std::int64_t>(summed.size()) == (replicas ? unit_count(c.model) : 0));
+}
+
+RC_GTEST_PROP(StepProgram, BlocksComputeAgainWhatTheyDropped, ()) {
+  const Case c = any_case();
+  for (const Instruction& instruction : unrolled(c)) {
+    if (instruction.computation != Computation::kBlock) continue;
+    RC_ASSERT(instruction.recompute ==
+              recompute_of(c.layout, unit_at(c.model, instruction.unit).block));
+  }
 }
 
 /// A repetition is priced by the first of its segment, so it must be on units of the same kinds.
@@ -112,14 +174,17 @@ RC_GTEST_PROP(StepProgram, RepetitionsAreOnUnitsOfOneKind, ()) {
 RC_GTEST_PROP(StepProgram, GradientsAreReducedAfterTheyAreComputedAndSummedOverTp, ()) {
   const Case c = any_case();
   const std::vector<Instruction> program = unrolled(c);
-  const bool sums = c.model.qk_norm && c.layout.mesh.sizes[Axis::kTp] > 1;
+  const bool tp = c.layout.mesh.sizes[Axis::kTp] > 1;
+  const bool splits_tokens = tp && c.layout.sequence_parallel;
   for (std::size_t i = 0; i < program.size(); ++i) {
     if (program[i].opcode != Opcode::kReduceGradients) continue;
     const Instruction& awaited = program[i - static_cast<std::size_t>(program[i].waits[0])];
     RC_ASSERT(awaited.unit == program[i].unit);
     RC_ASSERT(awaited.microbatch == program[i].microbatch);
-    const bool block = unit_at(c.model, program[i].unit).kind == UnitKind::kBlock;
-    if (block && sums) {
+    const UnitKind kind = unit_at(c.model, program[i].unit).kind;
+    const bool sums = kind == UnitKind::kBlock ? splits_tokens || (tp && c.model.qk_norm)
+                                               : splits_tokens && kind != UnitKind::kEmbedding;
+    if (sums) {
       RC_ASSERT(awaited.opcode == Opcode::kReduceReplicatedGradients);
     } else {
       RC_ASSERT(awaited.opcode == Opcode::kBackward || awaited.opcode == Opcode::kLoss);

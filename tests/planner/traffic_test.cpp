@@ -60,21 +60,25 @@ RC_GTEST_PROP(Traffic, GroupsOfOneCommunicateNothing, ()) {
   }
 }
 
-/// full_shard: a microbatch gathers embedding and head once (tied: twice, as embedding and as
-/// head), blocks twice but those kept, which it gathers once.
+/// Under full_shard a microbatch gathers embedding and head once (tied: twice, as embedding and as
+/// head), blocks twice but those kept, which it gathers once; other strategies gather each unit
+/// once a step.
 RC_GTEST_PROP(Traffic, GathersFollowTheClosedFormula, ()) {
   const Plan plan = any_plan();
   const UnrolledStep step = unrolled_step(plan);
   const StepContext& c = step.context;
   const std::int64_t blocks = c.model.num_hidden_layers;
-  const std::int64_t gathers = 2 * blocks - c.layout.blocks_kept_gathered;
-  const std::int64_t elements = c.embedding.elements + gathers * c.block.elements + c.head.elements;
+  const bool each_pass = without_replicas(c.layout.sharding) == Sharding::kFullShard;
+  const std::int64_t gathers = each_pass ? 2 * blocks - c.layout.blocks_kept_gathered : blocks;
+  const std::int64_t head = each_pass || !c.model.tie_word_embeddings ? c.head.elements : 0;
+  const std::int64_t elements = c.embedding.elements + gathers * c.block.elements + head;
+  const std::int64_t times = each_pass ? c.layout.accumulation : 1;
   const bool sharded = c.layout.mesh.sizes[Axis::kDpShard] > 1;
   RC_ASSERT(bytes_of(step, CollectiveKind::kAllGather, Axis::kDpShard) ==
-            (sharded ? c.layout.accumulation * elements * c.param_size : 0));
+            (sharded ? times * elements * c.param_size : 0));
 }
 
-/// Every microbatch reduces every unit's gradient once, in float32.
+/// Every microbatch reduces every unit's gradient once; kept whole, it is reduced once a step.
 RC_GTEST_PROP(Traffic, ReductionsFollowTheClosedFormula, ()) {
   const Plan plan = any_plan();
   const UnrolledStep step = unrolled_step(plan);
@@ -84,36 +88,68 @@ RC_GTEST_PROP(Traffic, ReductionsFollowTheClosedFormula, ()) {
   const std::int64_t elements = c.embedding.elements +
                                 c.model.num_hidden_layers * c.block.elements +
                                 (tied ? 0 : c.head.elements);
+  const std::int64_t times = accumulates_whole_gradients(c.layout) ? 1 : c.layout.accumulation;
   RC_ASSERT(bytes_of(step, CollectiveKind::kReduceScatter, Axis::kDpShard) ==
-            (sizes[Axis::kDpShard] > 1 ? c.layout.accumulation * elements * 4 : 0));
+            (sizes[Axis::kDpShard] > 1 ? times * elements * c.reduce_size : 0));
   // The replicas sum each slice once a step, the loss, and the count of tokens.
   const std::int64_t scalars = c.job.loss_normalization == LossNormalization::kGlobalTokens ? 2 : 1;
-  RC_ASSERT(
-      bytes_of(step, CollectiveKind::kAllReduce, Axis::kDpReplicate) ==
-      (sizes[Axis::kDpReplicate] > 1 ? elements / sizes[Axis::kDpShard] * 4 + 8 * scalars : 0));
+  const std::int64_t slices = elements / sizes[Axis::kDpShard] * c.reduce_size;
+  RC_ASSERT(bytes_of(step, CollectiveKind::kAllReduce, Axis::kDpReplicate) ==
+            (sizes[Axis::kDpReplicate] > 1 ? slices + 8 * scalars : 0));
   RC_ASSERT(bytes_of(step, CollectiveKind::kAllReduce, Axis::kDpShard) ==
             (sizes[Axis::kDpShard] > 1 ? 8 * (scalars + 1) : 0));
 }
 
-/// A block sums hidden activations over tp twice forward and twice backward, embedding and head
-/// once each; the loss sums two statistics a token, maximum and (sum, target): 4 + 8 bytes.
-RC_GTEST_PROP(Traffic, TpAllReducesFollowTheClosedFormula, ()) {
+struct TpBytes {
+  std::int64_t all_reduce = 0;
+  std::int64_t all_gather = 0;
+  std::int64_t reduce_scatter = 0;
+};
+
+/// A block sums hidden activations over tp twice forward and twice backward, and once more where
+/// the attention is computed again; embedding and head once each. Under sequence parallelism each
+/// sum is a reduce-scatter; before it a block gathers twice, backward four times and once more with
+/// the attention; the embedding gathers its gradient, the head its norm's output.
+TpBytes bytes_of_microbatch(const StepContext& c) {
+  const std::int64_t hidden = c.tokens * c.model.hidden_size * c.param_size;
+  std::int64_t again = 0;
+  for (std::int64_t block = 0; block < c.model.num_hidden_layers; ++block)
+    again += recompute_of(c.layout, block).attention ? 1 : 0;
+  const std::int64_t sums = 4 * c.model.num_hidden_layers + again + 2;
+  const auto replicated = [&c](const UnitSizes& sizes) {
+    return (sizes.replicated_gradients.end - sizes.replicated_gradients.begin) * c.param_size;
+  };
+  TpBytes bytes;
+  // The loss sums two statistics a token, maximum and (sum, target): 4 + 8 bytes.
+  bytes.all_reduce = 12 * c.tokens + c.model.num_hidden_layers * replicated(c.block);
+  if (!c.splits_tokens()) {
+    bytes.all_reduce += sums * hidden;
+    return bytes;
+  }
+  bytes.all_reduce += replicated(c.head);
+  bytes.reduce_scatter = sums * hidden;
+  bytes.all_gather = (6 * c.model.num_hidden_layers + again + 2) * hidden;
+  return bytes;
+}
+
+RC_GTEST_PROP(Traffic, OverTpFollowsTheClosedFormula, ()) {
   const Plan plan = any_plan();
   const UnrolledStep step = unrolled_step(plan);
   const StepContext& c = step.context;
-  const std::int64_t tokens = c.layout.microbatch_size * c.job.seq_length;
-  const std::int64_t hidden = tokens * c.model.hidden_size * c.param_size;
-  const std::int64_t norms =
-      c.model.qk_norm ? c.block.replicated_gradients.end - c.block.replicated_gradients.begin : 0;
-  const std::int64_t block = 4 * hidden + norms * c.param_size;
-  const std::int64_t microbatch = c.model.num_hidden_layers * block + 2 * hidden + 12 * tokens;
+  const bool tp = c.layout.mesh.sizes[Axis::kTp] > 1;
+  const TpBytes microbatch = bytes_of_microbatch(c);
+  const std::int64_t times = tp ? c.layout.accumulation : 0;
   RC_ASSERT(bytes_of(step, CollectiveKind::kAllReduce, Axis::kTp) ==
-            (c.layout.mesh.sizes[Axis::kTp] > 1 ? c.layout.accumulation * microbatch + 8 : 0));
+            times * microbatch.all_reduce + (tp ? 8 : 0));
+  RC_ASSERT(bytes_of(step, CollectiveKind::kAllGather, Axis::kTp) == times * microbatch.all_gather);
+  RC_ASSERT(bytes_of(step, CollectiveKind::kReduceScatter, Axis::kTp) ==
+            times * microbatch.reduce_scatter);
 }
 
 RC_GTEST_PROP(Traffic, OfQAndKNormsIsBothAndThePaddingBetweenThem, ()) {
   Plan plan = any_plan();
   plan.model.qk_norm = true;
+  plan.layout.sequence_parallel = false;
   const StepContext c =
       make_step_context(plan.model, plan.job, plan.layout, plan.cluster.device.kind);
   const FlatRange& range = c.block.replicated_gradients;
