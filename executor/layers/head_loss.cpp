@@ -127,9 +127,9 @@ HeadLoss head_loss(const HeadWeights& weights, const HeadWeights& gradients,
     chunk_loss(weights.output, options, chunk, tp.group, loss,
                grad_weight ? &*grad_weight : nullptr);
   }
+  if (grad_weight) grad_weight->finish();
   normed.reset();
   if (options.with_gradient) {
-    grad_weight->finish();
     result.grad = RowSum(tp, std::move(result.grad)).finish();
     rms_norm_backward_in_place(x, weights.norm, rstd, result.grad, gradients.norm);
   }

@@ -121,7 +121,8 @@ TEST(FailingRank, KeepsItsExitCodeAndTheOthersSayWhy) {
   }
   const auto cause = formats::first_cause(processes.run_folder());
   ASSERT_TRUE(cause);
-  EXPECT_EQ(*cause, (formats::ErrorRecord{2, "invalid_input", 3, "token 999 is beyond the vocabulary"}));
+  EXPECT_EQ(*cause,
+            (formats::ErrorRecord{2, "invalid_input", 3, "token 999 is beyond the vocabulary"}));
   expect_clean(processes);
   if (HasFailure()) std::cout << processes.all_output();
 }

@@ -53,7 +53,7 @@ void expect_head_agrees(const HeadCase& c, at::ScalarType type, double tolerance
   const HeadWeights gradients = gradients_for_head(inputs.weights);
   Communicator tp(planner::Axis::kTp);
   const HeadLoss result =
-      head_loss(inputs.weights, gradients, options_for(c, scale), inputs.x, inputs.labels, tp);
+      head_loss(inputs.weights, gradients, options_for(c, scale), inputs.x, inputs.labels, {tp});
 
   const HeadWeights exact = tracked(inputs.weights);
   const at::Tensor x = tracked(inputs.x);
@@ -66,7 +66,7 @@ void expect_head_agrees(const HeadCase& c, at::ScalarType type, double tolerance
   parity.expect_close(gradients.output, expected[2], tolerance, "output");
 
   const HeadLoss only =
-      head_loss(inputs.weights, {}, options_for(c, scale, false), inputs.x, inputs.labels, tp);
+      head_loss(inputs.weights, {}, options_for(c, scale, false), inputs.x, inputs.labels, {tp});
   EXPECT_EQ(only.loss_sum, result.loss_sum);
   EXPECT_FALSE(only.grad.defined());
 }
@@ -101,11 +101,11 @@ TEST(HeadLoss, ChunksDoNotChangeTheResult) {
   Communicator tp(planner::Axis::kTp);
   const HeadWeights whole = gradients_for_head(inputs.weights);
   const HeadLoss expected =
-      head_loss(inputs.weights, whole, options_for(c, 1), inputs.x, inputs.labels, tp);
+      head_loss(inputs.weights, whole, options_for(c, 1), inputs.x, inputs.labels, {tp});
   for (c.chunks = 2; c.chunks < 60; c.chunks += 3) {
     const HeadWeights chunked = gradients_for_head(inputs.weights);
     const HeadLoss result =
-        head_loss(inputs.weights, chunked, options_for(c, 1), inputs.x, inputs.labels, tp);
+        head_loss(inputs.weights, chunked, options_for(c, 1), inputs.x, inputs.labels, {tp});
     EXPECT_NEAR(result.loss_sum, expected.loss_sum, 1e-10 * expected.loss_sum);
     parity.expect_close(result.grad, expected.grad, 1e-12);
     parity.expect_close(chunked.norm, whole.norm, 1e-12);
@@ -120,7 +120,7 @@ TEST(HeadLoss, AllLabelsIgnoredGiveZeros) {
   const HeadWeights gradients = gradients_for_head(inputs.weights);
   Communicator tp(planner::Axis::kTp);
   const HeadLoss result =
-      head_loss(inputs.weights, gradients, options_for(c, 1), inputs.x, inputs.labels, tp);
+      head_loss(inputs.weights, gradients, options_for(c, 1), inputs.x, inputs.labels, {tp});
   EXPECT_EQ(result.loss_sum, 0.0);
   for (const at::Tensor& zero : {result.grad, gradients.norm, gradients.output}) {
     EXPECT_EQ(zero.abs().max().item<float>(), 0.0F);

@@ -102,7 +102,7 @@ TEST_F(LayerAllocations, BlockSavesWhatTheFormulaSays) {
       const std::int64_t before =
           own_bytes() - element * c.tokens() * c.hidden;  // x is part of what is saved
       BlockSaved saved;
-      at::Tensor y = forward_block(block.weights, block.context(), block.x, saved);
+      at::Tensor y = forward_block(block.weights, block.context(), {}, block.x, saved);
       y.reset();
       const std::int64_t per_token =
           element * (2 * c.hidden + 2 * (c.heads + c.kv_heads) * c.head_dim + 2 * c.intermediate) +
@@ -123,8 +123,8 @@ TEST_F(LayerAllocations, BlockForwardKeepsItsOrder) {
     const Sizes s(c);
     BlockSaved saved;
     at::Tensor y;
-    const Allocations actual =
-        allocations_of([&] { y = forward_block(block.weights, block.context(), block.x, saved); });
+    const Allocations actual = allocations_of(
+        [&] { y = forward_block(block.weights, block.context(), {}, block.x, saved); });
     Allocations expected = {s.rstd, s.hidden, s.qkv, -s.hidden};
     if (qk_norm) expected.push_back(s.qk);
     append(expected, attention_allocations(c));
@@ -142,7 +142,7 @@ TEST_F(LayerAllocations, BlockBackwardKeepsItsOrder) {
     Block block(c);
     const Sizes s(c);
     BlockSaved saved;
-    at::Tensor grad = forward_block(block.weights, block.context(), block.x, saved);
+    at::Tensor grad = forward_block(block.weights, block.context(), {}, block.x, saved);
     block.x.reset();
     const Allocations actual = allocations_of([&] {
       grad = backward_block(block.weights, block.gradients, block.context(), std::move(saved),
@@ -176,11 +176,11 @@ TEST_F(LayerAllocations, EmbeddingAllocatesItsOutput) {
   Communicator tp(planner::Axis::kTp);
   at::Tensor x;
   EXPECT_EQ(allocations_of([&] {
-              x = forward_embedding(weight, {0, 30}, ids, tp);
+              x = forward_embedding(weight, {0, 30}, ids, {tp});
             }),
             Allocations({20 * 12 * 4}));
   EXPECT_EQ(allocations_of([&] {
-              backward_embedding(x, {0, 30}, ids, grad_weight);
+              backward_embedding(x, {0, 30}, ids, {tp}, grad_weight);
             }),
             Allocations());
 }
@@ -198,7 +198,7 @@ Allocations head_allocations(at::ScalarType type, bool with_gradient) {
   // Three chunks: 4, 4 and 2 tokens.
   return allocations_of([&] {
     result = head_loss(weights, gradients, {1e-6, {0, kVocabulary}, 3, 1.0, with_gradient},
-                       std::move(x), labels, tp);
+                       std::move(x), labels, {tp});
   });
 }
 

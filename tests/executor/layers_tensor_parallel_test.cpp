@@ -54,6 +54,26 @@ class ThreadGroup : public c10d::Backend {
     return c10::make_intrusive<Finished>();
   }
 
+  c10::intrusive_ptr<c10d::Work> _allgather_base(at::Tensor& output, at::Tensor& input,
+                                                 const c10d::AllgatherOptions&) override {
+    meeting_.tensors[static_cast<std::size_t>(getRank())] = input;
+    meeting_.barrier.arrive_and_wait();
+    output.copy_(at::cat(meeting_.tensors));
+    meeting_.barrier.arrive_and_wait();
+    return c10::make_intrusive<Finished>();
+  }
+
+  c10::intrusive_ptr<c10d::Work> _reduce_scatter_base(at::Tensor& output, at::Tensor& input,
+                                                      const c10d::ReduceScatterOptions&) override {
+    meeting_.tensors[static_cast<std::size_t>(getRank())] = input;
+    meeting_.barrier.arrive_and_wait();
+    at::Tensor sum = meeting_.tensors[0].clone();
+    for (std::size_t i = 1; i < meeting_.tensors.size(); ++i) sum.add_(meeting_.tensors[i]);
+    output.copy_(sum.chunk(getSize())[static_cast<std::size_t>(getRank())]);
+    meeting_.barrier.arrive_and_wait();
+    return c10::make_intrusive<Finished>();
+  }
+
  private:
   Meeting& meeting_;
 };
@@ -119,11 +139,12 @@ struct BlockRun {
 };
 
 BlockRun run_block(const BlockWeights& weights, const RopeTable& rope, const at::Tensor& x,
-                   const at::Tensor& grad, Communicator& tp) {
+                   const at::Tensor& grad, const TensorParallel& tp,
+                   const planner::Recompute& recompute = {}) {
   const BlockContext context{kReferenceEps, rope, tp};
   BlockRun run{{}, {}, gradients_for(weights)};
   BlockSaved saved;
-  run.y = forward_block(weights, context, x, saved);
+  run.y = forward_block(weights, context, recompute, x, saved);
   run.grad_x = backward_block(weights, run.gradients, context, std::move(saved), grad.clone());
   return run;
 }
@@ -133,12 +154,12 @@ void expect_block_splits(BlockCase c, int size, Parity& parity) {
   const RopeTable rope = rope_for(c, at::kDouble);
   const at::Tensor x = at::randn({c.tokens(), c.hidden}, at::kDouble), grad = at::randn_like(x);
   Communicator alone(planner::Axis::kTp);
-  BlockRun whole = run_block(weights, rope, x, grad, alone);
+  BlockRun whole = run_block(weights, rope, x, grad, {alone});
   std::vector<BlockRun> runs(static_cast<std::size_t>(size));
   const std::vector<IssuedCollective> issued =
       on_each_rank(size, [&](std::int64_t rank, Communicator& tp) {
         runs[static_cast<std::size_t>(rank)] =
-            run_block(share_of(weights, c, rank, size), rope, x, grad, tp);
+            run_block(share_of(weights, c, rank, size), rope, x, grad, {tp});
       });
   const IssuedCollective reduce{planner::CollectiveKind::kAllReduce, planner::Axis::kTp,
                                 common::Bytes(8 * c.tokens() * c.hidden)};
@@ -183,6 +204,65 @@ TEST(TensorParallelBlock, AgreesWithTheWholeBlock) {
   }
 }
 
+/// The gradients of what tp replicates are sums over a rank's rows: their sum over ranks is whole.
+void expect_tokens_split(BlockCase c, const planner::Recompute& recompute, Parity& parity) {
+  constexpr int kSize = 2;
+  BlockWeights weights = random_weights(c, at::kDouble);
+  const RopeTable rope = rope_for(c, at::kDouble);
+  const at::Tensor x = at::randn({c.tokens(), c.hidden}, at::kDouble), grad = at::randn_like(x);
+  Communicator alone(planner::Axis::kTp);
+  BlockRun whole = run_block(weights, rope, x, grad, {alone});
+  std::array<BlockRun, kSize> runs;
+  const auto issued = on_each_rank(kSize, [&](std::int64_t rank, Communicator& tp) {
+    runs[static_cast<std::size_t>(rank)] =
+        run_block(share_of(weights, c, rank, kSize), rope, rows_of(x, rank, kSize),
+                  rows_of(grad, rank, kSize), {tp, true}, recompute);
+  });
+  using enum planner::CollectiveKind;
+  const auto count = [&](planner::CollectiveKind kind) {
+    return std::count_if(issued.begin(), issued.end(), [kind](const IssuedCollective& collective) {
+      return collective.kind == kind;
+    });
+  };
+  const int again = recompute.attention ? 1 : 0;
+  EXPECT_EQ(count(kAllReduce), 0);
+  EXPECT_EQ(count(kAllGather), 6 + again);
+  EXPECT_EQ(count(kReduceScatter), 4 + again);
+
+  const std::vector<at::Tensor*> all = tensors_of(weights);
+  for (std::size_t rank = 0; rank < kSize; ++rank) {
+    const auto r = static_cast<std::int64_t>(rank);
+    parity.expect_close(runs[rank].y, rows_of(whole.y, r, kSize), 1e-12, "y");
+    parity.expect_close(runs[rank].grad_x, rows_of(whole.grad_x, r, kSize), 1e-12, "grad_x");
+    BlockWeights expected = share_of(whole.gradients, c, r, kSize);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      at::Tensor actual = *tensors_of(runs[rank].gradients)[i];
+      const at::Tensor& other = *tensors_of(runs[1 - rank].gradients)[i];
+      const bool replicated = tensors_of(expected)[i]->sizes() == all[i]->sizes();
+      if (replicated) actual = actual + other;
+      parity.expect_close(actual, *tensors_of(expected)[i], 1e-12, "parameter");
+    }
+  }
+}
+
+TEST(SequenceParallelBlock, AgreesWithTheWholeBlockWhateverIsComputedAgain) {
+  Parity parity("sequence parallel block");
+  std::mt19937 random(15);
+  at::manual_seed(15);
+  for (int i = 0; i < 8; ++i) {
+    BlockCase c = random_block_case(random);
+    c.heads *= 2;
+    c.kv_heads *= 2;
+    c.intermediate *= 2;
+    c.batch *= 2;
+    for (const planner::Recompute& recompute :
+         {planner::Recompute{}, planner::Recompute{true, false, true},
+          planner::Recompute{true, true, true}}) {
+      expect_tokens_split(c, recompute, parity);
+    }
+  }
+}
+
 TEST(TensorParallelEmbedding, AgreesWithTheWholeTable) {
   at::manual_seed(13);
   const at::Tensor weight = at::randn({12, 5}, at::kDouble), grad_weight = at::zeros_like(weight);
@@ -190,9 +270,24 @@ TEST(TensorParallelEmbedding, AgreesWithTheWholeTable) {
                    grad = at::randn({40, 5}, at::kDouble);
   on_each_rank(3, [&](std::int64_t rank, Communicator& tp) {
     const VocabularySlice slice{4 * rank, 4};
-    EXPECT_TRUE(at::equal(forward_embedding(rows_of(weight, rank, 3), slice, ids, tp),
+    EXPECT_TRUE(at::equal(forward_embedding(rows_of(weight, rank, 3), slice, ids, {tp}),
                           weight.index_select(0, ids)));
-    backward_embedding(grad, slice, ids, rows_of(grad_weight, rank, 3));
+    backward_embedding(grad, slice, ids, {tp}, rows_of(grad_weight, rank, 3));
+  });
+  EXPECT_TRUE(at::allclose(grad_weight, at::zeros_like(weight).index_add_(0, ids, grad)));
+}
+
+TEST(SequenceParallelEmbedding, AgreesWithTheWholeTable) {
+  at::manual_seed(16);
+  const at::Tensor weight = at::randn({12, 5}, at::kDouble), grad_weight = at::zeros_like(weight);
+  const at::Tensor ids = at::randint(0, 12, {39}, at::kLong),
+                   grad = at::randn({39, 5}, at::kDouble);
+  on_each_rank(3, [&](std::int64_t rank, Communicator& tp) {
+    const VocabularySlice slice{4 * rank, 4};
+    EXPECT_TRUE(at::equal(forward_embedding(rows_of(weight, rank, 3), slice, ids, {tp, true}),
+                          rows_of(weight.index_select(0, ids), rank, 3)));
+    backward_embedding(rows_of(grad, rank, 3), slice, ids, {tp, true},
+                       rows_of(grad_weight, rank, 3));
   });
   EXPECT_TRUE(at::allclose(grad_weight, at::zeros_like(weight).index_add_(0, ids, grad)));
 }
@@ -209,7 +304,7 @@ TEST(TensorParallelHeadLoss, AgreesWithTheWholeHeadDespitePadding) {
   HeadLossOptions options{kReferenceEps, {0, kVocabulary}, 2, 0.5, true};
   const HeadWeights whole_gradients{at::empty_like(weights.norm), at::empty_like(weights.output)};
   Communicator alone(planner::Axis::kTp);
-  const HeadLoss whole = head_loss(weights, whole_gradients, options, x, labels, alone);
+  const HeadLoss whole = head_loss(weights, whole_gradients, options, x, labels, {alone});
 
   const HeadWeights gradients{at::empty({3, kHidden}, at::kDouble),
                               at::full_like(weights.output, 7)};
@@ -219,7 +314,7 @@ TEST(TensorParallelHeadLoss, AgreesWithTheWholeHeadDespitePadding) {
     of_rank.slice = {10 * rank, std::min<std::int64_t>(10, kVocabulary - 10 * rank)};
     losses[static_cast<std::size_t>(rank)] = head_loss(
         {weights.norm, rows_of(weights.output, rank, 3)},
-        {gradients.norm[rank], rows_of(gradients.output, rank, 3)}, of_rank, x, labels, tp);
+        {gradients.norm[rank], rows_of(gradients.output, rank, 3)}, of_rank, x, labels, {tp});
   });
   const auto reduce = [](std::int64_t elements) {
     return IssuedCollective{planner::CollectiveKind::kAllReduce, planner::Axis::kTp,

@@ -31,12 +31,15 @@ struct BlockRun {
 };
 
 BlockRun run_block(const BlockWeights& weights, const RopeTable& rope, const at::Tensor& x,
-                   const at::Tensor& grad_y) {
+                   const at::Tensor& grad_y, const planner::Recompute& recompute = {}) {
   Communicator tp(planner::Axis::kTp);
-  const BlockContext context{kReferenceEps, rope, tp};
+  const BlockContext context{kReferenceEps, rope, {tp}};
   BlockRun run{{}, {}, gradients_for(weights)};
   BlockSaved saved;
-  run.y = forward_block(weights, context, x, saved);
+  run.y = forward_block(weights, context, recompute, x, saved);
+  EXPECT_EQ(saved.attention.qkv.defined(), !recompute.qkv);
+  EXPECT_EQ(saved.attention.attention.out.defined(), !recompute.attention);
+  EXPECT_EQ(saved.feed_forward.gate_up.defined(), !recompute.gate_up);
   at::Tensor grad = grad_y.clone();
   const void* memory = grad.data_ptr();
   run.grad_x = backward_block(weights, run.gradients, context, std::move(saved), std::move(grad));
@@ -104,15 +107,37 @@ TEST(DecoderBlock, LaterTokensDoNotReachEarlierOnes) {
   const BlockWeights weights = random_weights(c, at::kFloat);
   const RopeTable rope = rope_for(c, at::kFloat);
   Communicator tp(planner::Axis::kTp);
-  const BlockContext context{kReferenceEps, rope, tp};
+  const BlockContext context{kReferenceEps, rope, {tp}};
   const at::Tensor x = at::randn({12, 16});
   const at::Tensor changed = x.clone();
   changed.narrow(0, 7, 5).add_(1);
   BlockSaved saved;
-  const at::Tensor y = forward_block(weights, context, x, saved);
-  const at::Tensor y_changed = forward_block(weights, context, changed, saved);
+  const at::Tensor y = forward_block(weights, context, {}, x, saved);
+  const at::Tensor y_changed = forward_block(weights, context, {}, changed, saved);
   EXPECT_TRUE(at::allclose(y.narrow(0, 0, 7), y_changed.narrow(0, 0, 7), 0, 1e-6));
   EXPECT_FALSE(at::allclose(y.narrow(0, 7, 1), y_changed.narrow(0, 7, 1)));
+}
+
+TEST(DecoderBlock, WhatWasDroppedIsComputedAgainBitwise) {
+  at::manual_seed(5);
+  for (const bool qk_norm : {false, true}) {
+    const BlockCase c{2, 33, 40, 4, 2, 12, 56, true, true, qk_norm};
+    BlockWeights weights = random_weights(c, at::kFloat);
+    const RopeTable rope = rope_for(c, at::kFloat);
+    const at::Tensor x = at::randn({c.tokens(), c.hidden});
+    const at::Tensor grad = at::randn({c.tokens(), c.hidden});
+    BlockRun kept = run_block(weights, rope, x, grad);
+    for (const planner::Recompute& recompute :
+         {planner::Recompute{true, false, false}, planner::Recompute{false, false, true},
+          planner::Recompute{true, false, true}, planner::Recompute{true, true, true}}) {
+      BlockRun again = run_block(weights, rope, x, grad, recompute);
+      EXPECT_TRUE(at::equal(kept.y, again.y));
+      EXPECT_TRUE(at::equal(kept.grad_x, again.grad_x));
+      for (std::size_t i = 0; i < tensors_of(kept.gradients).size(); ++i)
+        EXPECT_TRUE(at::equal(*tensors_of(kept.gradients)[i], *tensors_of(again.gradients)[i]))
+            << i;
+    }
+  }
 }
 
 TEST(DecoderBlock, RepeatsBitwise) {
@@ -177,8 +202,8 @@ TEST(Embedding, AgreesWithAutograd) {
       const at::Tensor grad = at::randn({tokens, 17}, at::kDouble).to(type);
       // What the tied head wrote before.
       const at::Tensor grad_weight = at::ones_like(weight);
-      const at::Tensor x = forward_embedding(weight, {0, vocabulary}, ids, tp);
-      backward_embedding(grad, {0, vocabulary}, ids, grad_weight);
+      const at::Tensor x = forward_embedding(weight, {0, vocabulary}, ids, {tp});
+      backward_embedding(grad, {0, vocabulary}, ids, {tp}, grad_weight);
 
       const at::Tensor exact = tracked(weight);
       const at::Tensor y = exact.index_select(0, ids);
@@ -192,8 +217,9 @@ TEST(Embedding, AgreesWithAutograd) {
 
 TEST(Embedding, SumsRepeatedTokensInFloat32) {
   const at::Tensor grad_weight = at::zeros({2, 1}, at::kBFloat16);
+  Communicator tp(planner::Axis::kTp);
   // In bfloat16 the sum would stay at 256.
-  backward_embedding(at::ones({1000, 1}, at::kBFloat16), {0, 2}, at::ones({1000}, at::kLong),
+  backward_embedding(at::ones({1000, 1}, at::kBFloat16), {0, 2}, at::ones({1000}, at::kLong), {tp},
                      grad_weight);
   EXPECT_EQ(grad_weight[1].item<float>(), 1000.0F);
 }

@@ -108,6 +108,11 @@ TEST_P(StepRunnerFamilies, MemoryRisesAndFallsAsTheProgramSays) {
   planner::Layout layout = planner::layout_of({});
   layout.accumulation = 1 + GetParam() % 3;
   layout.loss_chunks = 1 + GetParam() / 2;
+  using planner::ActivationCheckpointing;
+  layout.activation_checkpointing =
+      std::array{ActivationCheckpointing::kNone, ActivationCheckpointing::kSelective,
+                 ActivationCheckpointing::kFull}[static_cast<std::size_t>(GetParam() / 2 % 3)];
+  if (GetParam() % 2 == 1) layout.checkpointed_blocks = 1;
   const planner::Plan plan =
       planner::plan_of(model, planner::cpu_cluster(layout), planner::small_job(), layout);
   const std::vector<std::int64_t> planned = planned_allocations(plan);
@@ -122,7 +127,7 @@ TEST_P(StepRunnerFamilies, MemoryRisesAndFallsAsTheProgramSays) {
       << (m == measured.end() ? 0 : *m);
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, StepRunnerFamilies, testing::Range(0, 6));
+INSTANTIATE_TEST_SUITE_P(Families, StepRunnerFamilies, testing::Range(0, 12));
 
 TEST_F(StepRunnerTest, StopsBeforeTheUpdateWhenTheGradientIsNotFinite) {
   const planner::Layout layout = planner::layout_of({});
