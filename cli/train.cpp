@@ -3,17 +3,15 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
 #include <filesystem>
-#include <limits>
 #include <memory>
 
 #include "cli/command.h"
 #include "cli/launch.h"
-#include "cli/train_plan.h"
+#include "cli/train_flags.h"
 #include "common/text.h"
 #include "formats/indexed_dataset.h"
 #include "formats/run_folder.h"
@@ -26,67 +24,6 @@ namespace fs = std::filesystem;
 using common::Error;
 using common::ErrorCode;
 using planner::Axis;
-
-struct TrainFlags {
-  std::string plan;
-  TrainPlanFlags making;
-  /// Options that a plan already answers.
-  std::vector<const CLI::Option*> of_plan;
-
-  std::string data;
-  std::string dataset_name;
-  double dataset_percentage = 100;
-  std::optional<std::int64_t> steps;
-  std::int64_t num_epochs = 3;
-  std::int64_t debug_steps = 0;
-  double learning_rate = 1e-5;
-  double weight_decay = 0.01;
-  std::uint64_t seed = 42;
-  std::int64_t log_interval = 10;
-  std::string init = "weights";
-  std::string storage_path = "./runs";
-  std::string experiment_name;
-  std::int64_t checkpoint_interval = 0;
-  std::int64_t keep_latest_k = 0;
-  std::string resume = "never";
-};
-
-[[noreturn]] void refuse_usage(const std::string& message) {
-  throw Error(ErrorCode::kUsage, message + "; see meshplan train --help");
-}
-
-void check_usage(const TrainFlags& flags, const std::optional<RankPlace>& place) {
-  if (flags.plan.empty() && flags.making.model.empty())
-    refuse_usage("give a plan.json, or --model to make a plan for");
-  if (!flags.plan.empty()) {
-    for (const CLI::Option* option : flags.of_plan) {
-      if (option->count() == 0) continue;
-      refuse_usage(fmt::format("{} is in the plan: leave it out, or leave out {}",
-                               option->get_name(), flags.plan));
-    }
-  }
-  if (!flags.dataset_name.empty()) {
-    refuse_usage(fmt::format(
-        "--dataset-name is not built yet: run `scripts/prepare_data --dataset {} --percentage {} "
-        "--tokenizer NAME_OR_DIR --out PREFIX` and give --data PREFIX",
-        flags.dataset_name, flags.dataset_percentage));
-  }
-  if (flags.data.empty())
-    refuse_usage("--data PREFIX is required: scripts/prepare_data makes such a dataset");
-  if (flags.checkpoint_interval != 0 || flags.keep_latest_k != 0 || flags.resume != "never") {
-    refuse_usage(
-        "--checkpoint-interval, --keep-latest-k and --resume are not built yet: leave them out");
-  }
-  const fs::path name(flags.experiment_name);
-  if (!flags.experiment_name.empty() && (name.has_parent_path() || name == "." || name == "..")) {
-    refuse_usage(fmt::format("--experiment-name {}: must be the name of a folder, not a path",
-                             flags.experiment_name));
-  }
-  if (place && flags.experiment_name.empty()) {
-    refuse_usage(
-        "--experiment-name is required inside a launched job: all its ranks must use the same one");
-  }
-}
 
 planner::Plan obtain_plan(const TrainFlags& flags, const std::optional<RankPlace>& place) {
   if (flags.plan.empty()) return make_train_plan(flags.making, place);
@@ -219,103 +156,6 @@ int run_train(const TrainFlags& flags) {
   return 0;
 }
 
-/// The flags that a plan is made from.
-void add_plan_flags(CLI::App& app, TrainFlags& flags) {
-  const std::vector<CLI::Option*> others = app.get_options();
-  TrainPlanFlags& making = flags.making;
-  add_model_flag(app, making.model, "--model,--model-name");
-  add_cluster_flags(app, making.cluster)
-      ->description("Catalog name or cluster file (default: this machine)");
-  making.job.job.seq_length = 2048;
-  add_job_flags(app, making.job)->capture_default_str();
-  const char* const group = "Layout";
-  app.add_option("--tp-size,--tp", making.tp_size, "Ranks of a tensor-parallel group")
-      ->capture_default_str()
-      ->type_name("T")
-      ->group(group);
-  app.add_option("--dp-size", making.dp_size,
-                 "Data-parallel ranks (default: dp_replicate x dp_shard)")
-      ->type_name("D")
-      ->group(group);
-  app.add_option("--dp-shard", making.dp_shard,
-                 "Ranks that parameters are sharded over (default: dp_size / dp_replicate)")
-      ->type_name("F")
-      ->group(group);
-  app.add_option("--dp-replicate", making.dp_replicate, "Replicas of the sharded parameters")
-      ->capture_default_str()
-      ->type_name("R")
-      ->group(group);
-  app.add_option("--batch-size,--microbatch-size", making.layout.layout.microbatch_size,
-                 "Sequences of a data-parallel rank and forward pass")
-      ->capture_default_str()
-      ->type_name("B")
-      ->group(group);
-  add_layout_flags(app, making.layout);
-  for (const CLI::Option* option : app.get_options()) {
-    if (std::find(others.begin(), others.end(), option) == others.end())
-      flags.of_plan.push_back(option);
-  }
-}
-
-void add_data_flags(CLI::App& app, TrainFlags& flags) {
-  const char* const group = "Data";
-  app.add_option("--data", flags.data, "Prefix of an indexed dataset: PREFIX.bin and PREFIX.idx")
-      ->type_name("PREFIX")
-      ->group(group);
-  CLI::Option* dataset =
-      app.add_option(
-             "--dataset-name", flags.dataset_name,
-             "A Hugging Face dataset (not built yet: scripts/prepare_data makes it a --data)")
-          ->type_name("NAME")
-          ->group(group);
-  app.add_option("--dataset-percentage", flags.dataset_percentage,
-                 "How much of --dataset-name, in (0, 100]")
-      ->check(CLI::Range(std::numeric_limits<double>::min(), 100.0))
-      ->needs(dataset)
-      ->type_name("P")
-      ->group(group);
-}
-
-void add_training_flags(CLI::App& app, TrainFlags& flags) {
-  const char* const group = "Training";
-  const auto add = [&](const char* name, auto& value, const char* help, const char* type) {
-    return app.add_option(name, value, help)->capture_default_str()->type_name(type)->group(group);
-  };
-  CLI::Option* steps = add("--steps", flags.steps, "Updates to do, instead of --num-epochs", "N")
-                           ->check(CLI::PositiveNumber);
-  add("--num-epochs", flags.num_epochs, "Passes over the data", "E")
-      ->check(CLI::PositiveNumber)
-      ->excludes(steps);
-  add("--debug-steps", flags.debug_steps, "Stop after so many updates; 0 = do not", "N")
-      ->check(CLI::NonNegativeNumber);
-  add("--learning-rate", flags.learning_rate, "Of AdamW", "LR")->check(finite_non_negative());
-  add("--weight-decay", flags.weight_decay, "Of AdamW", "WD")->check(finite_non_negative());
-  add("--seed", flags.seed, "Of the order of samples, and of random weights", "S");
-  add("--log-interval", flags.log_interval, "Updates between lines of progress", "K")
-      ->check(CLI::PositiveNumber);
-  add("--init", flags.init, "weights: those in the model's folder; random: from the seed", "")
-      ->check(CLI::IsMember({"weights", "random"}));
-  add("--checkpoint-interval", flags.checkpoint_interval, "Not built yet", "N")->group("");
-  add("--keep-latest-k", flags.keep_latest_k, "Not built yet", "K")->group("");
-  add("--resume", flags.resume, "Not built yet", "")->group("");
-}
-
-void add_run_flags(CLI::App& app, TrainFlags& flags) {
-  const char* const group = "Run";
-  app.add_option("--storage-path", flags.storage_path, "Holds the folders of runs")
-      ->capture_default_str()
-      ->type_name("DIR")
-      ->group(group);
-  app.add_option("--experiment-name", flags.experiment_name,
-                 "The run's folder (default: MODEL-YYYYmmdd-HHMMSS)")
-      ->type_name("NAME")
-      ->group(group);
-  app.add_option("--num-workers", flags.making.num_workers,
-                 "Ranks, to be checked: must equal tp_size x dp_size")
-      ->type_name("N")
-      ->group(group);
-}
-
 }  // namespace
 
 Action define_train(CLI::App& app) {
@@ -331,12 +171,7 @@ Action define_train(CLI::App& app) {
       "  torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST --no-python \\\n"
       "      meshplan train plan.json --data build/data/text --experiment-name big");
   const auto flags = std::make_shared<TrainFlags>();
-  app.add_option("plan", flags->plan,
-                 "The plan.json; without it the flags on model, job and layout make one");
-  add_plan_flags(app, *flags);
-  add_data_flags(app, *flags);
-  add_training_flags(app, *flags);
-  add_run_flags(app, *flags);
+  add_train_flags(app, *flags);
   return [flags] { return run_train(*flags); };
 }
 

@@ -72,6 +72,16 @@ std::int64_t BatchStream::batches_per_epoch() const {
   return samples_per_rank(deal_) / options_.batch_size;
 }
 
+void BatchStream::seek(const BatchPosition& position) {
+  check_at_least(position.epoch, 0, "epoch");
+  if (position.batch < 0 || position.batch >= batches_per_epoch()) {
+    throw Error(ErrorCode::kInvalidInput,
+                fmt::format("{}: must be from 0 to {}", position.batch, batches_per_epoch() - 1),
+                "batch of the epoch");
+  }
+  position_ = position;
+}
+
 Batch BatchStream::next() {
   if (dealt_epoch_ != position_.epoch) {
     dealt_ = deal_samples(deal_, position_.epoch);

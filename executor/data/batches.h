@@ -57,6 +57,8 @@ class BatchStream {
   std::int64_t batches_per_epoch() const;
   /// Of the batch that next() returns.
   BatchPosition position() const { return position_; }
+  /// The batch that next() returns from now on. Throws kInvalidInput where there is none such.
+  void seek(const BatchPosition& position);
 
   /// Throws kInvalidInput, naming data set, sequence and position, where a token id is not in the
   /// vocabulary.

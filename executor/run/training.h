@@ -21,7 +21,7 @@ struct TrainingOptions {
   /// 0: num_epochs passes over the data.
   std::int64_t steps = 0;
   std::int64_t num_epochs = 3;
-  /// Greater than 0: stop after so many steps, whatever the two above say.
+  /// Greater than 0: stop each epoch after so many steps.
   std::int64_t debug_steps = 0;
   AdamwOptions adamw;
   std::uint64_t seed = 42;

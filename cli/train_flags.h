@@ -1,0 +1,45 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/launch.h"
+#include "cli/train_plan.h"
+
+namespace meshplan::cli {
+
+/// The flags of `meshplan train`.
+struct TrainFlags {
+  std::string plan;
+  TrainPlanFlags making;
+  /// Options that a plan already answers.
+  std::vector<const CLI::Option*> of_plan;
+
+  std::string data;
+  std::string dataset_name;
+  double dataset_percentage = 100;
+  std::optional<std::int64_t> steps;
+  std::int64_t num_epochs = 3;
+  std::int64_t debug_steps = 0;
+  double learning_rate = 1e-5;
+  double weight_decay = 0.01;
+  std::uint64_t seed = 42;
+  std::int64_t log_interval = 10;
+  std::string init = "weights";
+  std::string storage_path = "./runs";
+  std::string experiment_name;
+  std::int64_t checkpoint_interval = 0;
+  std::int64_t keep_latest_k = 0;
+  std::string resume = "never";
+};
+
+/// Adds them; `flags` outlives the app.
+void add_train_flags(CLI::App& app, TrainFlags& flags);
+
+/// Throws kUsage for flags that are missing or do not go together.
+void check_usage(const TrainFlags& flags, const std::optional<RankPlace>& place);
+
+}  // namespace meshplan::cli
