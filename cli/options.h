@@ -55,7 +55,8 @@ CLI::Option* add_cluster_flags(CLI::App& app, ClusterFlags& flags);
 /// The cluster with the sizes that the flags set. Throws kInvalidInput.
 planner::ClusterSpec load_cluster(const ClusterFlags& flags);
 
-/// --seq-length, --param-dtype, --reduce-dtype, --loss-normalization, --max-grad-norm.
+/// --seq-length, --param-dtype, --reduce-dtype, --loss-normalization, --max-grad-norm,
+/// --decay-norms-and-biases.
 struct JobFlags {
   planner::Job job;
   std::optional<common::DataType> param_dtype;

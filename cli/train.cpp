@@ -10,7 +10,9 @@
 #include <memory>
 
 #include "cli/command.h"
+#include "cli/hub.h"
 #include "cli/launch.h"
+#include "cli/train_data.h"
 #include "cli/train_flags.h"
 #include "common/text.h"
 #include "formats/indexed_dataset.h"
@@ -25,8 +27,14 @@ using common::Error;
 using common::ErrorCode;
 using planner::Axis;
 
+constexpr const char* kSynthetic = "synthetic";
+
 planner::Plan obtain_plan(const TrainFlags& flags, const std::optional<RankPlace>& place) {
-  if (flags.plan.empty()) return make_train_plan(flags.making, place);
+  if (flags.plan.empty()) {
+    TrainPlanFlags making = flags.making;
+    making.model = resolve_model(making.model);
+    return make_train_plan(making, place);
+  }
   planner::Plan plan = planner::load_plan(flags.plan);
   if (flags.making.num_workers) {
     const std::string mismatch =
@@ -57,7 +65,6 @@ void check_inputs(const TrainFlags& flags, const planner::Plan& plan,
                             "meshplan train ...` on each",
                             plan.cluster.nodes, plan.cluster.devices_per_node));
   }
-  const formats::IndexedDataset dataset(flags.data);
   if (flags.init == "random") return;
   if (!fs::is_directory(plan.model_source)) {
     throw Error(ErrorCode::kInvalidInput,
@@ -70,6 +77,30 @@ void check_inputs(const TrainFlags& flags, const planner::Plan& plan,
   const formats::SafetensorsFolder weights(plan.model_source);
 }
 
+/// What the ranks are to read, tokenized where it has to be; opened here, so that what is wrong
+/// with it is said once.
+std::string obtain_data(const TrainFlags& flags, const planner::Plan& plan) {
+  if (flags.data == kSynthetic) return flags.data;
+  std::string prefix = flags.data;
+  if (!flags.dataset_name.empty()) {
+    std::string tokenizer = flags.tokenizer;
+    if (tokenizer.empty() && fs::is_directory(plan.model_source)) tokenizer = plan.model_source;
+    if (tokenizer.empty()) {
+      throw Error(ErrorCode::kUsage,
+                  fmt::format("--dataset-name needs a tokenizer, and '{}' is no folder that could "
+                              "have one; give --tokenizer NAME_OR_DIR",
+                              plan.model_source));
+    }
+    prefix = prepare_dataset({.name = flags.dataset_name,
+                              .percentage = flags.dataset_percentage,
+                              .tokenizer = tokenizer,
+                              .append_eos = flags.packing},
+                             flags.storage_path);
+  }
+  const formats::IndexedDataset dataset(prefix);
+  return fs::absolute(prefix).string();
+}
+
 std::string generated_name(const planner::Plan& plan) {
   const std::time_t now = std::time(nullptr);
   return fmt::format("{}-{:%Y%m%d-%H%M%S}", plan.model.name.empty() ? "run" : plan.model.name,
@@ -77,28 +108,15 @@ std::string generated_name(const planner::Plan& plan) {
 }
 
 std::vector<std::string> rank_arguments(const TrainFlags& flags, const std::string& plan_file,
-                                        const fs::path& run_folder) {
-  std::vector<std::string> arguments = {"train",
-                                        "--plan",
-                                        plan_file,
-                                        "--data",
-                                        fs::absolute(flags.data).string(),
-                                        "--run-folder",
-                                        run_folder.string(),
-                                        "--learning-rate",
-                                        fmt::format("{}", flags.learning_rate),
-                                        "--weight-decay",
-                                        fmt::format("{}", flags.weight_decay),
-                                        "--seed",
-                                        std::to_string(flags.seed),
-                                        "--log-interval",
-                                        std::to_string(flags.log_interval),
-                                        "--init",
-                                        flags.init};
-  arguments.insert(arguments.end(), {flags.steps ? "--steps" : "--num-epochs",
-                                     std::to_string(flags.steps.value_or(flags.num_epochs))});
-  if (flags.debug_steps > 0) {
-    arguments.insert(arguments.end(), {"--debug-steps", std::to_string(flags.debug_steps)});
+                                        const std::string& data, const fs::path& run_folder) {
+  std::vector<std::string> arguments = {"train", "--plan",       plan_file,          "--data",
+                                        data,    "--run-folder", run_folder.string()};
+  for (const CLI::Option* option : flags.of_rank) {
+    if (option->count() == 0) continue;
+    std::string value = option->results().back();
+    if (option->get_name() == "--validation-data" && value != kSynthetic)
+      value = fs::absolute(value).string();
+    arguments.insert(arguments.end(), {option->get_name(), value});
   }
   return arguments;
 }
@@ -121,11 +139,15 @@ std::string file_in_memory(const std::string& content) {
 void announce(const planner::Plan& plan, const fs::path& run_folder) {
   const planner::AxisSizes& sizes = plan.layout.mesh.sizes;
   fmt::print(stderr,
-             "meshplan train: {} on dp_replicate {} x dp_shard {} x tp {}, {} sequences of {} "
-             "tokens a step, {}; {}\n",
+             "meshplan train: {} on dp_replicate {} x dp_shard {} x tp {} ({}, sequence parallel "
+             "{}, activation checkpointing {}), {} sequences of {} tokens a step, {} with float32 "
+             "masters, reduced in {}; {}\n",
              plan.model.name, sizes[Axis::kDpReplicate], sizes[Axis::kDpShard], sizes[Axis::kTp],
+             to_string(plan.layout.sharding), plan.layout.sequence_parallel ? "on" : "off",
+             to_string(plan.layout.activation_checkpointing),
              planner::global_batch_size(plan.layout), plan.job.seq_length,
-             common::to_string(plan.job.param_dtype), run_folder.string());
+             common::to_string(plan.job.param_dtype), common::to_string(plan.job.reduce_dtype),
+             run_folder.string());
   if (plan.estimate.fits) return;
   fmt::print(
       stderr,
@@ -140,6 +162,7 @@ int run_train(const TrainFlags& flags) {
   const planner::Plan plan = obtain_plan(flags, place);
   check_inputs(flags, plan, place);
   rank_program();
+  const std::string data = obtain_data(flags, plan);
   const std::string name =
       flags.experiment_name.empty() ? generated_name(plan) : flags.experiment_name;
   const fs::path run_folder = fs::absolute(fs::path(flags.storage_path) / name).lexically_normal();
@@ -148,9 +171,10 @@ int run_train(const TrainFlags& flags) {
     announce(plan, run_folder);
     planner::save_plan(plan, plan_file);
   }
-  if (place) become_rank(rank_arguments(flags, file_in_memory(to_json(plan).dump()), run_folder));
-  launch_ranks(planner::world_size(plan.layout.mesh), rank_arguments(flags, plan_file, run_folder),
-               run_folder);
+  if (place)
+    become_rank(rank_arguments(flags, file_in_memory(to_json(plan).dump()), data, run_folder));
+  launch_ranks(planner::world_size(plan.layout.mesh),
+               rank_arguments(flags, plan_file, data, run_folder), run_folder);
   fmt::print(stderr, "meshplan train: done; `meshplan compare {0} {1}` compares it with its plan\n",
              plan_file.string(), run_folder.string());
   return 0;
@@ -164,9 +188,11 @@ Action define_train(CLI::App& app) {
       "they are started\n\n"
       "Examples:\n"
       "  meshplan train plan.json --data build/data/text --steps 30\n"
-      "  meshplan train --model ./my-model --data build/data/text --dp-size 2 --tp-size 2 "
-      "--seq-length 512\n"
-      "  meshplan train --model demo-qwen2 --init random --data build/data/text --dp-size 4 "
+      "  meshplan train --model-name Qwen/Qwen2.5-0.5B --dataset-name wikitext --tp-size 2 "
+      "--dp-size 2 --num-workers 4\n"
+      "  meshplan train --model ./my-model --dataset-name notes.jsonl --packing on --dp-size 4 "
+      "--lr-schedule cosine --warmup-ratio 0.03\n"
+      "  meshplan train --model demo-qwen2 --init random --data synthetic --dp-size 4 --steps 50 "
       "--seq-length 128\n"
       "  torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST --no-python \\\n"
       "      meshplan train plan.json --data build/data/text --experiment-name big");

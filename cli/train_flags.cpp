@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <limits>
 
+#include "common/number_list.h"
+
 namespace meshplan::cli {
 namespace {
 
@@ -53,47 +55,144 @@ void add_plan_flags(CLI::App& app, TrainFlags& flags) {
   }
 }
 
+/// Adds options of one group, with their defaults in the help.
+class Group {
+ public:
+  Group(CLI::App& app, const char* name) : app_(app), name_(name) {}
+
+  template <class Value>
+  CLI::Option* add(const char* flag, Value& value, const char* help, const char* type) {
+    CLI::Option* option = app_.add_option(flag, value, help)->type_name(type)->group(name_);
+    return option->capture_default_str();
+  }
+  /// One whose meaning lies with the ranks.
+  template <class Value>
+  CLI::Option* add(std::vector<const CLI::Option*>& of_rank, const char* flag, Value& value,
+                   const char* help, const char* type) {
+    CLI::Option* option = add(flag, value, help, type);
+    of_rank.push_back(option);
+    return option;
+  }
+
+ private:
+  CLI::App& app_;
+  const char* name_;
+};
+
 void add_data_flags(CLI::App& app, TrainFlags& flags) {
-  const char* const group = "Data";
-  app.add_option("--data", flags.data, "Prefix of an indexed dataset: PREFIX.bin and PREFIX.idx")
-      ->type_name("PREFIX")
-      ->group(group);
+  Group group(app, "Data");
+  auto& of_rank = flags.of_rank;
+  CLI::Option* data = group.add(
+      "--data", flags.data,
+      "Prefix of an indexed dataset, PREFIX.bin and PREFIX.idx; synthetic: made-up tokens",
+      "PREFIX");
   CLI::Option* dataset =
-      app.add_option(
-             "--dataset-name", flags.dataset_name,
-             "A Hugging Face dataset (not built yet: scripts/prepare_data makes it a --data)")
-          ->type_name("NAME")
-          ->group(group);
-  app.add_option("--dataset-percentage", flags.dataset_percentage,
-                 "How much of --dataset-name, in (0, 100]")
+      group.add("--dataset-name", flags.dataset_name,
+                "Instead of --data: a Hugging Face dataset (wikitext is wikitext-2-raw-v1) or a "
+                "text, .jsonl or .parquet file, tokenized once into the storage path",
+                "NAME");
+  dataset->excludes(data);
+  group
+      .add("--dataset-percentage", flags.dataset_percentage,
+           "How much of --dataset-name, in (0, 100]", "P")
       ->check(CLI::Range(std::numeric_limits<double>::min(), 100.0))
-      ->needs(dataset)
-      ->type_name("P")
-      ->group(group);
+      ->needs(dataset);
+  group
+      .add("--tokenizer", flags.tokenizer,
+           "For --dataset-name: folder or Hugging Face name (default: the model's)", "T")
+      ->needs(dataset);
+  group
+      .add(of_rank, "--packing", flags.packing,
+           "on: windows of the sequences laid end to end; off: a padded or cut row for each "
+           "sequence (default: off)",
+           "")
+      ->default_str("");
+  group.add(of_rank, "--validation-data", flags.validation_data,
+            "Data of the validation loss, as --data", "PREFIX");
+  group
+      .add(of_rank, "--validation-interval", flags.validation_interval,
+           "Updates from one validation loss to the next; 0 = none", "N")
+      ->check(CLI::NonNegativeNumber);
+  group
+      .add(of_rank, "--validation-steps", flags.validation_steps,
+           "Batches a rank in one; 0 = all of the data", "N")
+      ->check(CLI::NonNegativeNumber);
+}
+
+void add_optimizer_flags(CLI::App& app, TrainFlags& flags) {
+  Group group(app, "Optimizer");
+  auto& of_rank = flags.of_rank;
+  group.add(of_rank, "--learning-rate", flags.learning_rate, "Of AdamW, at its peak", "LR")
+      ->check(finite_non_negative());
+  group
+      .add(of_rank, "--lr-schedule", flags.lr_schedule,
+           "How it goes on after the warm-up: constant, linear, cosine or wsd "
+           "(warm-up, stable, decay)",
+           "")
+      ->check(CLI::IsMember({"constant", "linear", "cosine", "wsd"}));
+  CLI::Option* warmup_steps = group.add(of_rank, "--warmup-steps", flags.warmup_steps,
+                                        "Updates in which it rises to the peak", "N");
+  warmup_steps->check(CLI::NonNegativeNumber);
+  group
+      .add(of_rank, "--warmup-ratio", flags.warmup_ratio,
+           "The same as a part of the run, in [0, 1]", "R")
+      ->check(CLI::Range(0.0, 1.0))
+      ->excludes(warmup_steps);
+  group.add(of_rank, "--min-learning-rate", flags.min_learning_rate, "Where it falls to", "LR")
+      ->check(finite_non_negative());
+  group
+      .add(of_rank, "--decay-steps", flags.decay_steps,
+           "Updates in which it falls (default: all after the warm-up; wsd: the last tenth)", "N")
+      ->check(CLI::PositiveNumber);
+  group.add(of_rank, "--weight-decay", flags.weight_decay, "Of AdamW", "WD")
+      ->check(finite_non_negative());
 }
 
 void add_training_flags(CLI::App& app, TrainFlags& flags) {
-  const char* const group = "Training";
-  const auto add = [&](const char* name, auto& value, const char* help, const char* type) {
-    return app.add_option(name, value, help)->capture_default_str()->type_name(type)->group(group);
-  };
-  CLI::Option* steps = add("--steps", flags.steps, "Updates to do, instead of --num-epochs", "N")
-                           ->check(CLI::PositiveNumber);
-  add("--num-epochs", flags.num_epochs, "Passes over the data", "E")
+  Group group(app, "Training");
+  auto& of_rank = flags.of_rank;
+  CLI::Option* steps =
+      group.add(of_rank, "--steps", flags.steps, "Updates to do, instead of --num-epochs", "N");
+  steps->check(CLI::PositiveNumber);
+  group.add(of_rank, "--num-epochs", flags.num_epochs, "Passes over the data", "E")
       ->check(CLI::PositiveNumber)
       ->excludes(steps);
-  add("--debug-steps", flags.debug_steps, "Stop each epoch after so many updates; 0 = do not", "N")
+  group
+      .add(of_rank, "--debug-steps", flags.debug_steps,
+           "Stop each epoch after so many updates; 0 = do not", "N")
       ->check(CLI::NonNegativeNumber);
-  add("--learning-rate", flags.learning_rate, "Of AdamW", "LR")->check(finite_non_negative());
-  add("--weight-decay", flags.weight_decay, "Of AdamW", "WD")->check(finite_non_negative());
-  add("--seed", flags.seed, "Of the order of samples, and of random weights", "S");
-  add("--log-interval", flags.log_interval, "Updates between lines of progress", "K")
-      ->check(CLI::PositiveNumber);
-  add("--init", flags.init, "weights: those in the model's folder; random: from the seed", "")
+  group.add(of_rank, "--seed", flags.seed, "Of the order of samples, and of random weights", "S");
+  group
+      .add(of_rank, "--init", flags.init,
+           "weights: those in the model's folder; random: from the seed", "")
       ->check(CLI::IsMember({"weights", "random"}));
-  add("--checkpoint-interval", flags.checkpoint_interval, "Not built yet", "N")->group("");
-  add("--keep-latest-k", flags.keep_latest_k, "Not built yet", "K")->group("");
-  add("--resume", flags.resume, "Not built yet", "")->group("");
+  app.add_option("--checkpoint-interval", flags.checkpoint_interval, "Not built yet")->group("");
+  app.add_option("--keep-latest-k", flags.keep_latest_k, "Not built yet")->group("");
+  app.add_option("--resume", flags.resume, "Not built yet")->group("");
+}
+
+/// What of a run is looked at.
+void add_measurement_flags(CLI::App& app, TrainFlags& flags) {
+  Group group(app, "Measurements");
+  auto& of_rank = flags.of_rank;
+  group
+      .add(of_rank, "--log-interval", flags.log_interval, "Updates between lines of progress", "K")
+      ->check(CLI::PositiveNumber);
+  group
+      .add(of_rank, "--trace-steps", flags.trace_steps,
+           "Steps, from 0, whose measured traces are kept: 3,5-7", "STEPS")
+      ->check([](const std::string& text) -> std::string {
+        try {
+          common::parse_number_list(text, "--trace-steps");
+          return "";
+        } catch (const common::Error& error) {
+          return error.what();
+        }
+      });
+  group
+      .add(of_rank, "--memory-snapshot", flags.memory_snapshot,
+           "Step, from 0, whose allocations are written down", "STEP")
+      ->check(CLI::NonNegativeNumber);
 }
 
 void add_run_flags(CLI::App& app, TrainFlags& flags) {
@@ -119,7 +218,9 @@ void add_train_flags(CLI::App& app, TrainFlags& flags) {
                  "The plan.json; without it the flags on model, job and layout make one");
   add_plan_flags(app, flags);
   add_data_flags(app, flags);
+  add_optimizer_flags(app, flags);
   add_training_flags(app, flags);
+  add_measurement_flags(app, flags);
   add_run_flags(app, flags);
 }
 
@@ -133,14 +234,12 @@ void check_usage(const TrainFlags& flags, const std::optional<RankPlace>& place)
                                option->get_name(), flags.plan));
     }
   }
-  if (!flags.dataset_name.empty()) {
-    refuse_usage(fmt::format(
-        "--dataset-name is not built yet: run `scripts/prepare_data --dataset {} --percentage {} "
-        "--tokenizer NAME_OR_DIR --out PREFIX` and give --data PREFIX",
-        flags.dataset_name, flags.dataset_percentage));
+  if (flags.data.empty() && flags.dataset_name.empty()) {
+    refuse_usage(
+        "give --data PREFIX, --data synthetic, or --dataset-name NAME_OR_FILE to be tokenized");
   }
-  if (flags.data.empty())
-    refuse_usage("--data PREFIX is required: scripts/prepare_data makes such a dataset");
+  if (flags.validation_data.empty() != (flags.validation_interval == 0))
+    refuse_usage("--validation-data and --validation-interval go together");
   if (flags.checkpoint_interval != 0 || flags.keep_latest_k != 0 || flags.resume != "never") {
     refuse_usage(
         "--checkpoint-interval, --keep-latest-k and --resume are not built yet: leave them out");

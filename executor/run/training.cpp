@@ -1,9 +1,14 @@
 #include "executor/run/training.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <optional>
+#include <utility>
 
 #include "common/error.h"
-#include "executor/data/batches.h"
+#include "executor/data/batch_agreement.h"
+#include "executor/data/training_data.h"
 #include "executor/launch/liveness.h"
 #include "executor/launch/rendezvous.h"
 #include "executor/memory/device.h"
@@ -11,11 +16,13 @@
 #include "executor/run/step_runner.h"
 #include "executor/run/training_loop.h"
 #include "formats/run_folder.h"
+#include "planner/model/parameter_table.h"
 
 namespace meshplan::executor {
 namespace {
 
 using planner::Axis;
+
 void check_world_size(const planner::Plan& plan, const LaunchEnvironment& environment) {
   const std::int64_t planned = planner::world_size(plan.layout.mesh);
   if (planned == environment.world_size) return;
@@ -39,26 +46,69 @@ void initialize(StepRunner& runner, const planner::Plan& plan, const TrainingOpt
   }
 }
 
+DataOptions data_options(const planner::Plan& plan, const TrainingOptions& options,
+                         std::int64_t rank) {
+  const planner::DeviceMesh& mesh = plan.layout.mesh;
+  return {.data = options.data,
+          .packing = options.packing,
+          .vocab_size = plan.model.vocab_size,
+          .batches = {.seq_length = plan.job.seq_length,
+                      .batch_size = plan.layout.microbatch_size,
+                      .dp_rank = planner::data_parallel_rank(mesh, rank),
+                      .dp_size = planner::data_parallel_size(mesh),
+                      .seed = static_cast<std::int64_t>(options.seed)}};
+}
+
+/// The same samples in the same order each time.
+std::optional<TrainingData> open_validation(const TrainingOptions& options, DataOptions data) {
+  if (options.validation_interval == 0) return std::nullopt;
+  data.data = options.validation_data;
+  data.batches.shuffle = false;
+  // Made-up data of another seed: what was trained on validates nothing.
+  ++data.batches.seed;
+  return std::optional<TrainingData>(std::in_place, data);
+}
+
+void check_data(TrainingData& data, const planner::Plan& plan, const Rendezvous& rendezvous) {
+  const auto store = rendezvous.store("data");
+  check_batch_agreement(*store, plan.layout.mesh, rendezvous.environment().rank,
+                        data.samples().count(), data.batches().read({0, 0}));
+}
+
+void announce_model(StepRunner& runner, const planner::Plan& plan) {
+  std::int64_t of_rank = 0;
+  for (const ShardedUnit& unit : runner.units()) of_rank += unit.flat.shard_elements;
+  spdlog::info("Model initialized with {} parameters, {} of them (padding included) on each rank",
+               planner::parameter_count(plan.model), of_rank);
+}
+
 void train_rank(const planner::Plan& plan, const TrainingOptions& options,
                 const Rendezvous& rendezvous, Liveness& liveness) {
   const LaunchEnvironment& environment = rendezvous.environment();
   const at::Device device = device_for(environment.local_rank);
-  const planner::DeviceMesh& mesh = plan.layout.mesh;
-  const formats::IndexedDataset dataset(options.data.string());
-  BatchStream batches(dataset, {.vocab_size = plan.model.vocab_size,
-                                .seq_length = plan.job.seq_length,
-                                .batch_size = plan.layout.microbatch_size,
-                                .dp_rank = planner::data_parallel_rank(mesh, environment.rank),
-                                .dp_size = planner::data_parallel_size(mesh),
-                                .seed = static_cast<std::int64_t>(options.seed)});
+  const DataOptions data_set = data_options(plan, options, environment.rank);
+  TrainingData data(data_set);
+  std::optional<TrainingData> validation = open_validation(options, data_set);
+  check_data(data, plan, rendezvous);
   MeshCommunicators communicators(
-      mesh, environment.rank, device, rendezvous.store("groups"),
+      plan.layout.mesh, environment.rank, device, rendezvous.store("groups"),
       {.single_node = environment.local_world_size == environment.world_size});
   StepRunner runner(plan, environment.rank, communicators, device);
   initialize(runner, plan, options, environment.rank);
-  if (environment.rank == 0) formats::clear_measurements(options.run_folder);
+  if (environment.rank == 0) {
+    announce_model(runner, plan);
+    formats::clear_measurements(options.run_folder);
+  }
   communicators.barrier();
-  TrainingLoop({plan, options, environment.rank, device, runner, batches, communicators, liveness})
+  TrainingLoop({.plan = plan,
+                .options = options,
+                .rank = environment.rank,
+                .device = device,
+                .runner = runner,
+                .data = data,
+                .validation = validation ? &*validation : nullptr,
+                .communicators = communicators,
+                .liveness = liveness})
       .run();
   communicators.barrier();
 }

@@ -3,10 +3,12 @@
 #include <c10/core/Device.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "executor/comm/mesh_communicators.h"
-#include "executor/data/batches.h"
+#include "executor/data/batch_prefetcher.h"
+#include "executor/data/training_data.h"
 #include "executor/launch/liveness.h"
 #include "executor/run/step_runner.h"
 #include "executor/run/training_records.h"
@@ -20,7 +22,9 @@ struct TrainingRank {
   std::int64_t rank;
   at::Device device;
   StepRunner& runner;
-  BatchStream& batches;
+  TrainingData& data;
+  /// Null without a validation loss.
+  TrainingData* validation;
   MeshCommunicators& communicators;
   Liveness& liveness;
 };
@@ -41,6 +45,7 @@ struct TrainingProgress {
 /// incomplete batch.
 class TrainingLoop {
  public:
+  /// Throws kInvalidInput where a run of so many steps has no data or no learning rate.
   explicit TrainingLoop(const TrainingRank& rank, const TrainingProgress& progress = {});
 
   /// Trains to the end, from where the progress stands.
@@ -54,14 +59,18 @@ class TrainingLoop {
   /// Whatever follows an update, on all ranks at the same step; the progress stands at the next
   /// one. An epoch without updates has no such place.
   void after_step(bool epoch_ended);
-  std::vector<Batch> next_microbatches();
+  void take_microbatches();
+  StepResult update(const AdamwOptions& adamw);
+  std::optional<double> validation_loss();
 
   TrainingRank rank_;
   TrainingProgress progress_;
-  std::int64_t steps_per_epoch_;
-  std::int64_t total_steps_;
+  RunLength length_;
+  LearningRateSchedule learning_rate_;
   TraceRecorder trace_;
   TrainingRecords records_;
+  /// Absent where an epoch has no step.
+  std::optional<BatchPrefetcher> prefetcher_;
   /// The step's own, and the last step's until the next one's are made.
   std::vector<Batch> microbatches_;
 };
