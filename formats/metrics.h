@@ -25,13 +25,13 @@ struct StepMetrics {
   /// Model FLOPs of a rank over its device's peak in param_dtype and the step's time, as in
   /// planner::Estimate.
   double mfu = 0;
-  /// The part of the time from the last step's end to this one's that was spent waiting for data.
+  /// The wait for the step's data, as a part of wait and step together.
   double data_wait_share = 0;
   /// Of rank 0: the most tensors held at once since the run's start, what they hold now, and what
   /// the allocator keeps for them.
-  common::Bytes peak_memory;
-  common::Bytes active_memory;
-  common::Bytes reserved_memory;
+  common::Bytes peak_memory = {};
+  common::Bytes active_memory = {};
+  common::Bytes reserved_memory = {};
   /// Mean loss over the validation data after this step, on the steps that have one.
   std::optional<double> validation_loss = std::nullopt;
 

@@ -35,10 +35,10 @@ class CompareCommand : public testing::Test {
                  .median_step_time = 2.0 * plan_.estimate.step_time});
     }
     formats::JsonLinesWriter metrics(formats::metrics_path(run_));
-    metrics.append(to_json(formats::StepMetrics{
-        .step = 0, .loss = 7.5, .step_time = common::Seconds(1), .peak_memory = {}}));
-    metrics.append(to_json(formats::StepMetrics{
-        .step = 1, .loss = 6.25, .step_time = common::Seconds(1), .peak_memory = {}}));
+    metrics.append(
+        to_json(formats::StepMetrics{.step = 0, .loss = 7.5, .step_time = common::Seconds(1)}));
+    metrics.append(
+        to_json(formats::StepMetrics{.step = 1, .loss = 6.25, .step_time = common::Seconds(1)}));
   }
 
   std::vector<RecordedCollective> planned() const {

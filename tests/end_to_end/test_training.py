@@ -16,7 +16,7 @@ import unittest
 
 MESHPLAN = os.environ["MESHPLAN"]
 MAKE_INPUTS = pathlib.Path(os.environ["MESHPLAN_PEERS"]) / "make_inputs.py"
-INVALID_INPUT, RANK_LOST = 3, 8
+INVALID_INPUT, IO_ERROR, RANK_LOST = 3, 5, 8
 
 
 def write_dataset(prefix: pathlib.Path, sequences: list[list[int]]) -> None:
@@ -170,6 +170,28 @@ class Training(unittest.TestCase):
             self.trained(name, *flags, "--packing", packing, data=None, model="with-tokenizer", dp=1, tp=1)
             self.assertGreater(len(self.lines(name, "metrics.jsonl")), 0)
         self.assertEqual(len(self.lines("text", "metrics.jsonl")), 30 // 2)
+
+    def test_a_hub_name_is_found_in_the_cache_or_its_place_is_named(self):
+        home = self.root / "hub-home"
+        cache = home / "hub" / "models--owner--tiny"
+        (cache / "refs").mkdir(parents=True)
+        (cache / "refs" / "main").write_text("0123456789abcdef0123456789abcdef01234567")
+        shutil.copytree(self.root / "model", cache / "snapshots" / "0123456789abcdef0123456789abcdef01234567")
+        offline = os.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+
+        def train(name: str) -> subprocess.CompletedProcess:
+            command = self.command("hub", "--steps", "1", dp=1, tp=1)
+            command[command.index("--model") + 1] = name
+            return subprocess.run(command, capture_output=True, text=True, timeout=120, env=offline)
+
+        done = train("owner/tiny")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(len(self.lines("hub", "metrics.jsonl")), 1)
+        missing = train("owner/other")
+        self.assertEqual(missing.returncode, IO_ERROR, missing.stderr)
+        self.assertIn(str(home / "hub" / "models--owner--other"), missing.stderr)
+        (cache / "snapshots" / "0123456789abcdef0123456789abcdef01234567" / "model.safetensors").unlink()
+        self.assertEqual(train("owner/tiny").returncode, IO_ERROR, "a part of a model is none")
 
     def test_names_a_token_beyond_the_vocabulary(self):
         write_dataset(self.root / "beyond", [[1, 2, 3, 4]] * 15 + [[1, 512, 3]])
