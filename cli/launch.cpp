@@ -72,18 +72,6 @@ bool is_executable(const fs::path& path) {
   return ::access(path.c_str(), X_OK) == 0 && !fs::is_directory(path);
 }
 
-fs::path torch_python() {
-  const char* named = std::getenv("MESHPLAN_TORCH_PYTHON");
-  const std::string python = named != nullptr && *named != '\0' ? named : MESHPLAN_TORCH_PYTHON;
-  if (!python.empty() && is_executable(python)) return fs::absolute(python);
-  throw Error(
-      ErrorCode::kIo,
-      fmt::format("{}no Python with torch to start the ranks; run scripts/bootstrap, or name one: "
-                  "MESHPLAN_TORCH_PYTHON=/path/to/python",
-                  python.empty() ? "" : python + ": cannot be run; "),
-      "torchrun");
-}
-
 /// The code that the number stands for; kRankLost for one that is none of ours.
 ErrorCode error_code_of(std::int64_t exit_code) {
   for (const ErrorCode code :
@@ -120,6 +108,18 @@ ErrorCode error_code_of(std::int64_t exit_code) {
 }
 
 }  // namespace
+
+fs::path torch_python() {
+  const char* named = std::getenv("MESHPLAN_TORCH_PYTHON");
+  const std::string python = named != nullptr && *named != '\0' ? named : MESHPLAN_TORCH_PYTHON;
+  if (!python.empty() && is_executable(python)) return fs::absolute(python);
+  throw Error(
+      ErrorCode::kIo,
+      fmt::format("{}no Python with torch to start the ranks; run scripts/bootstrap, or name one: "
+                  "MESHPLAN_TORCH_PYTHON=/path/to/python",
+                  python.empty() ? "" : python + ": cannot be run; "),
+      "torchrun");
+}
 
 std::optional<RankPlace> place_in_job() {
   const auto set = [](const char* variable) { return std::getenv(variable) != nullptr; };

@@ -22,6 +22,10 @@ std::optional<RankPlace> place_in_job();
 /// The program of one rank, which lies beside this one. Throws kIo where it is missing.
 std::filesystem::path rank_program();
 
+/// The Python that has torch: MESHPLAN_TORCH_PYTHON, or the one that the executor was built with.
+/// Throws kIo where there is none.
+std::filesystem::path torch_python();
+
 /// Replaces this process by the rank's program with these arguments.
 [[noreturn]] void become_rank(const std::vector<std::string>& arguments);
 

@@ -113,6 +113,10 @@ CLI::Option* add_job_flags(CLI::App& app, JobFlags& flags) {
       ->check(finite_non_negative())
       ->type_name("X")
       ->group(group);
+  add_choice(app, "--decay-norms-and-biases", flags.job.decay_norms_and_biases, parse_switch,
+             "on: weight decay is for all parameters, as in PyTorch; off: for matrices only "
+             "(default: on)")
+      ->group(group);
   return seq_length;
 }
 

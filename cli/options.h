@@ -56,7 +56,7 @@ CLI::Option* add_cluster_flags(CLI::App& app, ClusterFlags& flags);
 planner::ClusterSpec load_cluster(const ClusterFlags& flags);
 
 /// --seq-length, --param-dtype, --reduce-dtype, --master-dtype, --loss-normalization,
-/// --max-grad-norm.
+/// --max-grad-norm, --decay-norms-and-biases.
 struct JobFlags {
   planner::Job job;
   std::optional<common::DataType> param_dtype;

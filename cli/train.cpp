@@ -3,17 +3,17 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
 #include <filesystem>
-#include <limits>
 #include <memory>
 
 #include "cli/command.h"
+#include "cli/hub.h"
 #include "cli/launch.h"
-#include "cli/train_plan.h"
+#include "cli/train_data.h"
+#include "cli/train_flags.h"
 #include "common/text.h"
 #include "formats/indexed_dataset.h"
 #include "formats/run_folder.h"
@@ -27,69 +27,14 @@ using common::Error;
 using common::ErrorCode;
 using planner::Axis;
 
-struct TrainFlags {
-  std::string plan;
-  TrainPlanFlags making;
-  /// Options that a plan already answers.
-  std::vector<const CLI::Option*> of_plan;
-
-  std::string data;
-  std::string dataset_name;
-  double dataset_percentage = 100;
-  std::optional<std::int64_t> steps;
-  std::int64_t num_epochs = 3;
-  std::int64_t debug_steps = 0;
-  double learning_rate = 1e-5;
-  double weight_decay = 0.01;
-  std::uint64_t seed = 42;
-  std::int64_t log_interval = 10;
-  std::string init = "weights";
-  std::string storage_path = "./runs";
-  std::string experiment_name;
-  std::int64_t checkpoint_interval = 0;
-  std::int64_t keep_latest_k = 0;
-  std::string resume = "never";
-};
-
-[[noreturn]] void refuse_usage(const std::string& message) {
-  throw Error(ErrorCode::kUsage, message + "; see meshplan train --help");
-}
-
-void check_usage(const TrainFlags& flags, const std::optional<RankPlace>& place) {
-  if (flags.plan.empty() && flags.making.model.empty())
-    refuse_usage("give a plan.json, or --model to make a plan for");
-  if (!flags.plan.empty()) {
-    for (const CLI::Option* option : flags.of_plan) {
-      if (option->count() == 0) continue;
-      refuse_usage(fmt::format("{} is in the plan: leave it out, or leave out {}",
-                               option->get_name(), flags.plan));
-    }
-  }
-  if (!flags.dataset_name.empty()) {
-    refuse_usage(fmt::format(
-        "--dataset-name is not built yet: run `scripts/prepare_data --dataset {} --percentage {} "
-        "--tokenizer NAME_OR_DIR --out PREFIX` and give --data PREFIX",
-        flags.dataset_name, flags.dataset_percentage));
-  }
-  if (flags.data.empty())
-    refuse_usage("--data PREFIX is required: scripts/prepare_data makes such a dataset");
-  if (flags.checkpoint_interval != 0 || flags.keep_latest_k != 0 || flags.resume != "never") {
-    refuse_usage(
-        "--checkpoint-interval, --keep-latest-k and --resume are not built yet: leave them out");
-  }
-  const fs::path name(flags.experiment_name);
-  if (!flags.experiment_name.empty() && (name.has_parent_path() || name == "." || name == "..")) {
-    refuse_usage(fmt::format("--experiment-name {}: must be the name of a folder, not a path",
-                             flags.experiment_name));
-  }
-  if (place && flags.experiment_name.empty()) {
-    refuse_usage(
-        "--experiment-name is required inside a launched job: all its ranks must use the same one");
-  }
-}
+constexpr const char* kSynthetic = "synthetic";
 
 planner::Plan obtain_plan(const TrainFlags& flags, const std::optional<RankPlace>& place) {
-  if (flags.plan.empty()) return make_train_plan(flags.making, place);
+  if (flags.plan.empty()) {
+    TrainPlanFlags making = flags.making;
+    making.model = resolve_model(making.model);
+    return make_train_plan(making, place);
+  }
   planner::Plan plan = planner::load_plan(flags.plan);
   if (flags.making.num_workers) {
     const std::string mismatch =
@@ -120,7 +65,6 @@ void check_inputs(const TrainFlags& flags, const planner::Plan& plan,
                             "meshplan train ...` on each",
                             plan.cluster.nodes, plan.cluster.devices_per_node));
   }
-  const formats::IndexedDataset dataset(flags.data);
   if (flags.init == "random") return;
   if (!fs::is_directory(plan.model_source)) {
     throw Error(ErrorCode::kInvalidInput,
@@ -133,6 +77,30 @@ void check_inputs(const TrainFlags& flags, const planner::Plan& plan,
   const formats::SafetensorsFolder weights(plan.model_source);
 }
 
+/// What the ranks are to read, tokenized where it has to be; opened here, so that what is wrong
+/// with it is said once.
+std::string obtain_data(const TrainFlags& flags, const planner::Plan& plan) {
+  if (flags.data == kSynthetic) return flags.data;
+  std::string prefix = flags.data;
+  if (!flags.dataset_name.empty()) {
+    std::string tokenizer = flags.tokenizer;
+    if (tokenizer.empty() && fs::is_directory(plan.model_source)) tokenizer = plan.model_source;
+    if (tokenizer.empty()) {
+      throw Error(ErrorCode::kUsage,
+                  fmt::format("--dataset-name needs a tokenizer, and '{}' is no folder that could "
+                              "have one; give --tokenizer NAME_OR_DIR",
+                              plan.model_source));
+    }
+    prefix = prepare_dataset({.name = flags.dataset_name,
+                              .percentage = flags.dataset_percentage,
+                              .tokenizer = tokenizer,
+                              .append_eos = flags.packing},
+                             flags.storage_path);
+  }
+  const formats::IndexedDataset dataset(prefix);
+  return fs::absolute(prefix).string();
+}
+
 std::string generated_name(const planner::Plan& plan) {
   const std::time_t now = std::time(nullptr);
   return fmt::format("{}-{:%Y%m%d-%H%M%S}", plan.model.name.empty() ? "run" : plan.model.name,
@@ -140,28 +108,15 @@ std::string generated_name(const planner::Plan& plan) {
 }
 
 std::vector<std::string> rank_arguments(const TrainFlags& flags, const std::string& plan_file,
-                                        const fs::path& run_folder) {
-  std::vector<std::string> arguments = {"train",
-                                        "--plan",
-                                        plan_file,
-                                        "--data",
-                                        fs::absolute(flags.data).string(),
-                                        "--run-folder",
-                                        run_folder.string(),
-                                        "--learning-rate",
-                                        fmt::format("{}", flags.learning_rate),
-                                        "--weight-decay",
-                                        fmt::format("{}", flags.weight_decay),
-                                        "--seed",
-                                        std::to_string(flags.seed),
-                                        "--log-interval",
-                                        std::to_string(flags.log_interval),
-                                        "--init",
-                                        flags.init};
-  arguments.insert(arguments.end(), {flags.steps ? "--steps" : "--num-epochs",
-                                     std::to_string(flags.steps.value_or(flags.num_epochs))});
-  if (flags.debug_steps > 0) {
-    arguments.insert(arguments.end(), {"--debug-steps", std::to_string(flags.debug_steps)});
+                                        const std::string& data, const fs::path& run_folder) {
+  std::vector<std::string> arguments = {"train", "--plan",       plan_file,          "--data",
+                                        data,    "--run-folder", run_folder.string()};
+  for (const CLI::Option* option : flags.of_rank) {
+    if (option->count() == 0) continue;
+    std::string value = option->results().back();
+    if (option->get_name() == "--validation-data" && value != kSynthetic)
+      value = fs::absolute(value).string();
+    arguments.insert(arguments.end(), {option->get_name(), value});
   }
   return arguments;
 }
@@ -184,11 +139,15 @@ std::string file_in_memory(const std::string& content) {
 void announce(const planner::Plan& plan, const fs::path& run_folder) {
   const planner::AxisSizes& sizes = plan.layout.mesh.sizes;
   fmt::print(stderr,
-             "meshplan train: {} on dp_replicate {} x dp_shard {} x tp {}, {} sequences of {} "
-             "tokens a step, {}; {}\n",
+             "meshplan train: {} on dp_replicate {} x dp_shard {} x tp {} ({}, sequence parallel "
+             "{}, activation checkpointing {}), {} sequences of {} tokens a step, {} with float32 "
+             "masters, reduced in {}; {}\n",
              plan.model.name, sizes[Axis::kDpReplicate], sizes[Axis::kDpShard], sizes[Axis::kTp],
+             to_string(plan.layout.sharding), plan.layout.sequence_parallel ? "on" : "off",
+             to_string(plan.layout.activation_checkpointing),
              planner::global_batch_size(plan.layout), plan.job.seq_length,
-             common::to_string(plan.job.param_dtype), run_folder.string());
+             common::to_string(plan.job.param_dtype), common::to_string(plan.job.reduce_dtype),
+             run_folder.string());
   if (plan.estimate.fits) return;
   fmt::print(
       stderr,
@@ -203,6 +162,7 @@ int run_train(const TrainFlags& flags) {
   const planner::Plan plan = obtain_plan(flags, place);
   check_inputs(flags, plan, place);
   rank_program();
+  const std::string data = obtain_data(flags, plan);
   const std::string name =
       flags.experiment_name.empty() ? generated_name(plan) : flags.experiment_name;
   const fs::path run_folder = fs::absolute(fs::path(flags.storage_path) / name).lexically_normal();
@@ -211,109 +171,13 @@ int run_train(const TrainFlags& flags) {
     announce(plan, run_folder);
     planner::save_plan(plan, plan_file);
   }
-  if (place) become_rank(rank_arguments(flags, file_in_memory(to_json(plan).dump()), run_folder));
-  launch_ranks(planner::world_size(plan.layout.mesh), rank_arguments(flags, plan_file, run_folder),
-               run_folder);
+  if (place)
+    become_rank(rank_arguments(flags, file_in_memory(to_json(plan).dump()), data, run_folder));
+  launch_ranks(planner::world_size(plan.layout.mesh),
+               rank_arguments(flags, plan_file, data, run_folder), run_folder);
   fmt::print(stderr, "meshplan train: done; `meshplan compare {0} {1}` compares it with its plan\n",
              plan_file.string(), run_folder.string());
   return 0;
-}
-
-/// The flags that a plan is made from.
-void add_plan_flags(CLI::App& app, TrainFlags& flags) {
-  const std::vector<CLI::Option*> others = app.get_options();
-  TrainPlanFlags& making = flags.making;
-  add_model_flag(app, making.model, "--model,--model-name");
-  add_cluster_flags(app, making.cluster)
-      ->description("Catalog name or cluster file (default: this machine)");
-  making.job.job.seq_length = 2048;
-  add_job_flags(app, making.job)->capture_default_str();
-  const char* const group = "Layout";
-  app.add_option("--tp-size,--tp", making.tp_size, "Ranks of a tensor-parallel group")
-      ->capture_default_str()
-      ->type_name("T")
-      ->group(group);
-  app.add_option("--dp-size", making.dp_size,
-                 "Data-parallel ranks (default: dp_replicate x dp_shard)")
-      ->type_name("D")
-      ->group(group);
-  app.add_option("--dp-shard", making.dp_shard,
-                 "Ranks that parameters are sharded over (default: dp_size / dp_replicate)")
-      ->type_name("F")
-      ->group(group);
-  app.add_option("--dp-replicate", making.dp_replicate,
-                 "Replicas of the sharded parameters (default: 1; dp_size under no_shard)")
-      ->type_name("R")
-      ->group(group);
-  app.add_option("--batch-size,--microbatch-size", making.layout.layout.microbatch_size,
-                 "Sequences of a data-parallel rank and forward pass")
-      ->capture_default_str()
-      ->type_name("B")
-      ->group(group);
-  add_layout_flags(app, making.layout);
-  for (const CLI::Option* option : app.get_options()) {
-    if (std::find(others.begin(), others.end(), option) == others.end())
-      flags.of_plan.push_back(option);
-  }
-}
-
-void add_data_flags(CLI::App& app, TrainFlags& flags) {
-  const char* const group = "Data";
-  app.add_option("--data", flags.data, "Prefix of an indexed dataset: PREFIX.bin and PREFIX.idx")
-      ->type_name("PREFIX")
-      ->group(group);
-  CLI::Option* dataset =
-      app.add_option(
-             "--dataset-name", flags.dataset_name,
-             "A Hugging Face dataset (not built yet: scripts/prepare_data makes it a --data)")
-          ->type_name("NAME")
-          ->group(group);
-  app.add_option("--dataset-percentage", flags.dataset_percentage,
-                 "How much of --dataset-name, in (0, 100]")
-      ->check(CLI::Range(std::numeric_limits<double>::min(), 100.0))
-      ->needs(dataset)
-      ->type_name("P")
-      ->group(group);
-}
-
-void add_training_flags(CLI::App& app, TrainFlags& flags) {
-  const char* const group = "Training";
-  const auto add = [&](const char* name, auto& value, const char* help, const char* type) {
-    return app.add_option(name, value, help)->capture_default_str()->type_name(type)->group(group);
-  };
-  CLI::Option* steps = add("--steps", flags.steps, "Updates to do, instead of --num-epochs", "N")
-                           ->check(CLI::PositiveNumber);
-  add("--num-epochs", flags.num_epochs, "Passes over the data", "E")
-      ->check(CLI::PositiveNumber)
-      ->excludes(steps);
-  add("--debug-steps", flags.debug_steps, "Stop after so many updates; 0 = do not", "N")
-      ->check(CLI::NonNegativeNumber);
-  add("--learning-rate", flags.learning_rate, "Of AdamW", "LR")->check(finite_non_negative());
-  add("--weight-decay", flags.weight_decay, "Of AdamW", "WD")->check(finite_non_negative());
-  add("--seed", flags.seed, "Of the order of samples, and of random weights", "S");
-  add("--log-interval", flags.log_interval, "Updates between lines of progress", "K")
-      ->check(CLI::PositiveNumber);
-  add("--init", flags.init, "weights: those in the model's folder; random: from the seed", "")
-      ->check(CLI::IsMember({"weights", "random"}));
-  add("--checkpoint-interval", flags.checkpoint_interval, "Not built yet", "N")->group("");
-  add("--keep-latest-k", flags.keep_latest_k, "Not built yet", "K")->group("");
-  add("--resume", flags.resume, "Not built yet", "")->group("");
-}
-
-void add_run_flags(CLI::App& app, TrainFlags& flags) {
-  const char* const group = "Run";
-  app.add_option("--storage-path", flags.storage_path, "Holds the folders of runs")
-      ->capture_default_str()
-      ->type_name("DIR")
-      ->group(group);
-  app.add_option("--experiment-name", flags.experiment_name,
-                 "The run's folder (default: MODEL-YYYYmmdd-HHMMSS)")
-      ->type_name("NAME")
-      ->group(group);
-  app.add_option("--num-workers", flags.making.num_workers,
-                 "Ranks, to be checked: must equal tp_size x dp_size")
-      ->type_name("N")
-      ->group(group);
 }
 
 }  // namespace
@@ -324,19 +188,16 @@ Action define_train(CLI::App& app) {
       "they are started\n\n"
       "Examples:\n"
       "  meshplan train plan.json --data build/data/text --steps 30\n"
-      "  meshplan train --model ./my-model --data build/data/text --dp-size 2 --tp-size 2 "
-      "--seq-length 512\n"
-      "  meshplan train --model demo-qwen2 --init random --data build/data/text --dp-size 4 "
+      "  meshplan train --model-name Qwen/Qwen2.5-0.5B --dataset-name wikitext --tp-size 2 "
+      "--dp-size 2 --num-workers 4\n"
+      "  meshplan train --model ./my-model --dataset-name notes.jsonl --packing on --dp-size 4 "
+      "--lr-schedule cosine --warmup-ratio 0.03\n"
+      "  meshplan train --model demo-qwen2 --init random --data synthetic --dp-size 4 --steps 50 "
       "--seq-length 128\n"
       "  torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST --no-python \\\n"
       "      meshplan train plan.json --data build/data/text --experiment-name big");
   const auto flags = std::make_shared<TrainFlags>();
-  app.add_option("plan", flags->plan,
-                 "The plan.json; without it the flags on model, job and layout make one");
-  add_plan_flags(app, *flags);
-  add_data_flags(app, *flags);
-  add_training_flags(app, *flags);
-  add_run_flags(app, *flags);
+  add_train_flags(app, *flags);
   return [flags] { return run_train(*flags); };
 }
 

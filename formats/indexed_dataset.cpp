@@ -209,11 +209,13 @@ std::int64_t IndexedDataset::length(std::int64_t sequence) const {
   return lengths_[checked_index(sequence)];
 }
 
-std::int64_t IndexedDataset::read(std::int64_t sequence, std::span<std::int64_t> out) const {
+std::int64_t IndexedDataset::read(std::int64_t sequence, std::span<std::int64_t> out,
+                                  std::int64_t first) const {
   const std::size_t index = checked_index(sequence);
-  const auto count = std::min<std::size_t>(out.size(), static_cast<std::size_t>(lengths_[index]));
+  const std::int64_t left = lengths_[index] - std::clamp<std::int64_t>(first, 0, lengths_[index]);
+  const auto count = std::min<std::size_t>(out.size(), static_cast<std::size_t>(left));
   out = out.first(count);
-  tokens_.read_at(pointers_[index],
+  tokens_.read_at(pointers_[index] + (lengths_[index] - left) * token_bytes_,
                   std::as_writable_bytes(out).last(count * static_cast<std::size_t>(token_bytes_)));
   switch (token_bytes_) {
     case 1:

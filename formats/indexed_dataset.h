@@ -26,10 +26,11 @@ class IndexedDataset {
   /// Tokens in the sequence, which may be 0.
   std::int64_t length(std::int64_t sequence) const;
 
-  /// Copies the first tokens of a sequence, as many as it has and `out` holds, and returns how
-  /// many. Throws kInvalidInput where PREFIX.bin has become shorter. Safe to call from several
-  /// threads.
-  std::int64_t read(std::int64_t sequence, std::span<std::int64_t> out) const;
+  /// Copies the tokens of a sequence from position `first` on, as many as it has and `out` holds,
+  /// and returns how many. `first` is from 0 to its length. Throws kInvalidInput where PREFIX.bin
+  /// has become shorter. Safe to call from several threads.
+  std::int64_t read(std::int64_t sequence, std::span<std::int64_t> out,
+                    std::int64_t first = 0) const;
 
  private:
   std::size_t checked_index(std::int64_t sequence) const;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <fstream>
 #include <functional>
 
 #include "common/json.h"
@@ -13,5 +14,20 @@ namespace meshplan::formats {
 /// file is larger than 1 GiB.
 void read_json_lines(const std::filesystem::path& path,
                      const std::function<void(const common::JsonObject&)>& receive);
+
+/// Writes a JSON lines file: each object is in the file before append() returns.
+class JsonLinesWriter {
+ public:
+  /// Continues an existing file, after cutting off a last line that was not written to the end.
+  /// Makes missing parent folders. Throws kIo.
+  explicit JsonLinesWriter(std::filesystem::path path);
+
+  /// Throws kIo, for instance on a full disk.
+  void append(const common::Json& line);
+
+ private:
+  std::filesystem::path path_;
+  std::ofstream stream_;
+};
 
 }  // namespace meshplan::formats

@@ -41,6 +41,12 @@ std::filesystem::path metrics_path(const std::filesystem::path& run) {
   return run / "metrics.jsonl";
 }
 
+std::filesystem::path epochs_path(const std::filesystem::path& run) { return run / "epochs.jsonl"; }
+
+std::filesystem::path tensorboard_path(const std::filesystem::path& run) {
+  return run / "tensorboard";
+}
+
 std::filesystem::path collectives_path(const std::filesystem::path& run, std::int64_t rank) {
   return rank_file(run / "collectives", rank, "jsonl");
 }
@@ -49,15 +55,26 @@ std::filesystem::path trace_path(const std::filesystem::path& run, std::int64_t 
   return rank_file(run / "traces", rank, "json");
 }
 
+std::filesystem::path step_trace_path(const std::filesystem::path& run, std::int64_t step,
+                                      std::int64_t rank) {
+  return rank_file(run / "traces" / fmt::format("step-{}", step), rank, "json");
+}
+
+std::filesystem::path memory_snapshot_path(const std::filesystem::path& run, std::int64_t step,
+                                           std::int64_t rank, const char* suffix) {
+  return rank_file(run / "memory" / fmt::format("step-{}", step), rank, suffix);
+}
+
 std::filesystem::path summary_path(const std::filesystem::path& run, std::int64_t rank) {
   return rank_file(run / "ranks", rank, "json");
 }
 
 void clear_measurements(const std::filesystem::path& run) {
   std::error_code absent;
-  for (const char* folder : {"collectives", "traces", "ranks"})
+  for (const char* folder : {"collectives", "traces", "ranks", "memory", "tensorboard"})
     std::filesystem::remove_all(run / folder, absent);
   std::filesystem::remove(metrics_path(run), absent);
+  std::filesystem::remove(epochs_path(run), absent);
 }
 
 void write_summary(const std::filesystem::path& run, const RankSummary& summary) {

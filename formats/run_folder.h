@@ -11,9 +11,18 @@ namespace meshplan::formats {
 /// Where a training run writes what; `run` is STORAGE/EXPERIMENT.
 std::filesystem::path plan_path(const std::filesystem::path& run);
 std::filesystem::path metrics_path(const std::filesystem::path& run);
+std::filesystem::path epochs_path(const std::filesystem::path& run);
+/// The folder of TensorBoard's event files.
+std::filesystem::path tensorboard_path(const std::filesystem::path& run);
 /// Per rank: the collectives of one step, the measured trace of one step, and the summary below.
 std::filesystem::path collectives_path(const std::filesystem::path& run, std::int64_t rank);
 std::filesystem::path trace_path(const std::filesystem::path& run, std::int64_t rank);
+/// The measured trace of a step that was asked for.
+std::filesystem::path step_trace_path(const std::filesystem::path& run, std::int64_t step,
+                                      std::int64_t rank);
+/// A rank's memory in one step, by suffix: "json" or, as torch writes it for GPUs, "pickle".
+std::filesystem::path memory_snapshot_path(const std::filesystem::path& run, std::int64_t step,
+                                           std::int64_t rank, const char* suffix);
 std::filesystem::path summary_path(const std::filesystem::path& run, std::int64_t rank);
 
 /// What one rank measured over a run.

@@ -28,8 +28,21 @@ struct CollectiveTiming {
 /// The collectives that this rank issued since the last clear(), in order.
 class CollectiveLog {
  public:
+  /// While one lives, the log takes nothing in: for what is no part of a training step.
+  class Pause {
+   public:
+    explicit Pause(CollectiveLog& log) : log_(log) { log_.paused_ = true; }
+    ~Pause() { log_.paused_ = false; }
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+
+   private:
+    CollectiveLog& log_;
+  };
+
   /// Returns the collective's index. Not yet waited for, it counts as waited for when issued.
   std::size_t add(const IssuedCollective& collective) {
+    if (paused_) return static_cast<std::size_t>(-1);
     const auto now = std::chrono::steady_clock::now();
     issued_.push_back(collective);
     timings_.push_back({now, now});
@@ -49,6 +62,7 @@ class CollectiveLog {
  private:
   std::vector<IssuedCollective> issued_;
   std::vector<CollectiveTiming> timings_;
+  bool paused_ = false;
 };
 
 }  // namespace meshplan::executor

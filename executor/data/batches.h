@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "executor/data/distributed_sampler.h"
+#include "executor/data/sample_source.h"
 #include "executor/kernels/vocabulary.h"
-#include "formats/indexed_dataset.h"
 
 namespace meshplan::executor {
 
-/// One microbatch of b sequences of s positions, on the CPU.
+/// One microbatch of b sequences of s positions.
 struct Batch {
   /// [b, s] int64: token ids, 0 behind the end of a short sequence.
   at::Tensor tokens;
@@ -22,7 +22,21 @@ struct Batch {
   std::int64_t label_count = 0;
 };
 
-/// Where a BatchStream stands.
+/// The same in plain memory, as a thread beside the training may hold it: what it holds is in no
+/// count of a step's tensors.
+struct HostBatch {
+  /// b x s, row after row.
+  std::vector<std::int64_t> tokens;
+  std::vector<std::int64_t> labels;
+  /// The samples that the rows are, by number.
+  std::vector<std::int64_t> samples;
+  std::int64_t label_count = 0;
+};
+
+/// The batch as tensors on a device.
+Batch to_device(const HostBatch& batch, at::Device device);
+
+/// A place in the order of a rank's batches.
 struct BatchPosition {
   std::int64_t epoch = 0;
   /// Within the epoch.
@@ -31,12 +45,11 @@ struct BatchPosition {
   bool operator==(const BatchPosition&) const = default;
 };
 
-/// How a data set is made into batches.
+/// How samples are made into batches.
 struct BatchOptions {
-  std::int64_t vocab_size = 0;
-  /// Tokens of a sample: longer sequences are cut, shorter ones padded.
+  /// Positions of a row.
   std::int64_t seq_length = 0;
-  /// Samples of a batch.
+  /// Rows of a batch.
   std::int64_t batch_size = 0;
   std::int64_t dp_rank = 0;
   std::int64_t dp_size = 1;
@@ -44,37 +57,28 @@ struct BatchOptions {
   bool shuffle = true;
 };
 
-/// The batches of one data-parallel rank, epoch after epoch without end. The sequences of at least
-/// two tokens, in the order of the file, are the samples; deal_samples() deals them, anew each
+/// The batches of one data-parallel rank, by position. deal_samples() deals the samples, anew each
 /// epoch; the last, incomplete batch of an epoch is dropped. All ranks that agree on the options
-/// but dp_rank get equally many batches.
+/// but dp_rank have equally many batches. Batches read in order are fastest; one thread at a time.
 class BatchStream {
  public:
-  /// `dataset` must outlive the stream. Throws kInvalidInput where an option is out of its range,
-  /// and where there are too few samples for one batch ("Dataloader is empty").
-  BatchStream(const formats::IndexedDataset& dataset, const BatchOptions& options);
+  /// `source` outlives the stream. Throws kInvalidInput where an option is out of its range, and
+  /// where there are too few samples for one batch ("Dataloader is empty").
+  BatchStream(const SampleSource& source, const BatchOptions& options);
 
   std::int64_t batches_per_epoch() const;
-  /// Of the batch that next() returns.
-  BatchPosition position() const { return position_; }
+  const BatchOptions& options() const { return options_; }
 
-  /// Throws kInvalidInput, naming data set, sequence and position, where a token id is not in the
-  /// vocabulary.
-  Batch next();
+  /// Throws kInvalidInput where the epoch has no such batch, and as SampleSource::fill().
+  HostBatch read(const BatchPosition& position);
 
  private:
-  /// Writes one row of a batch and returns how many of its labels count.
-  std::int64_t fill_row(std::int64_t sequence, std::int64_t* tokens, std::int64_t* labels) const;
-
-  const formats::IndexedDataset& dataset_;
+  const SampleSource& source_;
   BatchOptions options_;
-  /// The sequence of each sample.
-  std::vector<std::int64_t> sequences_;
   SampleDeal deal_;
   /// This rank's samples of the epoch dealt_epoch_.
   std::vector<std::int64_t> dealt_;
   std::int64_t dealt_epoch_ = -1;
-  BatchPosition position_;
 };
 
 }  // namespace meshplan::executor

@@ -5,6 +5,10 @@
 #include <c10/cuda/CUDAFunctions.h>
 #endif
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "executor/memory/counting_allocator.h"
 
 namespace meshplan::executor {
@@ -35,6 +39,23 @@ void reset_peak_allocated(c10::Device device) {
   if (device.is_cuda()) c10::cuda::CUDACachingAllocator::resetPeakStats(device.index());
 #endif
   if (device.is_cpu()) reset_peak_memory();
+}
+
+MemoryNow memory_now([[maybe_unused]] c10::Device device) {
+#ifdef MESHPLAN_WITH_CUDA
+  if (device.is_cuda()) {
+    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
+    constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    return {common::Bytes(stats.active_bytes[kAll].current),
+            common::Bytes(stats.reserved_bytes[kAll].current)};
+  }
+#endif
+  MemoryNow now{memory_counts().own, memory_counts().own};
+#ifdef __GLIBC__
+  const auto heap = ::mallinfo2();
+  now.reserved = common::Bytes(static_cast<std::int64_t>(heap.arena + heap.hblkhd));
+#endif
+  return now;
 }
 
 }  // namespace meshplan::executor

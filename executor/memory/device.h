@@ -17,4 +17,12 @@ c10::Device device_for(std::int64_t local_rank);
 common::Bytes peak_allocated(c10::Device device);
 void reset_peak_allocated(c10::Device device);
 
+/// Bytes that tensors hold now, and that the allocator keeps for them: CUDA's caching allocator, or
+/// malloc's heap with everything else that lies there.
+struct MemoryNow {
+  common::Bytes active;
+  common::Bytes reserved;
+};
+MemoryNow memory_now(c10::Device device);
+
 }  // namespace meshplan::executor

@@ -9,57 +9,19 @@
 #include "executor/calibrate/calibrate.h"
 #include "executor/launch/signals.h"
 #include "executor/memory/counting_allocator.h"
-#include "executor/run/training.h"
+#include "executor/run/train_command.h"
 
 namespace {
 
 using namespace meshplan;
 
-struct TrainCommand {
-  std::string plan;
-  std::string initialization = "weights";
-  executor::TrainingOptions options;
-};
-
-void add_train(CLI::App& program, TrainCommand& command) {
-  CLI::App* train = program.add_subcommand("train", "Run this rank of a training plan");
-  executor::TrainingOptions& options = command.options;
-  train->add_option("--plan", command.plan, "plan.json")->required();
-  train->add_option("--data", options.data, "Prefix of a Megatron indexed dataset")->required();
-  train->add_option("--run-folder", options.run_folder, "Receives metrics, collectives, traces")
-      ->required();
-  train->add_option("--steps", options.steps,
-                    "Updates to do; 0: --num-epochs passes over the data");
-  train->add_option("--num-epochs", options.num_epochs, "Passes over the data")
-      ->capture_default_str();
-  train->add_option("--debug-steps", options.debug_steps, "Stop after so many steps; 0: do not");
-  train->add_option("--learning-rate", options.adamw.learning_rate)->capture_default_str();
-  train->add_option("--weight-decay", options.adamw.weight_decay)->capture_default_str();
-  train->add_option("--seed", options.seed, "Of the order of samples and of random weights")
-      ->capture_default_str();
-  train->add_option("--log-interval", options.log_interval, "Steps between lines of progress")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  train
-      ->add_option("--init", command.initialization,
-                   "weights: of the model's folder; random: from --seed")
-      ->check(CLI::IsMember({"weights", "random"}))
-      ->capture_default_str();
-  train->callback([&command] {
-    command.options.initialization = command.initialization == "random"
-                                         ? executor::Initialization::kRandom
-                                         : executor::Initialization::kWeights;
-    executor::train(planner::load_plan(command.plan), command.options);
-  });
-}
-
 int run(int argc, char** argv) {
   CLI::App program(
       "One rank of meshplan's executor; `meshplan train` and `meshplan calibrate` start it");
   program.require_subcommand(1);
-  TrainCommand train;
+  executor::TrainCommand train;
   executor::CalibrationOptions calibration;
-  add_train(program, train);
+  executor::add_train(program, train);
   executor::add_calibrate(program, calibration);
   try {
     program.parse(argc, argv);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "executor/comm/mesh_communicators.h"
@@ -42,7 +43,13 @@ class StepRunner {
   StepResult run(const std::vector<Batch>& microbatches, const AdamwOptions& adamw,
                  std::int64_t update, TraceRecorder& trace);
 
+  /// The mean loss over the tokens of `count` batches, batch_at(0) and on, and of the other
+  /// data-parallel ranks' (as many each), forward only and outside of any step: none of its
+  /// collectives is logged. evaluate.cpp.
+  double evaluate(std::int64_t count, const std::function<Batch(std::int64_t)>& batch_at);
+
  private:
+  double forward_loss(const Batch& batch);
   void execute(const planner::Instruction& instruction);
   void count_tokens();
   void forward(const planner::Instruction& instruction);

@@ -2,9 +2,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "executor/optim/adamw.h"
+#include "executor/optim/learning_rate.h"
 #include "planner/plan/plan.h"
 
 namespace meshplan::executor {
@@ -12,22 +15,38 @@ namespace meshplan::executor {
 /// Where the first parameters come from.
 enum class Initialization { kWeights, kRandom };
 
-/// What a training run needs beside its plan.
+/// What a training run needs beside its plan. Steps count from 0, as in metrics.jsonl.
 struct TrainingOptions {
-  /// Prefix of a Megatron indexed dataset.
-  std::filesystem::path data;
+  /// Prefix of a Megatron indexed dataset, or "synthetic".
+  std::string data;
+  /// Sequences are laid end to end and cut into windows, instead of padded.
+  bool packing = false;
+  /// The same for the data of the validation loss; empty: none.
+  std::string validation_data;
+  /// Steps from one validation to the next; 0: none.
+  std::int64_t validation_interval = 0;
+  /// Batches of each rank in one; 0: all of the data.
+  std::int64_t validation_steps = 0;
   /// Receives metrics, collectives, traces and summaries; formats/run_folder.h.
   std::filesystem::path run_folder;
   /// 0: num_epochs passes over the data.
   std::int64_t steps = 0;
   std::int64_t num_epochs = 3;
-  /// Greater than 0: stop after so many steps, whatever the two above say.
+  /// Greater than 0: stop each epoch after so many steps.
   std::int64_t debug_steps = 0;
+  /// learning_rate aside, which the schedule sets.
   AdamwOptions adamw;
+  LearningRateSchedule learning_rate;
+  /// Instead of warmup_steps: part of the run's steps.
+  std::optional<double> warmup_ratio;
   std::uint64_t seed = 42;
   /// Steps between lines of progress.
   std::int64_t log_interval = 10;
   Initialization initialization = Initialization::kWeights;
+  /// Steps whose measured traces are kept.
+  std::vector<std::int64_t> trace_steps;
+  /// The step whose allocations are written down.
+  std::optional<std::int64_t> memory_snapshot;
 };
 
 /// Trains this process's rank of the plan to the end. Throws kInvalidInput where the launcher's

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "cli/comparison.h"
+#include "formats/json_lines.h"
 #include "formats/metrics.h"
 #include "formats/run_folder.h"
 #include "planner/program/expand.h"
@@ -33,9 +34,11 @@ class CompareCommand : public testing::Test {
                  .peak_communication = common::Bytes(1 << 20),
                  .median_step_time = 2.0 * plan_.estimate.step_time});
     }
-    formats::MetricsWriter metrics(formats::metrics_path(run_));
-    metrics.append({.step = 0, .loss = 7.5, .step_time = common::Seconds(1), .peak_memory = {}});
-    metrics.append({.step = 1, .loss = 6.25, .step_time = common::Seconds(1), .peak_memory = {}});
+    formats::JsonLinesWriter metrics(formats::metrics_path(run_));
+    metrics.append(
+        to_json(formats::StepMetrics{.step = 0, .loss = 7.5, .step_time = common::Seconds(1)}));
+    metrics.append(
+        to_json(formats::StepMetrics{.step = 1, .loss = 6.25, .step_time = common::Seconds(1)}));
   }
 
   std::vector<RecordedCollective> planned() const {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -44,8 +45,9 @@ class TrainCommand : public testing::Test {
 
   Running start(std::vector<std::string> flags, Variables environment = {}) const {
     flags.insert(flags.begin(), {program_, "train"});
-    flags.insert(flags.end(),
-                 {"--data", data_, "--storage-path", runs_, "--experiment-name", "run"});
+    if (std::find(flags.begin(), flags.end(), "--dataset-name") == flags.end())
+      flags.insert(flags.end(), {"--data", data_});
+    flags.insert(flags.end(), {"--storage-path", runs_, "--experiment-name", "run"});
     environment.emplace("MESHPLAN_TORCH_PYTHON", python_);
     return Running(flags, environment);
   }
@@ -80,13 +82,118 @@ TEST_F(TrainCommand, PlansFromFlagsAndStartsTheRanks) {
   EXPECT_EQ(plan.job.loss_normalization, planner::LossNormalization::kPerRank);
   EXPECT_EQ(plan.model_source, model_);
   EXPECT_THAT(ended.out, HasSubstr("4 ranks, "));
-  EXPECT_THAT(
-      ended.out,
-      HasSubstr(
-          "train --plan " + formats::plan_path(run_folder()).string() + " --data " + data_ +
-          " --run-folder " + run_folder().string() +
-          " --learning-rate 0.001 --weight-decay 0.01 --seed 42 --log-interval 10 --init weights "
-          "--steps 10\n"));
+  EXPECT_THAT(ended.out, HasSubstr("train --plan " + formats::plan_path(run_folder()).string() +
+                                   " --data " + data_ + " --run-folder " + run_folder().string() +
+                                   " --learning-rate 1e-3 --steps 10\n"));
+}
+
+TEST_F(TrainCommand, TellsTheRanksWhatIsSetAndNoMore) {
+  const Ended ended = train({"--model",
+                             model_,
+                             "--packing",
+                             "on",
+                             "--lr_schedule",
+                             "wsd",
+                             "--warmup-ratio",
+                             "0.1",
+                             "--min-learning-rate",
+                             "1e-6",
+                             "--decay-steps",
+                             "5",
+                             "--validation-data",
+                             data_,
+                             "--validation-interval",
+                             "10",
+                             "--trace-steps",
+                             "3,5-7",
+                             "--memory-snapshot",
+                             "2",
+                             "--log-interval",
+                             "1",
+                             "--decay-norms-and-biases",
+                             "off"});
+  ASSERT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_THAT(ended.out,
+              HasSubstr(" --packing on --validation-data " + data_ +
+                        " --validation-interval 10 --lr-schedule wsd --warmup-ratio 0.1 "
+                        "--min-learning-rate 1e-6 --decay-steps 5 --log-interval 1 --trace-steps "
+                        "3,5-7 --memory-snapshot 2\n"));
+  EXPECT_FALSE(planner::load_plan(formats::plan_path(run_folder())).job.decay_norms_and_biases);
+  EXPECT_THAT(ended.err, HasSubstr("full_shard, sequence parallel off"));
+}
+
+TEST_F(TrainCommand, RefusesFlagsThatDoNotGoTogether) {
+  const auto refused = [&](std::vector<std::string> flags, const char* part) {
+    flags.insert(flags.begin(), {"--model", model_});
+    const Ended ended = train(flags);
+    EXPECT_EQ(ended.exit_code, 2) << ended.err;
+    EXPECT_THAT(ended.err, HasSubstr(part));
+  };
+  refused({"--validation-data", data_}, "go together");
+  refused({"--validation-interval", "5"}, "go together");
+  refused({"--warmup-steps", "5", "--warmup-ratio", "0.1"}, "--warmup");
+  refused({"--warmup-ratio", "1.5"}, "--warmup-ratio");
+  refused({"--lr-schedule", "step"}, "--lr-schedule");
+  refused({"--trace-steps", "7-3"}, "as in 3,5-7");
+  refused({"--dataset-name", "wikitext", "--dataset-percentage", "0"}, "--dataset-percentage");
+  refused({"--dataset-name", "wikitext", "--data", data_}, "--data");
+  EXPECT_FALSE(std::filesystem::exists(runs_));
+}
+
+TEST_F(TrainCommand, TakesAModelOfTheHubFromWhereItsClientPutsIt) {
+  write_script(python_, "if [ $# -eq 3 ]; then printf '0 %s' " + model_ +
+                            " >&3; echo \"asked for $3\"; exit; fi\nshift 6; echo \"$@\"\n");
+  const Ended ended = train({"--model-name", "Qwen/Qwen2.5-0.5B"});
+  ASSERT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("asked for Qwen/Qwen2.5-0.5B"));
+  EXPECT_EQ(planner::load_plan(formats::plan_path(run_folder())).model_source, model_);
+  write_script(python_, "printf '5 cannot be fetched. Fill /cache/models--a--b' >&3\n");
+  const Ended offline = train({"--model-name", "a/b"});
+  EXPECT_EQ(offline.exit_code, 5);
+  EXPECT_THAT(offline.err, HasSubstr("model a/b: cannot be fetched. Fill /cache/models--a--b"));
+  const Ended mistyped = train({"--model-name", "llama-3-8c"});
+  EXPECT_EQ(mistyped.exit_code, 3) << "no hub name without an owner: " << mistyped.err;
+}
+
+TEST_F(TrainCommand, TokenizesADatasetOnce) {
+  const std::string script = folder_ / "prepare";
+  write_script(script, "");
+  // "SCRIPT ... --out PREFIX [--append-eos]", else torchrun's part.
+  write_script(python_, "if [ \"$1\" != " + script + R"( ]; then shift 6; echo "$@"; exit; fi
+echo "prepares $*"
+while [ "$1" != --out ]; do shift; done
+cp )" + data_ + ".bin $2.bin; cp " +
+                            data_ + ".idx $2.idx\n");
+  const std::string text = folder_ / "notes.txt";
+  common::write_file(text, "a line\n");
+  const auto prepared = [&](std::vector<std::string> flags) {
+    flags.insert(flags.begin(), {"--model", model_, "--dataset-name"});
+    const Ended ended = train(flags, {{"MESHPLAN_PREPARE_DATA", script}});
+    EXPECT_EQ(ended.exit_code, 0) << ended.err;
+    EXPECT_THAT(ended.out, HasSubstr(" --data " + runs_ + "/datasets/"));
+    return ended.out.find("prepares") != std::string::npos;
+  };
+  EXPECT_TRUE(prepared({"wikitext", "--dataset-percentage", "10"}));
+  EXPECT_FALSE(prepared({"wikitext", "--dataset-percentage", "10"})) << "made before";
+  EXPECT_TRUE(prepared({"wikitext"})) << "another percentage";
+  EXPECT_TRUE(prepared({"wikitext", "--packing", "on"})) << "with ends of text";
+  EXPECT_TRUE(prepared({"wikitext", "--tokenizer", "other/tokenizer"}));
+  EXPECT_TRUE(prepared({text}));
+  EXPECT_FALSE(prepared({text}));
+  common::write_file(text, "another line\n");
+  EXPECT_TRUE(prepared({text})) << "the file has changed";
+}
+
+TEST_F(TrainCommand, SaysWhatToDoWhereADatasetCannotBePrepared) {
+  write_script(python_, "echo 'prepare_data: no network' >&2; exit 5\n");
+  const Ended offline = train({"--model", model_, "--dataset-name", "wikitext"});
+  EXPECT_EQ(offline.exit_code, 5);
+  EXPECT_THAT(offline.err, HasSubstr("no network"));
+  EXPECT_THAT(offline.err, HasSubstr("wikitext: the data set cannot be prepared"));
+  const Ended catalog =
+      train({"--model", "demo-qwen2", "--init", "random", "--dataset-name", "wikitext"});
+  EXPECT_EQ(catalog.exit_code, 2);
+  EXPECT_THAT(catalog.err, HasSubstr("--tokenizer NAME_OR_DIR"));
 }
 
 TEST_F(TrainCommand, RunsAPlanAsItIs) {
@@ -97,12 +204,12 @@ TEST_F(TrainCommand, RunsAPlanAsItIs) {
             0);
   const Ended ended = train({file, "--init", "random", "--num-epochs", "1"});
   ASSERT_EQ(ended.exit_code, 0) << ended.err;
-  EXPECT_THAT(ended.out, HasSubstr("--init random --num-epochs 1\n"));
+  EXPECT_THAT(ended.out, HasSubstr(" --num-epochs 1 --init random\n"));
   const common::Bytes limit(1 << 24);
   EXPECT_EQ(common::read_file(formats::plan_path(run_folder()), limit),
             common::read_file(file, limit));
   EXPECT_THAT(train({file, "--init", "random", "--debug-steps", "3"}).out,
-              HasSubstr("--num-epochs 3 --debug-steps 3\n"));
+              HasSubstr(" --debug-steps 3 --init random\n"));
 
   const Ended conflict = train({file, "--tp-size", "2"});
   EXPECT_EQ(conflict.exit_code, 2);
@@ -137,9 +244,6 @@ TEST_F(TrainCommand, NamesEverythingThatIsWrongWithTheLayout) {
 }
 
 TEST_F(TrainCommand, RefusesWhatIsNotBuiltYetWithAWayOut) {
-  const Ended dataset = train({"--model", model_, "--dataset-name", "wikitext"});
-  EXPECT_EQ(dataset.exit_code, 2);
-  EXPECT_THAT(dataset.err, HasSubstr("scripts/prepare_data --dataset wikitext"));
   EXPECT_EQ(train({"--model", model_, "--resume", "auto"}).exit_code, 2);
   EXPECT_EQ(train({"--model", model_, "--checkpoint-interval", "5"}).exit_code, 2);
   EXPECT_EQ(train({"--model", model_, "--learning-rate", "nan"}).exit_code, 2);

@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "executor/data/batch_prefetcher.h"
 #include "executor/data/batches.h"
+#include "executor/data/dataset_samples.h"
 #include "executor/data/distributed_sampler.h"
 #include "formats/indexed_dataset.h"
 #include "tests/common/expect_error.h"
@@ -94,22 +96,17 @@ class BatchStreamTest : public testing::Test {
     return formats::IndexedDataset(prefix_);
   }
   static BatchOptions options(std::int64_t dp_rank, std::int64_t dp_size) {
-    return {.vocab_size = 100,
-            .seq_length = 6,
-            .batch_size = 2,
-            .dp_rank = dp_rank,
-            .dp_size = dp_size,
-            .seed = 42};
+    return {.seq_length = 6, .batch_size = 2, .dp_rank = dp_rank, .dp_size = dp_size, .seed = 42};
   }
 
   tests::TemporaryFolder folder_;
   std::string prefix_ = folder_ / "data";
 };
 
-at::Tensor rows(const std::vector<Numbers>& values) {
-  std::vector<at::Tensor> rows;
-  for (const Numbers& row : values) rows.push_back(at::tensor(row, at::kLong));
-  return at::stack(rows);
+Numbers flat(const std::vector<Numbers>& rows) {
+  Numbers values;
+  for (const Numbers& row : rows) values.insert(values.end(), row.begin(), row.end());
+  return values;
 }
 
 TEST_F(BatchStreamTest, GivesTheBatchesOfThePeer) {
@@ -125,52 +122,104 @@ TEST_F(BatchStreamTest, GivesTheBatchesOfThePeer) {
        {{31, 32, 33, 0, 0, 0}, {61, 62, 63, 64, 0, 0}},
        {{11, 12, 13, 14, 15, 0}, {51, 52, 0, 0, 0, 0}}}};
   const formats::IndexedDataset data = dataset();
+  const PaddedSequences samples(data, 100);
   for (std::int64_t rank = 0; rank < 2; ++rank) {
-    BatchStream stream(data, options(rank, 2));
+    BatchStream stream(samples, options(rank, 2));
     EXPECT_EQ(stream.batches_per_epoch(), 2);
-    for (const auto& batch : expected[static_cast<std::size_t>(rank)]) {
-      EXPECT_TRUE(at::equal(stream.next().tokens, rows(batch))) << rows(batch);
+    for (std::int64_t i = 0; i < 4; ++i) {
+      EXPECT_EQ(stream.read({i / 2, i % 2}).tokens,
+                flat(expected[static_cast<std::size_t>(rank)][static_cast<std::size_t>(i)]));
     }
   }
 }
 
 TEST_F(BatchStreamTest, LabelsAreTheNextTokensAndEndWithTheSequence) {
   const formats::IndexedDataset data = dataset({8, 3});
+  const PaddedSequences samples(data, 100);
   BatchOptions options = this->options(0, 1);
   options.shuffle = false;
-  const Batch batch = BatchStream(data, options).next();
-  EXPECT_TRUE(at::equal(batch.tokens, rows({{1, 2, 3, 4, 5, 6}, {11, 12, 13, 0, 0, 0}})));
-  EXPECT_TRUE(
-      at::equal(batch.labels, rows({{2, 3, 4, 5, 6, -100}, {12, 13, -100, -100, -100, -100}})))
-      << batch.labels;
+  const HostBatch batch = BatchStream(samples, options).read({});
+  EXPECT_EQ(batch.tokens, flat({{1, 2, 3, 4, 5, 6}, {11, 12, 13, 0, 0, 0}}));
+  EXPECT_EQ(batch.labels, flat({{2, 3, 4, 5, 6, -100}, {12, 13, -100, -100, -100, -100}}));
   EXPECT_EQ(batch.label_count, 7);
+  EXPECT_EQ(batch.samples, (Numbers{0, 1}));
 }
 
-TEST_F(BatchStreamTest, TheCountIsThatOfTheLabelsNotIgnored) {
+TEST_F(BatchStreamTest, ABatchOnADeviceHasItsShapeAndCount) {
   const formats::IndexedDataset data = dataset();
-  BatchStream stream(data, options(0, 1));
+  const PaddedSequences samples(data, 100);
+  BatchStream stream(samples, options(0, 1));
   for (std::int64_t i = 0; i < 2 * stream.batches_per_epoch(); ++i) {
-    const Batch batch = stream.next();
+    const HostBatch host = stream.read({i / 3, i % 3});
+    const Batch batch = to_device(host, at::kCPU);
     EXPECT_EQ(batch.label_count, batch.labels.ne(kIgnoredLabel).sum().item<std::int64_t>());
     EXPECT_EQ(batch.labels.scalar_type(), at::kLong);
+    EXPECT_EQ(batch.tokens.sizes(), (std::vector<std::int64_t>{2, 6}));
     EXPECT_EQ(batch.labels.sizes(), batch.tokens.sizes());
+    EXPECT_TRUE(at::equal(batch.tokens.view(-1), at::tensor(host.tokens, at::kLong)));
   }
 }
 
-TEST_F(BatchStreamTest, ThePositionIsThatOfTheNextBatch) {
+TEST_F(BatchStreamTest, TheOrderOfReadingDoesNotMatter) {
   const formats::IndexedDataset data = dataset();
-  BatchStream stream(data, options(0, 1));
-  ASSERT_EQ(stream.batches_per_epoch(), 3) << "7 samples, the last incomplete batch dropped";
-  for (std::int64_t i = 0; i < 7; ++i) {
-    EXPECT_EQ(stream.position(), (BatchPosition{i / 3, i % 3}));
-    stream.next();
+  const PaddedSequences samples(data, 100);
+  BatchStream forward(samples, options(0, 1));
+  BatchStream backward(samples, options(0, 1));
+  ASSERT_EQ(forward.batches_per_epoch(), 3) << "7 samples, the last incomplete batch dropped";
+  std::vector<Numbers> read;
+  for (std::int64_t i = 0; i < 9; ++i) read.push_back(forward.read({i / 3, i % 3}).tokens);
+  for (std::int64_t i = 8; i >= 0; --i)
+    EXPECT_EQ(backward.read({i / 3, i % 3}).tokens, read[static_cast<std::size_t>(i)]) << i;
+  expect_error(
+      ErrorCode::kInvalidInput,
+      [&] {
+        forward.read({0, 3});
+      },
+      "batch of the epoch", "0 to 2");
+}
+
+TEST_F(BatchStreamTest, APrefetcherGivesTheStepsInOrderFromAnywhere) {
+  const formats::IndexedDataset data = dataset();
+  const PaddedSequences samples(data, 100);
+  BatchOptions options = this->options(0, 1);
+  options.batch_size = 1;
+  BatchStream stream(samples, options);
+  BatchStream ahead(samples, options);
+  // Seven batches an epoch are three steps of two.
+  for (std::int64_t first = 0; first < 3; ++first) {
+    BatchPrefetcher prefetcher(ahead, {.accumulation = 2, .steps_per_epoch = 3}, {1, 2 * first});
+    for (std::int64_t step = 3 + first; step < 12; ++step) {
+      const std::vector<HostBatch> batches = prefetcher.next();
+      ASSERT_EQ(batches.size(), 2u);
+      for (std::int64_t i = 0; i < 2; ++i) {
+        EXPECT_EQ(batches[static_cast<std::size_t>(i)].tokens,
+                  stream.read({step / 3, step % 3 * 2 + i}).tokens)
+            << "step " << step;
+      }
+    }
+  }
+}
+
+TEST_F(BatchStreamTest, APrefetcherThrowsWhenTheStepThatFailedIsTaken) {
+  const formats::IndexedDataset data = dataset({2, 4});
+  const PaddedSequences samples(data, 13);
+  BatchOptions options = this->options(0, 1);
+  options.batch_size = 1;
+  options.shuffle = false;
+  BatchStream stream(samples, options);
+  BatchPrefetcher prefetcher(stream, {.accumulation = 1, .steps_per_epoch = 2}, {});
+  EXPECT_EQ(prefetcher.next().front().tokens, (Numbers{1, 2, 0, 0, 0, 0}));
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    expect_error(
+        ErrorCode::kInvalidInput, [&] { prefetcher.next(); }, "token id 13");
   }
 }
 
 TEST_F(BatchStreamTest, AnEmptyLoaderSaysCountsAndRemedy) {
   const formats::IndexedDataset data = dataset({4, 1, 4, 4});
+  const PaddedSequences samples(data, 100);
   expect_error(
-      ErrorCode::kInvalidInput, [&] { BatchStream stream(data, options(0, 3)); }, prefix_,
+      ErrorCode::kInvalidInput, [&] { BatchStream stream(samples, options(0, 3)); }, prefix_,
       "Dataloader is empty", "4 sequences", "3 have two tokens", "1 for each of 3", "fewer",
       "smaller", "more data");
 }
@@ -178,19 +227,19 @@ TEST_F(BatchStreamTest, AnEmptyLoaderSaysCountsAndRemedy) {
 TEST_F(BatchStreamTest, ADatasetWithoutSamplesIsEmptyToo) {
   for (const Numbers& lengths : {Numbers{}, Numbers{1, 0, 1}}) {
     const formats::IndexedDataset data = dataset(lengths);
+    const PaddedSequences samples(data, 100);
     expect_error(
-        ErrorCode::kInvalidInput, [&] { BatchStream stream(data, options(0, 1)); },
+        ErrorCode::kInvalidInput, [&] { BatchStream stream(samples, options(0, 1)); },
         "Dataloader is empty");
   }
 }
 
 TEST_F(BatchStreamTest, NamesATokenThatIsNotInTheVocabulary) {
   const formats::IndexedDataset data = dataset({2, 4});
-  BatchOptions options = this->options(0, 1);
-  options.vocab_size = 13;
-  BatchStream stream(data, options);
+  const PaddedSequences samples(data, 13);
+  BatchStream stream(samples, options(0, 1));
   expect_error(
-      ErrorCode::kInvalidInput, [&] { stream.next(); }, prefix_,
+      ErrorCode::kInvalidInput, [&] { stream.read({}); }, prefix_,
       "sequence 1, position 2: token id 13", "vocabulary size 13");
 }
 
@@ -203,31 +252,31 @@ TEST_F(BatchStreamTest, NamesATokenThatIsNegative) {
       prefix_ + ".bin",
       std::string("\1\0\0\0", 4) + std::string(reinterpret_cast<const char*>(&negative), 4));
   const formats::IndexedDataset data(prefix_);
+  const PaddedSequences samples(data, 100);
   BatchOptions options = this->options(0, 1);
   options.batch_size = 1;
-  BatchStream stream(data, options);
+  BatchStream stream(samples, options);
   expect_error(
-      ErrorCode::kInvalidInput, [&] { stream.next(); }, "position 1: token id -5");
+      ErrorCode::kInvalidInput, [&] { stream.read({}); }, "position 1: token id -5");
 }
 
 TEST_F(BatchStreamTest, ATokenCutOffIsNotLookedAt) {
   const formats::IndexedDataset data = dataset({8, 8});
-  BatchOptions options = this->options(0, 1);
-  options.vocab_size = 17;
-  EXPECT_EQ(BatchStream(data, options).next().label_count, 10);
+  const PaddedSequences samples(data, 17);
+  EXPECT_EQ(BatchStream(samples, options(0, 1)).read({}).label_count, 10);
 }
 
 TEST_F(BatchStreamTest, RefusesOptionsOutOfRange) {
   const formats::IndexedDataset data = dataset();
+  const PaddedSequences samples(data, 100);
   const auto refused = [&](std::int64_t BatchOptions::*field, std::int64_t value,
                            const char* name) {
     BatchOptions options = this->options(0, 1);
     options.*field = value;
     expect_error(
-        ErrorCode::kInvalidInput, [&] { BatchStream stream(data, options); }, name,
+        ErrorCode::kInvalidInput, [&] { BatchStream stream(samples, options); }, name,
         std::to_string(value));
   };
-  refused(&BatchOptions::vocab_size, 0, "vocabulary size");
   refused(&BatchOptions::seq_length, 1, "sequence length");
   refused(&BatchOptions::batch_size, 0, "batch size");
   refused(&BatchOptions::dp_size, 0, "data-parallel size");
@@ -235,6 +284,8 @@ TEST_F(BatchStreamTest, RefusesOptionsOutOfRange) {
   refused(&BatchOptions::dp_rank, -1, "data-parallel rank");
   refused(&BatchOptions::seed, -1, "seed");
   refused(&BatchOptions::seq_length, std::int64_t{1} << 62, "batch");
+  expect_error(
+      ErrorCode::kInvalidInput, [&] { PaddedSequences none(data, 0); }, "vocabulary size", "0");
 }
 
 }  // namespace

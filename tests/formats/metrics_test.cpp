@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/file.h"
+#include "formats/json_lines.h"
 #include "tests/common/expect_error.h"
 #include "tests/common/temporary_folder.h"
 
@@ -20,9 +21,23 @@ using common::Seconds;
 
 constexpr const char* kLine =
     R"({"step":3,"epoch":1,"loss":2.25,"grad_norm":0.1,"learning_rate":0.001,"step_time_s":0.5,)"
-    R"("tokens_per_second":512.0,"peak_memory_bytes":1048576})";
+    R"("tokens_per_second":512.0,"mfu":0.5,"data_wait_share":0.25,"peak_memory_bytes":1048576,)"
+    R"("memory_active_bytes":1024,"memory_reserved_bytes":2048})";
 
-StepMetrics step_3() { return {3, 1, 2.25, 0.1, 1e-3, Seconds(0.5), 512, Bytes(1 << 20)}; }
+StepMetrics step_3() {
+  return {3,   1,    2.25,           0.1,         1e-3,       Seconds(0.5), 512,
+          0.5, 0.25, Bytes(1 << 20), Bytes(1024), Bytes(2048)};
+}
+
+/// metrics.jsonl, opened and continued.
+class MetricsWriter {
+ public:
+  explicit MetricsWriter(const std::filesystem::path& path) : lines_(path) {}
+  void append(const StepMetrics& metrics) { lines_.append(to_json(metrics)); }
+
+ private:
+  JsonLinesWriter lines_;
+};
 
 TEST(Metrics, AStepIsOneLineWrittenAtOnce) {
   const tests::TemporaryFolder folder;
@@ -42,6 +57,21 @@ TEST(Metrics, AreReadBackExactly) {
   MetricsWriter(folder / "metrics.jsonl").append(metrics);
   MetricsWriter(folder / "metrics.jsonl").append(step_3());
   EXPECT_EQ(read_metrics(folder / "metrics.jsonl"), (std::vector{metrics, step_3()}));
+}
+
+TEST(Metrics, AValidationLossIsOnTheStepsThatHaveOne) {
+  const tests::TemporaryFolder folder;
+  StepMetrics metrics = step_3();
+  metrics.validation_loss = 2.5;
+  EXPECT_EQ(to_json(metrics)["validation_loss"], 2.5);
+  EXPECT_FALSE(to_json(step_3()).contains("validation_loss"));
+  MetricsWriter(folder / "metrics.jsonl").append(metrics);
+  EXPECT_EQ(read_metrics(folder / "metrics.jsonl"), std::vector{metrics});
+}
+
+TEST(Metrics, AnEpochHasItsAverageLoss) {
+  EXPECT_EQ(to_json(EpochMetrics{2, 10, 3.5, Seconds(1.5)}).dump(),
+            R"({"epoch":2,"steps":10,"loss":3.5,"time_s":1.5})");
 }
 
 TEST(Metrics, NumbersThatAreNotFiniteAreNull) {

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/launch.h"
+#include "cli/train_plan.h"
+
+namespace meshplan::cli {
+
+/// The flags of `meshplan train`.
+struct TrainFlags {
+  std::string plan;
+  TrainPlanFlags making;
+  /// Options that a plan already answers.
+  std::vector<const CLI::Option*> of_plan;
+
+  /// Options that the ranks are given as they are, where they are set.
+  std::vector<const CLI::Option*> of_rank;
+
+  std::string data;
+  std::string dataset_name;
+  double dataset_percentage = 100;
+  std::string tokenizer;
+  bool packing = false;
+  std::string validation_data;
+  std::int64_t validation_interval = 0;
+  std::int64_t validation_steps = 0;
+
+  std::optional<std::int64_t> steps;
+  std::int64_t num_epochs = 3;
+  std::int64_t debug_steps = 0;
+  double learning_rate = 1e-5;
+  std::string lr_schedule = "constant";
+  std::optional<std::int64_t> warmup_steps;
+  std::optional<double> warmup_ratio;
+  double min_learning_rate = 0;
+  std::optional<std::int64_t> decay_steps;
+  double weight_decay = 0.01;
+  std::uint64_t seed = 42;
+  std::string init = "weights";
+
+  std::string storage_path = "./runs";
+  std::string experiment_name;
+  std::int64_t log_interval = 10;
+  std::string trace_steps;
+  std::optional<std::int64_t> memory_snapshot;
+  std::int64_t checkpoint_interval = 0;
+  std::int64_t keep_latest_k = 0;
+  std::string resume = "never";
+};
+
+/// Adds them; `flags` outlives the app.
+void add_train_flags(CLI::App& app, TrainFlags& flags);
+
+/// Throws kUsage for flags that are missing or do not go together.
+void check_usage(const TrainFlags& flags, const std::optional<RankPlace>& place);
+
+}  // namespace meshplan::cli

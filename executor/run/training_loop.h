@@ -1,0 +1,78 @@
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "executor/comm/mesh_communicators.h"
+#include "executor/data/batch_prefetcher.h"
+#include "executor/data/training_data.h"
+#include "executor/launch/liveness.h"
+#include "executor/run/step_runner.h"
+#include "executor/run/training_records.h"
+
+namespace meshplan::executor {
+
+/// What one rank trains with; all of it outlives the loop.
+struct TrainingRank {
+  const planner::Plan& plan;
+  const TrainingOptions& options;
+  std::int64_t rank;
+  at::Device device;
+  StepRunner& runner;
+  TrainingData& data;
+  /// Null without a validation loss.
+  TrainingData* validation;
+  MeshCommunicators& communicators;
+  Liveness& liveness;
+};
+
+/// How far a run has come: what a checkpoint keeps beside parameters and optimizer state, and where
+/// a resumed run starts.
+struct TrainingProgress {
+  /// Updates done.
+  std::int64_t step = 0;
+  /// Of the next microbatch. Between epochs it is the first of the next one.
+  BatchPosition position;
+  /// Of the epoch under way.
+  EpochLoss epoch;
+};
+
+/// The loop over epochs and steps on one rank. A step's microbatches are of one epoch: what an
+/// epoch has beyond a multiple of `accumulation` is left out, as torch's DataLoader drops the last
+/// incomplete batch.
+class TrainingLoop {
+ public:
+  /// Throws kInvalidInput where a run of so many steps has no data or no learning rate.
+  explicit TrainingLoop(const TrainingRank& rank, const TrainingProgress& progress = {});
+
+  /// Trains to the end, from where the progress stands.
+  void run();
+
+ private:
+  bool finished() const;
+  void run_epoch();
+  void run_step();
+  void end_epoch();
+  /// Whatever follows an update, on all ranks at the same step; the progress stands at the next
+  /// one. An epoch without updates has no such place.
+  void after_step(bool epoch_ended);
+  void take_microbatches();
+  StepResult update(const AdamwOptions& adamw);
+  std::optional<double> validation_loss();
+
+  TrainingRank rank_;
+  TrainingProgress progress_;
+  RunLength length_;
+  LearningRateSchedule learning_rate_;
+  TraceRecorder trace_;
+  TrainingRecords records_;
+  /// Absent where an epoch has no step.
+  std::optional<BatchPrefetcher> prefetcher_;
+  /// The step's own, and the last step's until the next one's are made.
+  std::vector<Batch> microbatches_;
+};
+
+}  // namespace meshplan::executor
