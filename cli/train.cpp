@@ -32,7 +32,7 @@ constexpr const char* kSynthetic = "synthetic";
 planner::Plan obtain_plan(const TrainFlags& flags, const std::optional<RankPlace>& place) {
   if (flags.plan.empty()) {
     TrainPlanFlags making = flags.making;
-    making.model = resolve_model(making.model);
+    making.model = resolve_model(making.model, flags.init == "weights");
     return make_train_plan(making, place);
   }
   planner::Plan plan = planner::load_plan(flags.plan);

@@ -141,11 +141,11 @@ TEST_F(TrainCommand, RefusesFlagsThatDoNotGoTogether) {
 }
 
 TEST_F(TrainCommand, TakesAModelOfTheHubFromWhereItsClientPutsIt) {
-  write_script(python_, "if [ $# -eq 3 ]; then printf '0 %s' " + model_ +
-                            " >&3; echo \"asked for $3\"; exit; fi\nshift 6; echo \"$@\"\n");
+  write_script(python_, "if [ $# -eq 4 ]; then printf '0 %s' " + model_ +
+                            " >&3; echo \"asked for $3, $4\"; exit; fi\nshift 6; echo \"$@\"\n");
   const Ended ended = train({"--model-name", "Qwen/Qwen2.5-0.5B"});
   ASSERT_EQ(ended.exit_code, 0) << ended.err;
-  EXPECT_THAT(ended.out, HasSubstr("asked for Qwen/Qwen2.5-0.5B"));
+  EXPECT_THAT(ended.out, HasSubstr("asked for Qwen/Qwen2.5-0.5B, weights\n"));
   EXPECT_EQ(planner::load_plan(formats::plan_path(run_folder())).model_source, model_);
   write_script(python_, "printf '5 cannot be fetched. Fill /cache/models--a--b' >&3\n");
   const Ended offline = train({"--model-name", "a/b"});
