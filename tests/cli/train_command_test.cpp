@@ -146,7 +146,9 @@ TEST_F(TrainCommand, TakesAModelOfTheHubFromWhereItsClientPutsIt) {
   const Ended ended = train({"--model-name", "Qwen/Qwen2.5-0.5B"});
   ASSERT_EQ(ended.exit_code, 0) << ended.err;
   EXPECT_THAT(ended.out, HasSubstr("asked for Qwen/Qwen2.5-0.5B, weights\n"));
-  EXPECT_EQ(planner::load_plan(formats::plan_path(run_folder())).model_source, model_);
+  const planner::Plan plan = planner::load_plan(formats::plan_path(run_folder()));
+  EXPECT_EQ(plan.model_source, model_);
+  EXPECT_EQ(plan.model.name, "Qwen2.5-0.5B");
   write_script(python_, "printf '5 cannot be fetched. Fill /cache/models--a--b' >&3\n");
   const Ended offline = train({"--model-name", "a/b"});
   EXPECT_EQ(offline.exit_code, 5);
@@ -263,6 +265,10 @@ TEST_F(TrainCommand, OpensDataAndWeightsBeforeItStartsRanks) {
   const Ended missing = train({"--model", model_});
   EXPECT_EQ(missing.exit_code, 3);
   EXPECT_THAT(missing.err, HasSubstr("safetensors"));
+  const Ended validation = train({"--model", model_, "--init", "random", "--validation-data",
+                                  folder_ / "none", "--validation-interval", "5"});
+  EXPECT_EQ(validation.exit_code, 3);
+  EXPECT_THAT(validation.err, HasSubstr("none.idx"));
   std::filesystem::resize_file(data_ + ".idx", 20);
   const Ended data = train({"--model", model_, "--init", "random"});
   EXPECT_EQ(data.exit_code, 3);
