@@ -132,7 +132,7 @@ TEST_F(TrainCommand, RefusesFlagsThatDoNotGoTogether) {
   refused({"--validation-data", data_}, "go together");
   refused({"--validation-interval", "5"}, "go together");
   refused({"--warmup-steps", "5", "--warmup-ratio", "0.1"}, "--warmup");
-  refused({"--warmup-ratio", "1.5"}, "--warmup-ratio");
+  for (const char* ratio : {"1.5", "nan"}) refused({"--warmup-ratio", ratio}, "--warmup-ratio");
   refused({"--lr-schedule", "step"}, "--lr-schedule");
   refused({"--trace-steps", "7-3"}, "as in 3,5-7");
   refused({"--dataset-name", "wikitext", "--dataset-percentage", "0"}, "--dataset-percentage");
@@ -268,7 +268,7 @@ TEST_F(TrainCommand, OpensDataAndWeightsBeforeItStartsRanks) {
   const Ended validation = train({"--model", model_, "--init", "random", "--validation-data",
                                   folder_ / "none", "--validation-interval", "5"});
   EXPECT_EQ(validation.exit_code, 3);
-  EXPECT_THAT(validation.err, HasSubstr("none.idx"));
+  EXPECT_THAT(validation.err, HasSubstr("none.bin"));
   std::filesystem::resize_file(data_ + ".idx", 20);
   const Ended data = train({"--model", model_, "--init", "random"});
   EXPECT_EQ(data.exit_code, 3);
