@@ -23,7 +23,7 @@ constexpr const char* kFetch = R"python(
 import os, sys
 sys.path[:] = [path for path in sys.path if path]  # no module of the working directory may stand for Python's own
 report = os.fdopen(3, "w")
-name = sys.argv[1]
+name, weights = sys.argv[1], sys.argv[2] == "weights"
 os.environ.setdefault("HF_HUB_VERBOSITY", "error")
 try:
     import huggingface_hub
@@ -31,18 +31,19 @@ try:
 except ImportError as error:
     report.write(f"5 {sys.executable}: cannot import huggingface_hub ({error}); run scripts/bootstrap")
     sys.exit(0)
-patterns = ["*.json", "*.safetensors", "tokenizer*", "*.model", "merges.txt", "vocab.*"]
-def complete(folder):
+patterns = ["*.json", "tokenizer*", "*.model", "merges.txt", "vocab.*"] + ["*.safetensors"] * weights
+def find(**how):
+    folder = huggingface_hub.snapshot_download(name, allow_patterns=patterns, **how)
     files = os.listdir(folder)
-    return "config.json" in files and any(file.endswith(".safetensors") for file in files)
+    if "config.json" not in files or weights and not any(file.endswith(".safetensors") for file in files):
+        raise FileNotFoundError("it has no config.json" + " with *.safetensors beside it" * weights)
+    return folder
 try:
-    folder = huggingface_hub.snapshot_download(name, allow_patterns=patterns, local_files_only=True)
-    if not complete(folder):
-        raise FileNotFoundError(folder)
+    folder = find(local_files_only=True)
 except Exception:
     print(f"meshplan train: fetching {name} from the Hugging Face hub", file=sys.stderr)
     try:
-        folder = huggingface_hub.snapshot_download(name, allow_patterns=patterns)
+        folder = find()
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         cache = os.path.join(constants.HF_HUB_CACHE, file_download.repo_folder_name(repo_id=name, repo_type="model"))
@@ -58,21 +59,22 @@ bool may_stand_in_a_name(char c) {
          c == '/';
 }
 
-}  // namespace
-
+/// Owner and name. A name without an owner would be a mistyped catalog name far more often than one
+/// of the hub's few old ones.
 bool is_hub_name(const std::string& name) {
   return !name.empty() && name.front() != '.' && name.front() != '/' && name.back() != '/' &&
-         std::count(name.begin(), name.end(), '/') <= 1 &&
+         std::count(name.begin(), name.end(), '/') == 1 &&
          std::all_of(name.begin(), name.end(), may_stand_in_a_name);
 }
 
-std::string resolve_model(const std::string& model) {
+}  // namespace
+
+std::string resolve_model(const std::string& model, bool with_weights) {
   std::error_code absent;
-  // A name without an owner would be a mistyped catalog name far more often than one of the hub's
-  // few old ones.
-  const bool of_hub = is_hub_name(model) && model.find('/') != std::string::npos;
-  if (!of_hub || planner::catalog_text("models", model) || fs::exists(model, absent)) return model;
-  const ChildEnd end = run_child({torch_python(), "-c", kFetch, model}, {});
+  if (!is_hub_name(model) || planner::catalog_text("models", model) || fs::exists(model, absent))
+    return model;
+  const ChildEnd end = run_child(
+      {torch_python(), "-c", kFetch, model, with_weights ? "weights" : "configuration"}, {});
   if (end.interrupted_by != 0)
     throw Error(ErrorCode::kInterrupted, "stopped while fetching", model);
   if (end.report.starts_with("0 ")) return end.report.substr(2);

@@ -32,8 +32,12 @@ constexpr const char* kSynthetic = "synthetic";
 planner::Plan obtain_plan(const TrainFlags& flags, const std::optional<RankPlace>& place) {
   if (flags.plan.empty()) {
     TrainPlanFlags making = flags.making;
-    making.model = resolve_model(making.model);
-    return make_train_plan(making, place);
+    making.model = resolve_model(making.model, flags.init == "weights");
+    planner::Plan plan = make_train_plan(making, place);
+    // The hub's cache calls the folder by its commit.
+    if (making.model != flags.making.model)
+      plan.model.name = fs::path(flags.making.model).filename().string();
+    return plan;
   }
   planner::Plan plan = planner::load_plan(flags.plan);
   if (flags.making.num_workers) {
@@ -80,6 +84,9 @@ void check_inputs(const TrainFlags& flags, const planner::Plan& plan,
 /// What the ranks are to read, tokenized where it has to be; opened here, so that what is wrong
 /// with it is said once.
 std::string obtain_data(const TrainFlags& flags, const planner::Plan& plan) {
+  if (!flags.validation_data.empty() && flags.validation_data != kSynthetic) {
+    const formats::IndexedDataset validation(flags.validation_data);
+  }
   if (flags.data == kSynthetic) return flags.data;
   std::string prefix = flags.data;
   if (!flags.dataset_name.empty()) {

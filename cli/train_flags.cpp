@@ -96,6 +96,7 @@ void add_data_flags(CLI::App& app, TrainFlags& flags) {
       .add("--dataset-percentage", flags.dataset_percentage,
            "How much of --dataset-name, in (0, 100]", "P")
       ->check(CLI::Range(std::numeric_limits<double>::min(), 100.0))
+      ->check(finite_non_negative())
       ->needs(dataset);
   group
       .add("--tokenizer", flags.tokenizer,
@@ -137,6 +138,7 @@ void add_optimizer_flags(CLI::App& app, TrainFlags& flags) {
       .add(of_rank, "--warmup-ratio", flags.warmup_ratio,
            "The same as a part of the run, in [0, 1]", "R")
       ->check(CLI::Range(0.0, 1.0))
+      ->check(finite_non_negative())
       ->excludes(warmup_steps);
   group.add(of_rank, "--min-learning-rate", flags.min_learning_rate, "Where it falls to", "LR")
       ->check(finite_non_negative());

@@ -79,7 +79,7 @@ double learning_rate(const LearningRateSchedule& schedule, std::int64_t step,
                      std::int64_t total_steps) {
   if (step < schedule.warmup_steps) {
     return schedule.peak * static_cast<double>(step + 1) /
-           static_cast<double>(schedule.warmup_steps + 1);
+           (static_cast<double>(schedule.warmup_steps) + 1);
   }
   const Fall fall = fall_of(schedule, total_steps);
   const double done = std::clamp(

@@ -132,7 +132,7 @@ TEST_F(TrainCommand, RefusesFlagsThatDoNotGoTogether) {
   refused({"--validation-data", data_}, "go together");
   refused({"--validation-interval", "5"}, "go together");
   refused({"--warmup-steps", "5", "--warmup-ratio", "0.1"}, "--warmup");
-  refused({"--warmup-ratio", "1.5"}, "--warmup-ratio");
+  for (const char* ratio : {"1.5", "nan"}) refused({"--warmup-ratio", ratio}, "--warmup-ratio");
   refused({"--lr-schedule", "step"}, "--lr-schedule");
   refused({"--trace-steps", "7-3"}, "as in 3,5-7");
   refused({"--dataset-name", "wikitext", "--dataset-percentage", "0"}, "--dataset-percentage");
@@ -141,12 +141,14 @@ TEST_F(TrainCommand, RefusesFlagsThatDoNotGoTogether) {
 }
 
 TEST_F(TrainCommand, TakesAModelOfTheHubFromWhereItsClientPutsIt) {
-  write_script(python_, "if [ $# -eq 3 ]; then printf '0 %s' " + model_ +
-                            " >&3; echo \"asked for $3\"; exit; fi\nshift 6; echo \"$@\"\n");
+  write_script(python_, "if [ $# -eq 4 ]; then printf '0 %s' " + model_ +
+                            " >&3; echo \"asked for $3, $4\"; exit; fi\nshift 6; echo \"$@\"\n");
   const Ended ended = train({"--model-name", "Qwen/Qwen2.5-0.5B"});
   ASSERT_EQ(ended.exit_code, 0) << ended.err;
-  EXPECT_THAT(ended.out, HasSubstr("asked for Qwen/Qwen2.5-0.5B"));
-  EXPECT_EQ(planner::load_plan(formats::plan_path(run_folder())).model_source, model_);
+  EXPECT_THAT(ended.out, HasSubstr("asked for Qwen/Qwen2.5-0.5B, weights\n"));
+  const planner::Plan plan = planner::load_plan(formats::plan_path(run_folder()));
+  EXPECT_EQ(plan.model_source, model_);
+  EXPECT_EQ(plan.model.name, "Qwen2.5-0.5B");
   write_script(python_, "printf '5 cannot be fetched. Fill /cache/models--a--b' >&3\n");
   const Ended offline = train({"--model-name", "a/b"});
   EXPECT_EQ(offline.exit_code, 5);
@@ -263,6 +265,10 @@ TEST_F(TrainCommand, OpensDataAndWeightsBeforeItStartsRanks) {
   const Ended missing = train({"--model", model_});
   EXPECT_EQ(missing.exit_code, 3);
   EXPECT_THAT(missing.err, HasSubstr("safetensors"));
+  const Ended validation = train({"--model", model_, "--init", "random", "--validation-data",
+                                  folder_ / "none", "--validation-interval", "5"});
+  EXPECT_EQ(validation.exit_code, 3);
+  EXPECT_THAT(validation.err, HasSubstr("none.bin"));
   std::filesystem::resize_file(data_ + ".idx", 20);
   const Ended data = train({"--model", model_, "--init", "random"});
   EXPECT_EQ(data.exit_code, 3);

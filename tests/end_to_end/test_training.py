@@ -174,13 +174,17 @@ class Training(unittest.TestCase):
     def test_a_hub_name_is_found_in_the_cache_or_its_place_is_named(self):
         home = self.root / "hub-home"
         cache = home / "hub" / "models--owner--tiny"
-        (cache / "refs").mkdir(parents=True)
-        (cache / "refs" / "main").write_text("0123456789abcdef0123456789abcdef01234567")
-        shutil.copytree(self.root / "model", cache / "snapshots" / "0123456789abcdef0123456789abcdef01234567")
+        snapshot = cache / "snapshots" / ("0123456789" * 4)
+        for folder in (cache / "refs", cache / "blobs", snapshot):
+            folder.mkdir(parents=True)
+        (cache / "refs" / "main").write_text(snapshot.name)
+        for file in (self.root / "model").iterdir():
+            shutil.copy(file, cache / "blobs")
+            (snapshot / file.name).symlink_to(f"../../blobs/{file.name}")
         offline = os.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
 
-        def train(name: str) -> subprocess.CompletedProcess:
-            command = self.command("hub", "--steps", "1", dp=1, tp=1)
+        def train(name: str, *flags: str) -> subprocess.CompletedProcess:
+            command = self.command("hub", "--steps", "1", *flags, dp=1, tp=1)
             command[command.index("--model") + 1] = name
             return subprocess.run(command, capture_output=True, text=True, timeout=120, env=offline)
 
@@ -190,8 +194,9 @@ class Training(unittest.TestCase):
         missing = train("owner/other")
         self.assertEqual(missing.returncode, IO_ERROR, missing.stderr)
         self.assertIn(str(home / "hub" / "models--owner--other"), missing.stderr)
-        (cache / "snapshots" / "0123456789abcdef0123456789abcdef01234567" / "model.safetensors").unlink()
+        (snapshot / "model.safetensors").unlink()
         self.assertEqual(train("owner/tiny").returncode, IO_ERROR, "a part of a model is none")
+        self.assertEqual(train("owner/tiny", "--init", "random").returncode, 0, "which needs no weights")
 
     def test_names_a_token_beyond_the_vocabulary(self):
         write_dataset(self.root / "beyond", [[1, 2, 3, 4]] * 15 + [[1, 512, 3]])
