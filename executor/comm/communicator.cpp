@@ -1,5 +1,6 @@
 #include "executor/comm/communicator.h"
 
+#include <ATen/ATen.h>
 #include <c10/core/Event.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -82,8 +83,10 @@ c10::Stream current_stream(c10::Device device) {
 /// One of the two: c10d's handle, or the event behind the collective on the group's stream.
 struct Pending::InFlight {
   IssuedCollective collective;
-  c10::intrusive_ptr<c10d::Work> work;
-  std::optional<c10::Event> completion;
+  c10::intrusive_ptr<c10d::Work> work = nullptr;
+  std::optional<c10::Event> completion = std::nullopt;
+  /// What is left to do after c10d's work; may be empty.
+  std::function<void()> finish = nullptr;
   CollectiveLog* log = nullptr;
   std::size_t index = 0;
 
@@ -91,6 +94,7 @@ struct Pending::InFlight {
     if (completion) completion->block(current_stream(completion->device()));
     const CommunicationScope scope;
     if (work) work->wait();
+    if (finish) finish();
   }
 };
 
@@ -98,10 +102,12 @@ Pending::Pending() = default;
 Pending::Pending(Pending&& other) noexcept = default;
 
 Pending::Pending(const IssuedCollective& collective, c10::intrusive_ptr<c10d::Work> work)
-    : in_flight_(new InFlight{collective, std::move(work), std::nullopt}) {}
+    : in_flight_(new InFlight{.collective = collective, .work = std::move(work)}) {}
+
+void Pending::then(std::function<void()> finish) { in_flight_->finish = std::move(finish); }
 
 Pending::Pending(const IssuedCollective& collective, c10::Event&& completion)
-    : in_flight_(new InFlight{collective, nullptr, std::move(completion)}) {}
+    : in_flight_(new InFlight{.collective = collective, .completion = std::move(completion)}) {}
 
 Pending& Pending::operator=(Pending&& other) noexcept {
   Pending old(std::move(other));
@@ -219,6 +225,7 @@ Pending Communicator::reduce_scatter(const at::Tensor& output, const at::Tensor&
     copy_unless_same(output, input);
     return {};
   }
+  if (!stream_) return reduce_scatter_by_exchange(output, input);
   return issue(CollectiveKind::kReduceScatter, input, [&](bool async) {
     c10d::ReduceScatterOptions options;
     options.asyncOp = async;
@@ -226,6 +233,23 @@ Pending Communicator::reduce_scatter(const at::Tensor& output, const at::Tensor&
     at::Tensor whole = borrow(input);
     return backend_->_reduce_scatter_base(part, whole, options);
   });
+}
+
+Pending Communicator::reduce_scatter_by_exchange(const at::Tensor& output,
+                                                 const at::Tensor& input) {
+  at::Tensor slices;
+  Pending pending = issue(CollectiveKind::kReduceScatter, input, [&](bool) {
+    slices = at::empty({size_, output.numel()}, output.options());
+    at::Tensor received = borrow(slices);
+    at::Tensor sent = borrow(input);
+    std::vector<std::int64_t> equal_splits;
+    return backend_->alltoall_base(received, sent, equal_splits, equal_splits);
+  });
+  pending.then([slices, sum = output.view(-1)]() mutable {
+    at::add_out(sum, slices[0], slices[1]);
+    for (std::int64_t rank = 2; rank < slices.size(0); ++rank) sum.add_(slices[rank]);
+  });
+  return pending;
 }
 
 std::int64_t issued_collectives() { return issued_count.load(std::memory_order_relaxed); }

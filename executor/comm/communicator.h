@@ -43,6 +43,9 @@ class Pending {
   /// a collective, does nothing.
   void wait();
 
+  /// Has wait() call `finish` once the data is there. Only on a collective that was not waited for.
+  void then(std::function<void()> finish);
+
   /// Has wait() mark the end of the collective with that index in the log; null marks nothing.
   void time_in(CollectiveLog* log, std::size_t index);
 
@@ -85,6 +88,10 @@ class Communicator {
  private:
   template <class Call>
   Pending issue(planner::CollectiveKind kind, const at::Tensor& sized, Call&& call);
+
+  /// On CPU: every rank sends each other one its slice, and adds up, in rank order, what it gets.
+  /// c10d's reduce-scatter over Gloo all-reduces a copy of the whole input: twice the bytes.
+  Pending reduce_scatter_by_exchange(const at::Tensor& output, const at::Tensor& input);
 
   planner::Axis axis_;
   std::int64_t rank_ = 0;

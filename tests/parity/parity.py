@@ -1,104 +1,193 @@
 #!/usr/bin/env python3
-"""Trains the same job with meshplan and with its peer (PyTorch's FSDP2 x DTensor tensor parallelism), step by step, and compares.
+"""Trains the same jobs with meshplan and with its peer (PyTorch's FSDP2 x DTensor tensor parallelism), step by step, and compares.
 
-    tests/parity/parity.py --meshplan build/release/bin/meshplan --work build/parity
+    build/venv/bin/python tests/parity/parity.py                 a set of cases that has every pair of choices (continuous integration)
+    build/venv/bin/python tests/parity/parity.py --full          every combination; goes on where it was stopped
+    build/venv/bin/python tests/parity/parity.py --only no_shard qwen3 --list
 
-Every case is a model family, tied or untied embeddings, and a mesh dp x tp; both run on CPU over Gloo, in float32. Prints the largest
-relative difference of loss and gradient norm over the steps of each case and ends with exit code 1 when one is beyond the tolerance.
-Checked beside it: the memory peak against the plan's (compare's own figure), and the collectives one by one.
+A case is a sharding strategy, a mesh, sequence parallelism, activation checkpointing, accumulation, a model family, tied or untied
+embeddings, and a type. Both train 20 steps of a small model on CPU over Gloo. A case passes when, at every step, the loss and the
+gradient norm are within 1e-5 (relative) of the peer's in float32, the loss within 2e-2 in bfloat16; when every rank's collectives are
+the plan's, in order; and when the peak of allocated memory is within 2 % of the plan's (what Gloo allocates for itself is another class).
+
+A strategy that the peer lacks is held against its losses on the same mesh; qwen3 with tp against its losses with tp 1, as the peer does
+not reduce the gradients of q and k norms over tp. Prints a line a case and ends with exit code 1 when one has failed.
 """
 import argparse
-import itertools
+import concurrent.futures
+import dataclasses
+import hashlib
 import json
-import os
+import math
 import pathlib
-import subprocess
 import sys
+import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-PEERS = HERE.parent / "peers"
-TOLERANCE = 1e-5
-MEMORY_TOLERANCE = 0.05
-MESHES = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (1, 4)]
+import cases
+import ours
+import peer
+from cases import Case
+from ranks import Failed
 
-
-def run(command: list[str], log: pathlib.Path, attempts: int = 1, deadline: float = 300) -> str:
-    """The command's standard output; its standard error goes to the log, which is shown when it fails."""
-    environment = dict(os.environ, OMP_NUM_THREADS="1")
-    for attempt in range(attempts):
-        with open(log, "w") as errors:
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=deadline, env=environment)
-        if done.returncode == 0:
-            break
-        print(f"attempt {attempt + 1} of {attempts} ended with {done.returncode}; see {log}", file=sys.stderr)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}\nended with {done.returncode}:\n{log.read_text()[-3000:]}")
-    return done.stdout
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LOSS_TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
+NORM_TOLERANCE = {"float32": 1e-5, "bfloat16": math.inf}
+MEMORY_TOLERANCE = 0.02
+WIDTH = max(len(case.name) for case in cases.all_cases("bfloat16"))
 
 
-def make_inputs(work: pathlib.Path, family: str, tied: bool) -> pathlib.Path:
-    inputs = work / f"{family}-{'tied' if tied else 'untied'}"
-    if not (inputs / "data.idx").exists():
-        command = [sys.executable, str(PEERS / "make_inputs.py"), "--out", str(inputs), "--family", family]
-        run(command + (["--tie-embeddings"] if tied else []), work / "inputs.log")
-    return inputs
+@dataclasses.dataclass
+class Result:
+    """What a case has shown; differences are relative and the largest over the steps, memory's against the plan."""
+    case: str
+    passed: bool
+    loss: float = math.nan
+    norm: float = math.nan
+    memory: float = math.nan
+    collectives: int = 0
+    collectives_equal: bool = False
+    communication_bytes: int = 0
+    seconds: float = 0
+    message: str = ""
+
+    def line(self) -> str:
+        if self.message:
+            return f"{self.case:<{WIDTH}} FAILED  {self.message}"
+        same = "equal" if self.collectives_equal else "DIFFERENT"
+        return (f"{self.case:<{WIDTH}} {self.loss:8.1e} {self.norm:8.1e} {self.memory:+8.2%} {self.collectives:5} {same:<9}"
+                f"{'' if self.passed else ' FAILED'}")
 
 
-def peer_steps(inputs: pathlib.Path, dp: int, tp: int, steps: int, as_is: bool) -> list[dict]:
-    program = PEERS / "fsdp2_tp_reference.py" if as_is else HERE / "peer_with_exact_norm.py"
-    kept = inputs / f"peer-{dp}x{tp}-{steps}{'-as-is' if as_is else ''}.jsonl"
-    if not kept.exists():
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={dp * tp}", str(program),
-                   "--model", str(inputs / "model"), "--data", str(inputs / "data"), "--dp", str(dp), "--tp", str(tp),
-                   "--steps", str(steps), "--grad-norm"]
-        # Over Gloo the peer aborts now and then as Python ends ("terminate called without an active exception").
-        kept.write_text(run(command, inputs / f"peer-{dp}x{tp}.log", attempts=3))
-    return [json.loads(line) for line in kept.read_text().splitlines() if '"step"' in line]
+def heading() -> str:
+    return f"{'case':<{WIDTH}} {'loss':>8} {'norm':>8} {'memory':>8} {'collectives':<15}"
 
 
-def our_steps(meshplan: str, inputs: pathlib.Path, dp: int, tp: int, steps: int) -> tuple[list[dict], dict]:
-    name = f"ours-{dp}x{tp}"
-    command = [meshplan, "train", "--model", str(inputs / "model"), "--data", str(inputs / "data"), "--dp-size", str(dp), "--tp-size",
-               str(tp), "--num-workers", str(dp * tp), "--seq-length", "128", "--batch-size", "2", "--learning-rate", "1e-3",
-               "--weight-decay", "0.01", "--seed", "42", "--steps", str(steps), "--param-dtype", "float32", "--loss-normalization",
-               "per_rank", "--storage-path", str(inputs), "--experiment-name", name]
-    run(command, inputs / f"{name}.log")
-    folder = inputs / name
-    comparison = run([meshplan, "compare", str(folder / "plan.json"), str(folder), "--json"], inputs / f"{name}-compare.log")
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()], json.loads(comparison)
+def largest_difference(own: list[dict], reference: list[dict], key: str) -> float:
+    differences = [abs(a[key] - b[key]) / abs(b[key]) for a, b in zip(own, reference, strict=True)]
+    return max(difference if math.isfinite(difference) else math.inf for difference in differences)
 
 
-def largest_difference(ours: list[dict], peer: list[dict], key: str) -> float:
-    return max(abs(a[key] - b[key]) / abs(b[key]) for a, b in zip(ours, peer, strict=True))
+def judge(meshplan: pathlib.Path, work: pathlib.Path, case: Case) -> Result:
+    start = time.monotonic()
+    try:
+        steps, compared = ours.train(meshplan, work, case)
+    except Failed as failed:
+        return Result(case.name, passed=False, message=" | ".join(str(failed).splitlines()), seconds=time.monotonic() - start)
+    reference = peer.steps_of(work, case.reference)
+    result = Result(
+        case.name, passed=False, loss=largest_difference(steps, reference, "loss"),
+        norm=largest_difference(steps, reference, "grad_norm"), memory=compared["memory"]["difference_percent"] / 100,
+        collectives=compared["collectives"]["planned"], collectives_equal=compared["collectives"]["equal"],
+        communication_bytes=compared["memory"]["measured_peak_communication_bytes"])
+    result.passed = (result.loss <= LOSS_TOLERANCE[case.dtype] and result.norm <= NORM_TOLERANCE[case.dtype]
+                     and abs(result.memory) <= MEMORY_TOLERANCE and result.collectives_equal)
+    result.seconds = time.monotonic() - start
+    if result.passed:
+        ours.clear(work, case)
+    return result
+
+
+class Record:
+    """A file of JSON lines, one a case: what passed with these programs and references is not run again."""
+
+    def __init__(self, path: pathlib.Path, identity: str):
+        self.path, self.identity = path, identity
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.results = {}
+        for entry in map(json.loads, lines):
+            if entry.pop("identity") == identity and entry["passed"]:
+                self.results[entry["case"]] = Result(**entry)
+
+    def add(self, result: Result) -> None:
+        self.results[result.case] = result
+        # JSON has no NaN: a case without a figure has none.
+        figures = {key: value for key, value in dataclasses.asdict(result).items() if not (isinstance(value, float) and math.isnan(value))}
+        with open(self.path, "a") as file:
+            file.write(json.dumps({"identity": self.identity, **figures}) + "\n")
+
+
+def identity_of(meshplan: pathlib.Path) -> str:
+    digest = hashlib.sha256(peer.fingerprint().encode())
+    for program in (meshplan, meshplan.with_name("meshplan-train")):
+        digest.update(program.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def report_progress(done: int, count: int, start: float) -> None:
+    left = (time.monotonic() - start) / done * (count - done)
+    print(f"{done} of {count} cases, {left / 60:.0f} min left", file=sys.stderr, flush=True)
+
+
+def run(args: argparse.Namespace, chosen: list[Case]) -> dict[str, Result]:
+    work = args.work / peer.fingerprint()
+    work.mkdir(parents=True, exist_ok=True)
+    record = Record(args.record, identity_of(args.meshplan)) if args.record else None
+    done = {case.name: record.results[case.name] for case in chosen if record and case.name in record.results}
+    waiting = [case for case in chosen if case.name not in done]
+    if done:
+        print(f"{len(done)} cases passed before, see {args.record}", file=sys.stderr)
+    start = time.monotonic()
+    peer.train_references(work, (case.reference for case in waiting))
+    print(f"the peer is done after {time.monotonic() - start:.0f} s", file=sys.stderr)
+    print(heading())
+    start = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        futures = [pool.submit(judge, args.meshplan, work, case) for case in waiting]
+        for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
+            result = future.result()
+            done[result.case] = result
+            print(result.line(), flush=True)
+            if record:
+                record.add(result)
+            if number % 25 == 0:
+                report_progress(number, len(waiting), start)
+    return done
+
+
+def summary(results: list[Result], chosen: list[Case]) -> str:
+    lines = []
+    for dtype, tolerance in LOSS_TOLERANCE.items():
+        names = {case.name for case in chosen if case.dtype == dtype}
+        measured = [result for result in results if result.case in names and not result.message]
+        if not measured:
+            continue
+        norm = f" (tolerance {NORM_TOLERANCE[dtype]:g})" if math.isfinite(NORM_TOLERANCE[dtype]) else ""
+        lines.append(f"{dtype}, {len(measured)} cases: largest difference of the loss {max(r.loss for r in measured):.1e} "
+                     f"(tolerance {tolerance:g}), of the gradient norm {max(r.norm for r in measured):.1e}{norm}, of memory "
+                     f"{max(abs(r.memory) for r in measured):.2%} (tolerance {MEMORY_TOLERANCE:.0%})")
+    passed = sum(result.passed for result in results)
+    return "\n".join([*lines, f"{passed} of {len(results)} cases passed"])
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--meshplan", type=pathlib.Path, default=ROOT / "build/release/bin/meshplan", help="the program")
+    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build/parity", help="keeps inputs and the peer's losses between calls")
+    parser.add_argument("--full", action="store_true", help="every case, recorded in --record, which is gone on with")
+    parser.add_argument("--record", type=pathlib.Path, help="file of JSON lines (default: full.jsonl in --work with --full, else none)")
+    parser.add_argument("--only", nargs="+", default=[], help="cases with all of these words in their names, as in no_shard 2x2")
+    parser.add_argument("--jobs", type=int, default=1, help="cases at a time (default: 1)")
+    parser.add_argument("--list", action="store_true", help="print the names of the cases and do nothing")
+    args = parser.parse_args()
+    args.meshplan = args.meshplan.resolve()
+    args.work = args.work.resolve()
+    if args.full and args.record is None:
+        args.record = args.work / "full.jsonl"
+    return args
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--meshplan", required=True, help="the program")
-    parser.add_argument("--work", type=pathlib.Path, required=True, help="folder for inputs and runs, kept between calls")
-    parser.add_argument("--families", nargs="+", default=["qwen2", "llama"])
-    parser.add_argument("--meshes", nargs="+", default=[f"{dp}x{tp}" for dp, tp in MESHES], help="dp x tp, as 2x2")
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--as-is", action="store_true", help="the peer's own float32 norm, which is off by 1e-4, only printed")
-    args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
-
-    failed = False
-    print(f"{'case':<20} {'loss':>9} {'norm':>9} {'memory':>8}  collectives   (tolerance {TOLERANCE:g})")
-    for family, tied, mesh in itertools.product(args.families, (False, True), args.meshes):
-        dp, tp = (int(size) for size in mesh.split("x"))
-        inputs = make_inputs(args.work, family, tied)
-        # The peer does not reduce the gradients of qwen3's q and k norms over tp; its tp = 1 run is the reference.
-        peer = peer_steps(inputs, dp, 1 if family == "qwen3" else tp, args.steps, args.as_is)
-        ours, comparison = our_steps(args.meshplan, inputs, dp, tp, args.steps)
-        loss, norm = largest_difference(ours, peer, "loss"), largest_difference(ours, peer, "grad_norm")
-        memory = abs(comparison["memory"]["difference_percent"]) / 100
-        same = comparison["collectives"]["equal"]
-        case_failed = loss > TOLERANCE or (norm > TOLERANCE and not args.as_is) or memory > MEMORY_TOLERANCE or not same
-        failed |= case_failed
-        print(f"{family + (' tied ' if tied else ' ') + mesh:<20} {loss:9.1e} {norm:9.1e} {memory:8.2%}  "
-              f"{'equal' if same else 'DIFFERENT'}{'   FAILED' if case_failed else ''}", flush=True)
-    sys.exit(1 if failed else 0)
+    args = parse_arguments()
+    chosen = cases.all_cases() + cases.covering_set(cases.all_cases("bfloat16"), 2) if args.full else cases.cases_of_ci()
+    chosen = [case for case in chosen if set(args.only) <= set(case.name.split("-"))]
+    if args.list:
+        print("\n".join(case.name for case in chosen))
+        return
+    if not chosen:
+        sys.exit(f"no case has all of {' '.join(args.only)} in its name; see --list")
+    results = run(args, chosen)
+    print(summary(list(results.values()), chosen))
+    sys.exit(0 if all(result.passed for result in results.values()) else 1)
 
 
 if __name__ == "__main__":
