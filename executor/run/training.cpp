@@ -67,7 +67,7 @@ class TrainingLoop {
         log_(log),
         liveness_(liveness),
         device_(device),
-        trace_(rank),
+        trace_(rank, device),
         steps_(step_count()) {}
 
   void run() {
