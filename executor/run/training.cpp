@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "common/text.h"
 #include "executor/data/batches.h"
+#include "executor/kernels/fused.h"
 #include "executor/launch/liveness.h"
 #include "executor/launch/rendezvous.h"
 #include "executor/memory/counting_allocator.h"
@@ -177,6 +178,8 @@ void train_rank(const planner::Plan& plan, const TrainingOptions& options,
                 const Rendezvous& rendezvous, Liveness& liveness) {
   const LaunchEnvironment& environment = rendezvous.environment();
   const at::Device device = device_for(environment.local_rank);
+  // Also finds a library that does not load now, and not in the middle of a step.
+  if (!device.is_cpu() && environment.rank == 0) spdlog::info("kernels: {}", fused::describe());
   const planner::DeviceMesh& mesh = plan.layout.mesh;
   const formats::IndexedDataset dataset(options.data.string());
   BatchStream batches(dataset, {.vocab_size = plan.model.vocab_size,
