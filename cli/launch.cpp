@@ -22,9 +22,10 @@ using common::Error;
 using common::ErrorCode;
 
 /// torchrun's own main. Where it would end in a traceback this tells us on descriptor 3, as
-/// "EXIT_CODE MESSAGE": its last output would otherwise bury that of the ranks.
+/// "EXIT_CODE MESSAGE": its last output would otherwise bury that of the ranks. The ranks take the
+/// libraries of this Python's torch, also where they were linked with another one's place.
 constexpr const char* kTorchrun = R"python(
-import os, sys
+import glob, os, sys
 sys.path[:] = [path for path in sys.path if path]  # no module of the working directory may stand for Python's own
 report = os.fdopen(3, "w")
 def give_up(code, message):
@@ -38,6 +39,9 @@ try:
 except ImportError as error:
     give_up(5, f"{sys.executable}: cannot import torch ({error}); run scripts/bootstrap, or name a Python that has it: "
                "MESHPLAN_TORCH_PYTHON=/path/to/python")
+torch = os.path.dirname(sys.modules["torch"].__file__)
+libraries = [os.path.join(torch, "lib"), *sorted(glob.glob(os.path.join(os.path.dirname(torch), "nvidia", "*", "lib")))]
+os.environ["LD_LIBRARY_PATH"] = ":".join(libraries + list(filter(None, [os.environ.get("LD_LIBRARY_PATH")])))
 try:
     main(sys.argv[1:])
 except ChildFailedError as failed:

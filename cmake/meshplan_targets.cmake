@@ -33,7 +33,7 @@ if(MESHPLAN_SANITIZE)
 endif()
 target_include_directories(meshplan_options INTERFACE ${PROJECT_SOURCE_DIR})
 
-# meshplan_library(planner SOURCES a.cpp b.cpp DEPENDS meshplan::common fmt::fmt)
+# meshplan_library(planner SOURCES a.cpp b.cpp DEPENDS meshplan::common)
 function(meshplan_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
   add_library(meshplan_${name} STATIC ${ARG_SOURCES})

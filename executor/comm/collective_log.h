@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "common/units.h"
+#include "executor/comm/device_clock.h"
 #include "planner/cluster/cluster_spec.h"
 #include "planner/layout/device_mesh.h"
 
@@ -19,7 +20,8 @@ struct IssuedCollective {
   bool operator==(const IssuedCollective&) const = default;
 };
 
-/// When a collective was issued, and when the wait for it ended.
+/// On CPU, when a collective was issued and when the wait for it ended; on a device's stream, when
+/// the stream came to it and when it was done.
 struct CollectiveTiming {
   std::chrono::steady_clock::time_point issued;
   std::chrono::steady_clock::time_point waited;
@@ -46,23 +48,45 @@ class CollectiveLog {
     const auto now = std::chrono::steady_clock::now();
     issued_.push_back(collective);
     timings_.push_back({now, now});
+    marks_.emplace_back();
     return issued_.size() - 1;
   }
   /// The wait for the collective with that index has ended; one that was cleared is passed over.
   void mark_waited(std::size_t index) {
     if (index < timings_.size()) timings_[index].waited = std::chrono::steady_clock::now();
   }
+  /// The collective with that index runs on a stream, between these marks.
+  void set_marks(std::size_t index, DeviceMark begin, DeviceMark end) {
+    marks_[index] = {std::move(begin), std::move(end)};
+  }
   void clear() {
     issued_.clear();
     timings_.clear();
+    marks_.clear();
   }
   const std::vector<IssuedCollective>& issued() const { return issued_; }
-  const std::vector<CollectiveTiming>& timings() const { return timings_; }
+
+  /// One for each issued collective. With a clock, those on a stream are as the device ran them,
+  /// and the host waits for the last of them; without, as the host saw them.
+  std::vector<CollectiveTiming> timings(DeviceClock* clock = nullptr) const {
+    std::vector<CollectiveTiming> timings = timings_;
+    for (std::size_t i = 0; clock != nullptr && i < timings.size(); ++i) {
+      if (!marks_[i].end) continue;
+      timings[i] = {clock->time_of(marks_[i].begin), clock->time_of(marks_[i].end)};
+    }
+    return timings;
+  }
 
  private:
+  struct Marks {
+    DeviceMark begin;
+    DeviceMark end;
+  };
+
   std::vector<IssuedCollective> issued_;
   std::vector<CollectiveTiming> timings_;
   bool paused_ = false;
+  std::vector<Marks> marks_;
 };
 
 }  // namespace meshplan::executor

@@ -7,10 +7,12 @@
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <utility>
 
+#include "executor/comm/exchange_reduce_scatter.h"
 #include "executor/memory/counting_allocator.h"
 
 namespace meshplan::executor {
@@ -36,8 +38,9 @@ at::Tensor borrow(const at::Tensor& tensor) {
       .make_tensor();
 }
 
-common::Bytes size_of(const at::Tensor& tensor) {
-  return common::Bytes(static_cast<std::int64_t>(tensor.nbytes()));
+/// The larger of both: the whole tensor.
+common::Bytes size_of(const at::Tensor& output, const at::Tensor& input) {
+  return common::Bytes(static_cast<std::int64_t>(std::max(output.nbytes(), input.nbytes())));
 }
 
 std::string describe(const IssuedCollective& collective) {
@@ -74,27 +77,26 @@ void copy_unless_same(const at::Tensor& output, const at::Tensor& input) {
   if (output.data_ptr() != input.data_ptr()) output.view(-1).copy_(input.view(-1));
 }
 
-c10::Stream current_stream(c10::Device device) {
-  return c10::impl::VirtualGuardImpl(device.type()).getStream(device);
-}
-
 }  // namespace
 
-/// One of the two: c10d's handle, or the event behind the collective on the group's stream.
+/// One of the two: c10d's handle, or the mark behind the collective on its stream.
 struct Pending::InFlight {
   IssuedCollective collective;
-  c10::intrusive_ptr<c10d::Work> work = nullptr;
-  std::optional<c10::Event> completion = std::nullopt;
-  /// What is left to do after c10d's work; may be empty.
-  std::function<void()> finish = nullptr;
+  c10::intrusive_ptr<c10d::Work> work = {};
+  DeviceMark completion = {};
   CollectiveLog* log = nullptr;
   std::size_t index = 0;
+  /// Copied one to the other at the end, where defined.
+  at::Tensor staged = {};
+  at::Tensor place = {};
 
   void wait() {
     if (completion) completion->block(current_stream(completion->device()));
     const CommunicationScope scope;
     if (work) work->wait();
-    if (finish) finish();
+    if (staged.defined()) place.copy_(staged);
+    staged.reset();
+    place.reset();
   }
 };
 
@@ -104,9 +106,7 @@ Pending::Pending(Pending&& other) noexcept = default;
 Pending::Pending(const IssuedCollective& collective, c10::intrusive_ptr<c10d::Work> work)
     : in_flight_(new InFlight{.collective = collective, .work = std::move(work)}) {}
 
-void Pending::then(std::function<void()> finish) { in_flight_->finish = std::move(finish); }
-
-Pending::Pending(const IssuedCollective& collective, c10::Event&& completion)
+Pending::Pending(const IssuedCollective& collective, DeviceMark completion)
     : in_flight_(new InFlight{.collective = collective, .completion = std::move(completion)}) {}
 
 Pending& Pending::operator=(Pending&& other) noexcept {
@@ -141,6 +141,11 @@ void Pending::time_in(CollectiveLog* log, std::size_t index) {
   in_flight_->index = index;
 }
 
+void Pending::then_copy(const at::Tensor& staged, const at::Tensor& place) {
+  in_flight_->staged = staged;
+  in_flight_->place = place;
+}
+
 Communicator::Communicator(const Communicator&) = default;
 Communicator::~Communicator() = default;
 
@@ -149,10 +154,13 @@ Communicator::Communicator(planner::Axis axis) : axis_(axis) {}
 Communicator::Communicator(planner::Axis axis, std::int64_t rank, std::int64_t size,
                            c10::intrusive_ptr<c10d::Backend> backend, CollectiveLog* log)
     : axis_(axis), rank_(rank), size_(size), backend_(std::move(backend)), log_(log) {
-  if (backend_ && backend_->getBoundDeviceId()) {
-    const c10::Device device = *backend_->getBoundDeviceId();
-    stream_ = c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device, true);
-  }
+  if (!backend_ || !backend_->getBoundDeviceId()) return;
+  const c10::Device device = *backend_->getBoundDeviceId();
+  const c10::impl::VirtualGuardImpl streams(device.type());
+  streams_[0] = streams.getStreamFromGlobalPool(device, /*isHighPriority=*/true);
+  streams_[1] = axis == planner::Axis::kTp
+                    ? streams_[0]
+                    : streams.getStreamFromGlobalPool(device, /*isHighPriority=*/true);
 }
 
 Communicator Communicator::unlogged() const {
@@ -161,28 +169,50 @@ Communicator Communicator::unlogged() const {
   return same;
 }
 
+const c10::Stream& Communicator::stream_for(CollectiveKind kind) const {
+  return *streams_[kind == CollectiveKind::kAllGather ? 0 : 1];
+}
+
 template <class Call>
-Pending Communicator::issue(CollectiveKind kind, const at::Tensor& sized, Call&& call) {
-  const IssuedCollective collective{kind, axis_, size_of(sized)};
+Pending Communicator::issue_on_threads(const IssuedCollective& collective, const at::Tensor& output,
+                                       const at::Tensor& input, const Call& call) {
+  if (output.is_cpu())
+    return {collective, call(borrow(output), borrow(input), /*asynchronous=*/true)};
+  const at::Tensor staged_input = input.cpu();
+  const bool in_place = output.is_same(input);
+  const at::Tensor staged = in_place ? staged_input : at::empty_like(output, at::kCPU);
+  Pending pending(collective, call(staged, staged_input, /*asynchronous=*/true));
+  pending.then_copy(staged, output);
+  return pending;
+}
+
+template <class Call>
+Pending Communicator::issue_on_stream(const IssuedCollective& collective, std::size_t index,
+                                      const at::Tensor& output, const at::Tensor& input,
+                                      const Call& call) {
+  const c10::Stream& stream = stream_for(collective.kind);
+  c10::Event ready(stream.device_type());
+  ready.record(current_stream(stream.device()));
+  ready.block(stream);
+  // c10d puts a synchronous collective on the current stream, without a hop to one of its own.
+  const c10::StreamGuard guard(stream);
+  const DeviceMark begin = log_ != nullptr ? mark(stream) : nullptr;
+  call(borrow(output), borrow(input), /*asynchronous=*/false);
+  DeviceMark completion = mark(stream);
+  if (log_ != nullptr) log_->set_marks(index, begin, completion);
+  return {collective, std::move(completion)};
+}
+
+template <class Call>
+Pending Communicator::issue(CollectiveKind kind, const at::Tensor& output, const at::Tensor& input,
+                            const Call& call) {
+  const IssuedCollective collective{kind, axis_, size_of(output, input)};
   const std::size_t index = log_ != nullptr ? log_->add(collective) : 0;
   issued_count.fetch_add(1, std::memory_order_relaxed);
   const CommunicationScope scope;
   try {
-    if (!stream_) {
-      Pending pending(collective, call(/*async=*/true));
-      pending.time_in(log_, index);
-      return pending;
-    }
-    // c10d puts a synchronous collective on the current stream: ours, behind what the caller's
-    // stream has written.
-    c10::Event ready(stream_->device_type());
-    ready.record(current_stream(stream_->device()));
-    ready.block(*stream_);
-    const c10::StreamGuard guard(*stream_);
-    call(/*async=*/false);
-    c10::Event completion(stream_->device_type());
-    completion.record(*stream_);
-    Pending pending(collective, std::move(completion));
+    Pending pending = streams_[0] ? issue_on_stream(collective, index, output, input, call)
+                                  : issue_on_threads(collective, output, input, call);
     pending.time_in(log_, index);
     return pending;
   } catch (const c10::DistError& error) {
@@ -193,63 +223,46 @@ Pending Communicator::issue(CollectiveKind kind, const at::Tensor& sized, Call&&
 }
 
 Pending Communicator::all_reduce(const at::Tensor& tensor, ReduceOp op) {
-  if (size_ == 1) return {};
+  if (is_alone()) return {};
   require(tensor.is_contiguous(), "the tensor of an all_reduce is not contiguous", axis_);
-  return issue(CollectiveKind::kAllReduce, tensor, [&](bool async) {
-    c10d::AllreduceOptions options;
-    options.reduceOp = op == ReduceOp::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
-    options.asyncOp = async;
-    std::vector<at::Tensor> tensors = {borrow(tensor)};
-    return backend_->allreduce(tensors, options);
-  });
+  return issue(CollectiveKind::kAllReduce, tensor, tensor,
+               [&](const at::Tensor& whole, const at::Tensor&, bool asynchronous) {
+                 c10d::AllreduceOptions options;
+                 options.reduceOp =
+                     op == ReduceOp::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
+                 options.asyncOp = asynchronous;
+                 std::vector<at::Tensor> tensors = {whole};
+                 return backend_->allreduce(tensors, options);
+               });
 }
 
 Pending Communicator::all_gather(const at::Tensor& output, const at::Tensor& input) {
   check_halves(*this, output, input);
-  if (size_ == 1) {
+  if (is_alone()) {
     copy_unless_same(output, input);
     return {};
   }
-  return issue(CollectiveKind::kAllGather, output, [&](bool async) {
-    c10d::AllgatherOptions options;
-    options.asyncOp = async;
-    at::Tensor whole = borrow(output);
-    at::Tensor part = borrow(input);
-    return backend_->_allgather_base(whole, part, options);
-  });
+  return issue(CollectiveKind::kAllGather, output, input,
+               [&](at::Tensor whole, at::Tensor part, bool asynchronous) {
+                 c10d::AllgatherOptions options;
+                 options.asyncOp = asynchronous;
+                 return backend_->_allgather_base(whole, part, options);
+               });
 }
 
 Pending Communicator::reduce_scatter(const at::Tensor& output, const at::Tensor& input) {
   check_halves(*this, input, output);
-  if (size_ == 1) {
+  if (is_alone()) {
     copy_unless_same(output, input);
     return {};
   }
-  if (!stream_) return reduce_scatter_by_exchange(output, input);
-  return issue(CollectiveKind::kReduceScatter, input, [&](bool async) {
-    c10d::ReduceScatterOptions options;
-    options.asyncOp = async;
-    at::Tensor part = borrow(output);
-    at::Tensor whole = borrow(input);
-    return backend_->_reduce_scatter_base(part, whole, options);
-  });
-}
-
-Pending Communicator::reduce_scatter_by_exchange(const at::Tensor& output,
-                                                 const at::Tensor& input) {
-  at::Tensor slices;
-  Pending pending = issue(CollectiveKind::kReduceScatter, input, [&](bool) {
-    slices = at::empty({size_, output.numel()}, output.options());
-    at::Tensor received = borrow(slices);
-    at::Tensor sent = borrow(input);
-    std::vector<std::int64_t> equal_splits;
-    return backend_->alltoall_base(received, sent, equal_splits, equal_splits);
-  });
-  pending.then([slices, sum = output.view(-1)]() mutable {
-    at::add_out(sum, slices[0], slices[1]);
-    for (std::int64_t rank = 2; rank < slices.size(0); ++rank) sum.add_(slices[rank]);
-  });
-  return pending;
+  return issue(CollectiveKind::kReduceScatter, output, input,
+               [&](at::Tensor part, at::Tensor whole, bool asynchronous) {
+                 if (asynchronous) return exchange_reduce_scatter(*backend_, part, whole);
+                 c10d::ReduceScatterOptions options;
+                 options.asyncOp = asynchronous;
+                 return backend_->_reduce_scatter_base(part, whole, options);
+               });
 }
 
 std::int64_t issued_collectives() { return issued_count.load(std::memory_order_relaxed); }

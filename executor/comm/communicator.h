@@ -4,6 +4,7 @@
 #include <c10/core/Stream.h>
 #include <c10/util/intrusive_ptr.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -12,10 +13,6 @@
 #include "common/error.h"
 #include "executor/comm/collective_log.h"
 #include "planner/layout/device_mesh.h"
-
-namespace c10 {
-struct Event;
-}  // namespace c10
 
 namespace c10d {
 class Backend;
@@ -32,22 +29,23 @@ enum class ReduceOp { kSum, kMax };
 class Pending {
  public:
   Pending();
+  /// What c10d's threads do.
   Pending(const IssuedCollective& collective, c10::intrusive_ptr<c10d::Work> work);
-  Pending(const IssuedCollective& collective, c10::Event&& completion);
+  /// What a stream does, up to the mark.
+  Pending(const IssuedCollective& collective, DeviceMark completion);
   Pending(Pending&& other) noexcept;
   Pending& operator=(Pending&& other) noexcept;
   ~Pending();
 
-  /// Returns when the result may be used: on CPU when the data is there, on CUDA after the current
-  /// stream was made to wait. Throws kRankLost when the group broke. A second call, or one without
-  /// a collective, does nothing.
+  /// Returns when the result may be used: where c10d's threads communicate when the data is there,
+  /// on a stream at once, after the current stream was made to wait. Throws kRankLost when the
+  /// group broke. A second call, or one without a collective, does nothing.
   void wait();
-
-  /// Has wait() call `finish` once the data is there. Only on a collective that was not waited for.
-  void then(std::function<void()> finish);
 
   /// Has wait() mark the end of the collective with that index in the log; null marks nothing.
   void time_in(CollectiveLog* log, std::size_t index);
+  /// Has wait() copy `staged`, which the collective fills on the host, to its place on a device.
+  void then_copy(const at::Tensor& staged, const at::Tensor& place);
 
  private:
   struct InFlight;
@@ -57,14 +55,20 @@ class Pending {
 /// The ranks that differ on one axis of the mesh. Collectives are issued in the same order by all
 /// of them, and every one is written to the log as it is issued; a group of one communicates
 /// nothing and logs nothing. The tensors given are contiguous, of float32, bfloat16, float64 or
-/// int64. The group keeps no reference to them: freeing them after wait() frees their memory. On
-/// CPU a collective runs on the group's own threads, on CUDA on a stream of high priority of its
-/// own.
+/// int64 (on CUDA float16 too). The group keeps no reference to them: freeing them after wait()
+/// frees their memory, on a device for work that the current stream is given later.
+///
+/// Over Gloo a collective runs on the group's own threads; tensors of a device are first copied to
+/// the host, which waits for them, and the result is copied back in wait(). Over NCCL it runs on a
+/// stream of high priority, behind what the current stream was given before, and the host never
+/// waits. Gathers and reductions over an axis other than tp have a stream each, so that neither
+/// waits for the other's inputs; tp's collectives, which the next kernel waits for, share one.
 class Communicator {
  public:
   /// A group of one.
   explicit Communicator(planner::Axis axis);
-  /// `log` may be null; otherwise it outlives the group.
+  /// Streams are used where the backend is bound to a device. `log` may be null; otherwise it
+  /// outlives the group.
   Communicator(planner::Axis axis, std::int64_t rank, std::int64_t size,
                c10::intrusive_ptr<c10d::Backend> backend, CollectiveLog* log);
   Communicator(const Communicator&);
@@ -86,19 +90,27 @@ class Communicator {
   Communicator unlogged() const;
 
  private:
+  /// Whether there is anybody to communicate with.
+  bool is_alone() const { return !backend_; }
+  /// call(output, input, asynchronous) hands the collective to c10d.
   template <class Call>
-  Pending issue(planner::CollectiveKind kind, const at::Tensor& sized, Call&& call);
-
-  /// On CPU: every rank sends each other one its slice, and adds up, in rank order, what it gets.
-  /// c10d's reduce-scatter over Gloo all-reduces a copy of the whole input: twice the bytes.
-  Pending reduce_scatter_by_exchange(const at::Tensor& output, const at::Tensor& input);
+  Pending issue(planner::CollectiveKind kind, const at::Tensor& output, const at::Tensor& input,
+                const Call& call);
+  template <class Call>
+  Pending issue_on_threads(const IssuedCollective& collective, const at::Tensor& output,
+                           const at::Tensor& input, const Call& call);
+  template <class Call>
+  Pending issue_on_stream(const IssuedCollective& collective, std::size_t index,
+                          const at::Tensor& output, const at::Tensor& input, const Call& call);
+  const c10::Stream& stream_for(planner::CollectiveKind kind) const;
 
   planner::Axis axis_;
   std::int64_t rank_ = 0;
   std::int64_t size_ = 1;
   c10::intrusive_ptr<c10d::Backend> backend_;
   CollectiveLog* log_ = nullptr;
-  std::optional<c10::Stream> stream_;
+  /// For gathers and for reductions; none over Gloo.
+  std::array<std::optional<c10::Stream>, 2> streams_;
 };
 
 /// Collectives that this process has issued, logged or not, since it started. Any thread may ask.

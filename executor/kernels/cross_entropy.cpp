@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "executor/kernels/composed.h"
+#include "executor/kernels/fused.h"
 #include "executor/kernels/vector_loops.h"
 
 namespace meshplan::executor {
@@ -61,7 +62,10 @@ void gradient_row(const Arithmetic<T>* exps, const VocabularySlice& slice, Arith
 
 void cross_entropy_max(const at::Tensor& logits, const VocabularySlice& slice,
                        const at::Tensor& max) {
-  if (!logits.is_cpu()) return composed::cross_entropy_max(logits, slice, max);
+  if (!logits.is_cpu()) {
+    if (fused::takes(logits.scalar_type())) return fused::cross_entropy_max(logits, slice, max);
+    return composed::cross_entropy_max(logits, slice, max);
+  }
   const std::int64_t width = logits.size(1);
   visit_elements(logits.scalar_type(), [&]<class T>() {
     using Real = Arithmetic<T>;
@@ -76,7 +80,11 @@ void cross_entropy_max(const at::Tensor& logits, const VocabularySlice& slice,
 
 void cross_entropy_exp(const at::Tensor& logits, const VocabularySlice& slice,
                        const at::Tensor& max, const at::Tensor& labels, const at::Tensor& sums) {
-  if (!logits.is_cpu()) return composed::cross_entropy_exp(logits, slice, max, labels, sums);
+  if (!logits.is_cpu()) {
+    if (fused::takes(logits.scalar_type()))
+      return fused::cross_entropy_exp(logits, slice, max, labels, sums);
+    return composed::cross_entropy_exp(logits, slice, max, labels, sums);
+  }
   const std::int64_t rows = logits.size(0);
   const std::int64_t width = logits.size(1);
   const std::int64_t* label_of = labels.const_data_ptr<std::int64_t>();
@@ -98,8 +106,11 @@ void cross_entropy_exp(const at::Tensor& logits, const VocabularySlice& slice,
 void cross_entropy_gradient(const at::Tensor& exps, const VocabularySlice& slice,
                             const at::Tensor& sums, const at::Tensor& labels, double scale,
                             const at::Tensor& losses, const at::Tensor& gradient) {
-  if (!exps.is_cpu())
+  if (!exps.is_cpu()) {
+    if (fused::takes((gradient.defined() ? gradient : exps).scalar_type()))
+      return fused::cross_entropy_gradient(exps, slice, sums, labels, scale, losses, gradient);
     return composed::cross_entropy_gradient(exps, slice, sums, labels, scale, losses, gradient);
+  }
   const std::int64_t rows = exps.size(0);
   const std::int64_t width = exps.size(1);
   const std::int64_t* label_of = labels.const_data_ptr<std::int64_t>();

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "executor/kernels/composed.h"
+#include "executor/kernels/fused.h"
 #include "executor/kernels/vector_loops.h"
 
 namespace meshplan::executor {
@@ -69,7 +70,10 @@ void add_by_id(const at::Tensor& grad_out, const VocabularySlice& slice, const s
 
 void gather_rows(const at::Tensor& weight, const VocabularySlice& slice, const at::Tensor& ids,
                  const at::Tensor& out) {
-  if (!weight.is_cpu()) return composed::gather_rows(weight, slice, ids, out);
+  if (!weight.is_cpu()) {
+    if (fused::takes(weight.scalar_type())) return fused::gather_rows(weight, slice, ids, out);
+    return composed::gather_rows(weight, slice, ids, out);
+  }
   const std::int64_t* id_of = ids.const_data_ptr<std::int64_t>();
   const std::size_t row_bytes = static_cast<std::size_t>(weight.size(1)) * weight.element_size();
   const char* source = static_cast<const char*>(weight.const_data_ptr());
@@ -89,7 +93,11 @@ void gather_rows(const at::Tensor& weight, const VocabularySlice& slice, const a
 
 void add_rows(const at::Tensor& grad_out, const VocabularySlice& slice, const at::Tensor& ids,
               const at::Tensor& grad_weight) {
-  if (!grad_out.is_cpu()) return composed::add_rows(grad_out, slice, ids, grad_weight);
+  if (!grad_out.is_cpu()) {
+    if (fused::takes(grad_out.scalar_type()))
+      return fused::add_rows(grad_out, slice, ids, grad_weight);
+    return composed::add_rows(grad_out, slice, ids, grad_weight);
+  }
   const std::int64_t* id_of = ids.const_data_ptr<std::int64_t>();
   visit_elements(grad_out.scalar_type(), [&]<class T>() {
     if constexpr (std::is_same_v<T, Arithmetic<T>>) {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "executor/kernels/composed.h"
+#include "executor/kernels/fused.h"
 #include "executor/kernels/vector_loops.h"
 
 namespace meshplan::executor {
@@ -104,7 +105,11 @@ void backward(const RopeTable& table, const at::Tensor& source, const at::Tensor
 
 void norm_and_rotate(const RopeTable& table, const at::Tensor& source, const at::Tensor& weight,
                      double eps, const at::Tensor& destination) {
-  if (!source.is_cpu()) return composed::norm_and_rotate(table, source, weight, eps, destination);
+  if (!source.is_cpu()) {
+    if (fused::takes(source.scalar_type()))
+      return fused::norm_and_rotate(table, source, weight, eps, destination);
+    return composed::norm_and_rotate(table, source, weight, eps, destination);
+  }
   const std::int64_t half = table.cos.size(1);
   visit_elements(source.scalar_type(), [&]<class T>() {
     using Real = Arithmetic<T>;
@@ -124,8 +129,11 @@ void norm_and_rotate(const RopeTable& table, const at::Tensor& source, const at:
 void norm_and_rotate_backward(const RopeTable& table, const at::Tensor& source,
                               const at::Tensor& weight, double eps, const at::Tensor& grad,
                               const at::Tensor& grad_weight) {
-  if (!source.is_cpu())
+  if (!source.is_cpu()) {
+    if (fused::takes(source.scalar_type()))
+      return fused::norm_and_rotate_backward(table, source, weight, eps, grad, grad_weight);
     return composed::norm_and_rotate_backward(table, source, weight, eps, grad, grad_weight);
+  }
   TORCH_CHECK(table.head_dim() <= kMaxHeadDim, "head_dim=", table.head_dim(),
               ": q/k norms are computed up to ", kMaxHeadDim);
   visit_elements(source.scalar_type(),

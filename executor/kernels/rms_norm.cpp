@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "executor/kernels/composed.h"
+#include "executor/kernels/fused.h"
 #include "executor/kernels/vector_loops.h"
 
 namespace meshplan::executor {
@@ -108,7 +109,10 @@ void backward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& r
 
 void rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, const at::Tensor& out,
               const at::Tensor& rstd) {
-  if (!x.is_cpu()) return composed::rms_norm(x, weight, eps, out, rstd);
+  if (!x.is_cpu()) {
+    if (fused::takes(x.scalar_type())) return fused::rms_norm(x, weight, eps, out, rstd);
+    return composed::rms_norm(x, weight, eps, out, rstd);
+  }
   const std::int64_t width = x.size(1);
   visit_elements(x.scalar_type(), [&]<class T>() {
     using Real = Arithmetic<T>;
@@ -129,7 +133,10 @@ void rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, const a
 
 void apply_rms_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& rstd,
                     const at::Tensor& out) {
-  if (!x.is_cpu()) return composed::apply_rms_norm(x, weight, rstd, out);
+  if (!x.is_cpu()) {
+    if (fused::takes(x.scalar_type())) return fused::apply_rms_norm(x, weight, rstd, out);
+    return composed::apply_rms_norm(x, weight, rstd, out);
+  }
   const std::int64_t width = x.size(1);
   visit_elements(x.scalar_type(), [&]<class T>() {
     parallel_ranges(x.size(0), width, [&](std::int64_t begin, std::int64_t end) {
@@ -143,8 +150,11 @@ void apply_rms_norm(const at::Tensor& x, const at::Tensor& weight, const at::Ten
 void rms_norm_backward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& rstd,
                        const at::Tensor& grad_out, const at::Tensor& grad_x,
                        const at::Tensor& grad_weight) {
-  if (!x.is_cpu())
+  if (!x.is_cpu()) {
+    if (fused::takes(x.scalar_type()))
+      return fused::rms_norm_backward(x, weight, rstd, grad_out, grad_x, grad_weight);
     return composed::rms_norm_backward(x, weight, rstd, grad_out, grad_x, grad_weight);
+  }
   visit_elements(x.scalar_type(), [&]<class T>() {
     backward<T, true>(x, weight, rstd, grad_out, grad_x, grad_weight);
   });
@@ -153,7 +163,11 @@ void rms_norm_backward(const at::Tensor& x, const at::Tensor& weight, const at::
 void rms_norm_backward_in_place(const at::Tensor& x, const at::Tensor& weight,
                                 const at::Tensor& rstd, const at::Tensor& grad,
                                 const at::Tensor& grad_weight) {
-  if (!x.is_cpu()) return composed::rms_norm_backward_in_place(x, weight, rstd, grad, grad_weight);
+  if (!x.is_cpu()) {
+    if (fused::takes(x.scalar_type()))
+      return fused::rms_norm_backward_in_place(x, weight, rstd, grad, grad_weight);
+    return composed::rms_norm_backward_in_place(x, weight, rstd, grad, grad_weight);
+  }
   visit_elements(x.scalar_type(),
                  [&]<class T>() { backward<T, false>(x, weight, rstd, grad, grad, grad_weight); });
 }

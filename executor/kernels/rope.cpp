@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "executor/kernels/composed.h"
+#include "executor/kernels/fused.h"
 #include "executor/kernels/vector_loops.h"
 
 namespace meshplan::executor {
@@ -74,7 +75,11 @@ RopeTable make_rope_table(const planner::RopeSpec& spec, std::int64_t head_dim,
 
 void rotate(const RopeTable& table, Rotation rotation, const at::Tensor& source,
             const at::Tensor& destination) {
-  if (!source.is_cpu()) return composed::rotate(table, rotation, source, destination);
+  if (!source.is_cpu()) {
+    if (fused::takes(source.scalar_type()))
+      return fused::rotate(table, rotation, source, destination);
+    return composed::rotate(table, rotation, source, destination);
+  }
   const std::int64_t half = table.cos.size(1);
   const std::int64_t sequence = table.sequence();
   const std::int64_t heads = source.size(1) / (2 * half);

@@ -1,6 +1,7 @@
 #include "executor/kernels/swiglu.h"
 
 #include "executor/kernels/composed.h"
+#include "executor/kernels/fused.h"
 #include "executor/kernels/vector_loops.h"
 
 namespace meshplan::executor {
@@ -40,7 +41,10 @@ MESHPLAN_VECTOR_CLONES void backward_rows(T* gate_up, const T* grad_act, std::in
 }  // namespace
 
 void swiglu(const at::Tensor& gate_up, const at::Tensor& act) {
-  if (!act.is_cpu()) return composed::swiglu(gate_up, act);
+  if (!act.is_cpu()) {
+    if (fused::takes(act.scalar_type())) return fused::swiglu(gate_up, act);
+    return composed::swiglu(gate_up, act);
+  }
   const std::int64_t width = act.size(1);
   visit_elements(act.scalar_type(), [&]<class T>() {
     parallel_ranges(act.size(0), width, [&](std::int64_t begin, std::int64_t end) {
@@ -51,7 +55,10 @@ void swiglu(const at::Tensor& gate_up, const at::Tensor& act) {
 }
 
 void swiglu_backward(const at::Tensor& gate_up, const at::Tensor& grad_act) {
-  if (!grad_act.is_cpu()) return composed::swiglu_backward(gate_up, grad_act);
+  if (!grad_act.is_cpu()) {
+    if (fused::takes(grad_act.scalar_type())) return fused::swiglu_backward(gate_up, grad_act);
+    return composed::swiglu_backward(gate_up, grad_act);
+  }
   const std::int64_t width = grad_act.size(1);
   visit_elements(grad_act.scalar_type(), [&]<class T>() {
     parallel_ranges(grad_act.size(0), width, [&](std::int64_t begin, std::int64_t end) {

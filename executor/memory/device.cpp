@@ -1,5 +1,8 @@
 #include "executor/memory/device.h"
 
+#include <ATen/Context.h>
+
+#include <cstdlib>
 #ifdef MESHPLAN_WITH_CUDA
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
@@ -12,12 +15,34 @@
 #include "executor/memory/counting_allocator.h"
 
 namespace meshplan::executor {
+namespace {
+
+#ifdef MESHPLAN_WITH_CUDA
+using Stat = c10::CachingAllocator::Stat;
+using Stats = c10::CachingDeviceAllocator::DeviceStats;
+
+common::Bytes peak_of(c10::Device device, const c10::CachingAllocator::StatArray Stats::*counter) {
+  const Stats stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
+  constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  return common::Bytes((stats.*counter)[kAll].peak);
+}
+#endif
+
+common::Bytes peak_on_host(c10::Device device) {
+  return device.is_cpu() ? memory_counts().own_peak : common::Bytes(0);
+}
+
+}  // namespace
 
 c10::Device device_for([[maybe_unused]] std::int64_t local_rank) {
 #ifdef MESHPLAN_WITH_CUDA
   const std::int64_t devices = c10::cuda::device_count();
   if (devices > 0) {
-    return {c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(local_rank % devices)};
+    const auto index = static_cast<c10::DeviceIndex>(local_rank % devices);
+    c10::cuda::set_device(index);
+    // The allocator's statistics may be asked for before the first tensor.
+    at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
+    return {c10::DeviceType::CUDA, index};
   }
 #endif
   return c10::DeviceType::CPU;
@@ -25,13 +50,16 @@ c10::Device device_for([[maybe_unused]] std::int64_t local_rank) {
 
 common::Bytes peak_allocated(c10::Device device) {
 #ifdef MESHPLAN_WITH_CUDA
-  if (device.is_cuda()) {
-    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
-    constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-    return common::Bytes(stats.allocated_bytes[kAll].peak);
-  }
+  if (device.is_cuda()) return peak_of(device, &Stats::allocated_bytes);
 #endif
-  return device.is_cpu() ? memory_counts().own_peak : common::Bytes(0);
+  return peak_on_host(device);
+}
+
+common::Bytes peak_reserved(c10::Device device) {
+#ifdef MESHPLAN_WITH_CUDA
+  if (device.is_cuda()) return peak_of(device, &Stats::reserved_bytes);
+#endif
+  return peak_on_host(device);
 }
 
 void reset_peak_allocated(c10::Device device) {
@@ -56,6 +84,17 @@ MemoryNow memory_now([[maybe_unused]] c10::Device device) {
   now.reserved = common::Bytes(static_cast<std::int64_t>(heap.arena + heap.hblkhd));
 #endif
   return now;
+}
+
+void compute_deterministically() {
+  // As CUDA's documentation of cublasSetWorkspace asks for; a value of the user's stays.
+  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  at::Context& context = at::globalContext();
+  context.setDeterministicAlgorithms(true, /*warn_only=*/false);
+  // Memory that is written before it is read needs no filling.
+  context.setDeterministicFillUninitializedMemory(false);
+  context.setDeterministicCuDNN(true);
+  context.setBenchmarkCuDNN(false);
 }
 
 }  // namespace meshplan::executor

@@ -1,6 +1,7 @@
 #include "executor/model/initial_parameters.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -125,10 +126,12 @@ void randomize_run(const ParameterRun& run, std::uint64_t seed, double deviation
     std::fill_n(destination, run.elements, 0.0f);
   } else {
     const std::uint64_t key = mix(seed) ^ hash_of(parameter.name);
-    for (std::int64_t i = 0; i < run.elements; ++i) {
-      const auto index = static_cast<std::uint64_t>(run.parameter_begin + i);
-      destination[i] = static_cast<float>(deviation) * normal(key, index);
-    }
+    at::parallel_for(0, run.elements, kChunk, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const auto index = static_cast<std::uint64_t>(run.parameter_begin + i);
+        destination[i] = static_cast<float>(deviation) * normal(key, index);
+      }
+    });
   }
 }
 

@@ -89,21 +89,24 @@ void adamw_step(std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank,
   all.apply(options, count);
 }
 
-double squared_gradient_norm(const std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank,
-                             std::int64_t tp_rank) {
-  double sum = 0;
+at::Tensor squared_gradient_norm(const std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank,
+                                 std::int64_t tp_rank) {
+  std::vector<at::Tensor> parts;
   for (const ShardedUnit& unit : units) {
     const auto add = [&](FlatSection first, FlatSection last) {
       const FlatRange range =
           within_slice(unit, dp_shard_rank,
                        {unit.flat.sections[static_cast<std::size_t>(first)].begin,
                         unit.flat.sections[static_cast<std::size_t>(last)].end});
-      sum += sum_of_squares(unit.gradient_slice.slice(0, range.begin, range.end));
+      if (range.begin < range.end)
+        parts.push_back(unit.gradient_slice.slice(0, range.begin, range.end));
     };
     add(FlatSection::kSplitDecay, FlatSection::kSplitNoDecay);
     if (tp_rank == 0) add(FlatSection::kReplicatedDecay, FlatSection::kReplicatedNoDecay);
   }
-  return sum;
+  // A rank may own nothing that counts.
+  if (parts.empty()) return at::zeros({}, units.front().master.options().dtype(at::kDouble));
+  return sum_of_squares(parts);
 }
 
 void scale_gradients(std::vector<ShardedUnit>& units, double factor) {

@@ -22,9 +22,10 @@ void adamw_step(std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank,
                 const AdamwOptions& options, std::int64_t step);
 
 /// Sum of the squares of this rank's gradient slices, parameters that tp replicates left out unless
-/// it is tp's first rank: summed over dp_shard and tp, every element of the model counts once.
-double squared_gradient_norm(const std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank,
-                             std::int64_t tp_rank);
+/// it is tp's first rank: summed over dp_shard and tp, every element of the model counts once. A
+/// float64 scalar on the units' device, for which the host does not wait.
+at::Tensor squared_gradient_norm(const std::vector<ShardedUnit>& units, std::int64_t dp_shard_rank,
+                                 std::int64_t tp_rank);
 
 /// Multiplies the gradient slices.
 void scale_gradients(std::vector<ShardedUnit>& units, double factor);

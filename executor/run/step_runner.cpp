@@ -190,7 +190,8 @@ void StepRunner::retire(const Instruction& instruction) {
 void StepRunner::gradient_norm() {
   for (ShardedUnit& unit : units_) sharding_.wait_summed(unit);
   const double squares =
-      squared_gradient_norm(units_, coordinates_[Axis::kDpShard], coordinates_[Axis::kTp]);
+      squared_gradient_norm(units_, coordinates_[Axis::kDpShard], coordinates_[Axis::kTp])
+          .item<double>();
   result_.gradient_norm = std::sqrt(sum_over({Axis::kDpShard, Axis::kTp}, squares));
   if (!std::isfinite(result_.gradient_norm)) {
     throw common::Error(common::ErrorCode::kDiverged,

@@ -20,17 +20,23 @@ std::int64_t track_of(const IssuedCollective& collective) {
 }  // namespace
 
 TraceRecorder::Slice::Slice(TraceRecorder& recorder, formats::TraceSlice slice)
-    : recorder_(recorder), slice_(std::move(slice)) {
+    : recorder_(recorder), slice_(std::move(slice)), begin_(recorder.mark_device()) {
   slice_.start_ps = recorder_.ps_at(std::chrono::steady_clock::now());
 }
 
 TraceRecorder::Slice::~Slice() {
   slice_.duration_ps = recorder_.ps_at(std::chrono::steady_clock::now()) - slice_.start_ps;
   recorder_.slices_.push_back(std::move(slice_));
+  recorder_.marks_.push_back({std::move(begin_), recorder_.mark_device()});
+}
+
+DeviceMark TraceRecorder::mark_device() const {
+  return device_.is_cpu() ? nullptr : mark(current_stream(device_));
 }
 
 void TraceRecorder::start_step() {
   slices_.clear();
+  marks_.clear();
   start_ = std::chrono::steady_clock::now();
 }
 
@@ -53,10 +59,17 @@ formats::Trace TraceRecorder::trace(const CollectiveLog& log) const {
   formats::Trace trace;
   trace.ranks = {rank_};
   trace.slices = slices_;
+  DeviceClock clock(device_);
+  for (std::size_t i = 0; i < slices_.size() && !device_.is_cpu(); ++i) {
+    formats::TraceSlice& slice = trace.slices[i];
+    slice.start_ps = ps_at(clock.time_of(marks_[i].begin));
+    slice.duration_ps = ps_at(clock.time_of(marks_[i].end)) - slice.start_ps;
+  }
+  const std::vector<CollectiveTiming> timings = log.timings(device_.is_cpu() ? nullptr : &clock);
   std::array<std::int64_t, formats::kTrackNames.size()> free{};
   for (std::size_t i = 0; i < log.issued().size(); ++i) {
     const IssuedCollective& collective = log.issued()[i];
-    const CollectiveTiming& timing = log.timings()[i];
+    const CollectiveTiming& timing = timings[i];
     const std::int64_t track = track_of(collective);
     std::int64_t& track_free = free[static_cast<std::size_t>(track)];
     const std::int64_t start = std::max(track_free, ps_at(timing.issued));

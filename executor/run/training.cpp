@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "executor/data/batch_agreement.h"
 #include "executor/data/training_data.h"
+#include "executor/kernels/fused.h"
 #include "executor/launch/liveness.h"
 #include "executor/launch/rendezvous.h"
 #include "executor/memory/device.h"
@@ -86,6 +87,8 @@ void train_rank(const planner::Plan& plan, const TrainingOptions& options,
                 const Rendezvous& rendezvous, Liveness& liveness) {
   const LaunchEnvironment& environment = rendezvous.environment();
   const at::Device device = device_for(environment.local_rank);
+  // Also finds a library that does not load now, and not in the middle of a step.
+  if (!device.is_cpu() && environment.rank == 0) spdlog::info("kernels: {}", fused::describe());
   const DataOptions data_set = data_options(plan, options, environment.rank);
   TrainingData data(data_set);
   std::optional<TrainingData> validation = open_validation(options, data_set);
