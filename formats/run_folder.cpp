@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "common/file.h"
 #include "common/json.h"
+#include "formats/json_lines.h"
 
 namespace meshplan::formats {
 namespace {
@@ -58,6 +59,18 @@ void clear_measurements(const std::filesystem::path& run) {
   for (const char* folder : {"collectives", "traces", "ranks"})
     std::filesystem::remove_all(run / folder, absent);
   std::filesystem::remove(metrics_path(run), absent);
+}
+
+void clear_measurements_from(const std::filesystem::path& run, std::int64_t step) {
+  std::string kept;
+  std::error_code absent;
+  if (step > 0 && std::filesystem::is_regular_file(metrics_path(run), absent)) {
+    read_json_lines(metrics_path(run), [&](const common::JsonObject& line) {
+      if (line.integer("step") < step) kept += line.json().dump() + "\n";
+    });
+  }
+  clear_measurements(run);
+  if (!kept.empty()) common::write_file(metrics_path(run), kept);
 }
 
 void write_summary(const std::filesystem::path& run, const RankSummary& summary) {

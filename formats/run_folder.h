@@ -33,6 +33,8 @@ struct RankSummary {
 /// Removes what an earlier run of the same name measured, so that nothing of it is taken for this
 /// one's.
 void clear_measurements(const std::filesystem::path& run);
+/// The same for a run that goes on with this step: what was measured before it stays.
+void clear_measurements_from(const std::filesystem::path& run, std::int64_t step);
 
 void write_summary(const std::filesystem::path& run, const RankSummary& summary);
 

@@ -4,6 +4,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <map>
+#include <string>
 
 #include "common/error.h"
 #include "executor/calibrate/calibrate.h"
@@ -20,6 +22,24 @@ struct TrainCommand {
   std::string initialization = "weights";
   executor::TrainingOptions options;
 };
+
+void add_checkpoints(CLI::App& train, executor::CheckpointOptions& options) {
+  train.add_option("--checkpoint-interval", options.interval, "Steps between checkpoints; 0: none")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  train.add_option("--keep-latest-k", options.keep_latest, "Checkpoints to keep; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  train.add_flag("--async-checkpoint", options.asynchronous, "Write while training goes on");
+  train.add_option("--resume", options.resume, "auto, never or the folder of a checkpoint")
+      ->capture_default_str();
+  const std::map<std::string, executor::CheckpointLayout> layouts = {
+      {"whole", executor::CheckpointLayout::kWhole},
+      {"merged", executor::CheckpointLayout::kMerged},
+      {"per-rank", executor::CheckpointLayout::kPerRank}};
+  train.add_option("--checkpoint-files", options.layout, "whole, merged or per-rank")
+      ->transform(CLI::CheckedTransformer(layouts));
+}
 
 void add_train(CLI::App& program, TrainCommand& command) {
   CLI::App* train = program.add_subcommand("train", "Run this rank of a training plan");
@@ -45,7 +65,10 @@ void add_train(CLI::App& program, TrainCommand& command) {
                    "weights: of the model's folder; random: from --seed")
       ->check(CLI::IsMember({"weights", "random"}))
       ->capture_default_str();
+  add_checkpoints(*train, options.checkpoints);
   train->callback([&command] {
+    // Where passes over the data are counted, each is saved.
+    command.options.checkpoints.each_epoch = command.options.steps == 0;
     command.options.initialization = command.initialization == "random"
                                          ? executor::Initialization::kRandom
                                          : executor::Initialization::kWeights;

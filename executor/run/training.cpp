@@ -57,15 +57,16 @@ void initialize(StepRunner& runner, const planner::Plan& plan, const TrainingOpt
 class TrainingLoop {
  public:
   TrainingLoop(const planner::Plan& plan, const TrainingOptions& options, std::int64_t rank,
-               StepRunner& runner, BatchStream& batches, CollectiveLog& log, Liveness& liveness,
-               at::Device device)
+               StepRunner& runner, BatchStream& batches, CollectiveLog& log, Checkpoints& checkpoints,
+               std::int64_t first_step, at::Device device)
       : plan_(plan),
         options_(options),
         rank_(rank),
         runner_(runner),
         batches_(batches),
         log_(log),
-        liveness_(liveness),
+        checkpoints_(checkpoints),
+        first_step_(first_step),
         device_(device),
         trace_(rank),
         steps_(step_count()) {}
@@ -74,13 +75,17 @@ class TrainingLoop {
     std::optional<formats::MetricsWriter> metrics;
     if (rank_ == 0) metrics.emplace(formats::metrics_path(options_.run_folder));
     reset_peak_allocated(device_);
-    for (std::int64_t step = 0; step < steps_; ++step) {
+    std::int64_t step = first_step_;
+    for (; step < steps_ && checkpoints_.may_start(step); ++step) {
       const formats::StepMetrics measured = run_step(step);
-      if (!metrics) continue;
-      metrics->append(measured);
-      report(measured);
+      if (metrics) {
+        metrics->append(measured);
+        report(measured);
+      }
+      checkpoints_.after_step({.step = step + 1, .data = batches_.position()});
     }
-    write_records();
+    checkpoints_.finish({.step = step, .data = batches_.position()});
+    if (!step_times_.empty()) write_records();
   }
 
  private:
@@ -92,7 +97,6 @@ class TrainingLoop {
   }
 
   formats::StepMetrics run_step(std::int64_t step) {
-    liveness_.set_step(step);
     // The last step's batches are freed before the next ones are made.
     microbatches_.clear();
     const std::int64_t epoch = batches_.position().epoch;
@@ -125,7 +129,7 @@ class TrainingLoop {
 
   void report(const formats::StepMetrics& measured) const {
     const std::int64_t done = measured.step + 1;
-    if (done % options_.log_interval != 0 && done != steps_ && measured.step != 0) return;
+    if (done % options_.log_interval != 0 && done != steps_ && measured.step != first_step_) return;
     spdlog::info("step {}/{}  loss {:.4f}  grad norm {:.3f}  {}  {:.0f} tokens/s", done, steps_,
                  measured.loss, measured.grad_norm, common::human(measured.step_time),
                  measured.tokens_per_second);
@@ -165,7 +169,8 @@ class TrainingLoop {
   StepRunner& runner_;
   BatchStream& batches_;
   CollectiveLog& log_;
-  Liveness& liveness_;
+  Checkpoints& checkpoints_;
+  std::int64_t first_step_;
   at::Device device_;
   TraceRecorder trace_;
   std::int64_t steps_;
@@ -189,11 +194,19 @@ void train_rank(const planner::Plan& plan, const TrainingOptions& options,
       mesh, environment.rank, device, rendezvous.store("groups"),
       {.single_node = environment.local_world_size == environment.world_size});
   StepRunner runner(plan, environment.rank, communicators, device);
-  initialize(runner, plan, options, environment.rank);
-  if (environment.rank == 0) formats::clear_measurements(options.run_folder);
+  Checkpoints checkpoints(plan, options.checkpoints, options.run_folder, options.seed, rendezvous,
+                          liveness, runner.units());
+  const std::optional<TrainingPosition> resumed = checkpoints.resume();
+  if (resumed) {
+    batches.seek(resumed->data);
+  } else {
+    initialize(runner, plan, options, environment.rank);
+  }
+  const std::int64_t first_step = resumed ? resumed->step : 0;
+  if (environment.rank == 0) formats::clear_measurements_from(options.run_folder, first_step);
   communicators.barrier();
-  TrainingLoop(plan, options, environment.rank, runner, batches, communicators.log(), liveness,
-               device)
+  TrainingLoop(plan, options, environment.rank, runner, batches, communicators.log(), checkpoints,
+               first_step, device)
       .run();
   communicators.barrier();
 }

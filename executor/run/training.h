@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 
+#include "executor/checkpoint/checkpoints.h"
 #include "executor/optim/adamw.h"
 #include "planner/plan/plan.h"
 
@@ -28,6 +29,7 @@ struct TrainingOptions {
   /// Steps between lines of progress.
   std::int64_t log_interval = 10;
   Initialization initialization = Initialization::kWeights;
+  CheckpointOptions checkpoints;
 };
 
 /// Trains this process's rank of the plan to the end. Throws kInvalidInput where the launcher's
