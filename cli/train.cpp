@@ -11,6 +11,7 @@
 #include <limits>
 #include <memory>
 
+#include "cli/checkpoint_flags.h"
 #include "cli/command.h"
 #include "cli/launch.h"
 #include "cli/train_plan.h"
@@ -46,9 +47,7 @@ struct TrainFlags {
   std::string init = "weights";
   std::string storage_path = "./runs";
   std::string experiment_name;
-  std::int64_t checkpoint_interval = 0;
-  std::int64_t keep_latest_k = 0;
-  std::string resume = "never";
+  CheckpointFlags checkpoints;
 };
 
 [[noreturn]] void refuse_usage(const std::string& message) {
@@ -73,10 +72,6 @@ void check_usage(const TrainFlags& flags, const std::optional<RankPlace>& place)
   }
   if (flags.data.empty())
     refuse_usage("--data PREFIX is required: scripts/prepare_data makes such a dataset");
-  if (flags.checkpoint_interval != 0 || flags.keep_latest_k != 0 || flags.resume != "never") {
-    refuse_usage(
-        "--checkpoint-interval, --keep-latest-k and --resume are not built yet: leave them out");
-  }
   const fs::path name(flags.experiment_name);
   if (!flags.experiment_name.empty() && (name.has_parent_path() || name == "." || name == "..")) {
     refuse_usage(fmt::format("--experiment-name {}: must be the name of a folder, not a path",
@@ -163,6 +158,7 @@ std::vector<std::string> rank_arguments(const TrainFlags& flags, const std::stri
   if (flags.debug_steps > 0) {
     arguments.insert(arguments.end(), {"--debug-steps", std::to_string(flags.debug_steps)});
   }
+  add_checkpoint_arguments(flags.checkpoints, arguments);
   return arguments;
 }
 
@@ -295,9 +291,6 @@ void add_training_flags(CLI::App& app, TrainFlags& flags) {
       ->check(CLI::PositiveNumber);
   add("--init", flags.init, "weights: those in the model's folder; random: from the seed", "")
       ->check(CLI::IsMember({"weights", "random"}));
-  add("--checkpoint-interval", flags.checkpoint_interval, "Not built yet", "N")->group("");
-  add("--keep-latest-k", flags.keep_latest_k, "Not built yet", "K")->group("");
-  add("--resume", flags.resume, "Not built yet", "")->group("");
 }
 
 void add_run_flags(CLI::App& app, TrainFlags& flags) {
@@ -328,6 +321,8 @@ Action define_train(CLI::App& app) {
       "--seq-length 512\n"
       "  meshplan train --model demo-qwen2 --init random --data build/data/text --dp-size 4 "
       "--seq-length 128\n"
+      "  meshplan train plan.json --data build/data/text --experiment-name long --checkpoint-interval "
+      "500 --keep-latest-k 3\n"
       "  torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST --no-python \\\n"
       "      meshplan train plan.json --data build/data/text --experiment-name big");
   const auto flags = std::make_shared<TrainFlags>();
@@ -337,6 +332,7 @@ Action define_train(CLI::App& app) {
   add_data_flags(app, *flags);
   add_training_flags(app, *flags);
   add_run_flags(app, *flags);
+  add_checkpoint_flags(app, flags->checkpoints);
   return [flags] { return run_train(*flags); };
 }
 

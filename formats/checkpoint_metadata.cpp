@@ -9,7 +9,7 @@ std::string to_text(const CheckpointMetadata& metadata) {
       {"schema_version", 1},
       {"step", metadata.step},
       {"epoch", metadata.epoch},
-      {"sampler", {{"samples", metadata.samples}, {"seed", metadata.seed}}},
+      {"sampler", {{"samples", metadata.samples}}},
       {"rng", {{"seed", metadata.seed}}}};
   return json.dump(2) + "\n";
 }
