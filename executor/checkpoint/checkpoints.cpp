@@ -163,8 +163,7 @@ TrainingPosition Checkpoints::load(const fs::path& path) {
                 path.string());
   }
   load_state(units_, source_.place, reader);
-  if (path.parent_path() == folder_) started_from_ = metadata.step;
-  saved_step_ = metadata.step;
+  if (path.parent_path() == folder_) started_from_ = saved_step_ = metadata.step;
   epoch_ = metadata.epoch;
   const std::int64_t again = metadata.samples % samples_a_batch_;
   if (exchange_.rank() == 0) {

@@ -140,8 +140,8 @@ TEST_F(TrainCommand, RefusesWhatIsNotBuiltYetWithAWayOut) {
   const Ended dataset = train({"--model", model_, "--dataset-name", "wikitext"});
   EXPECT_EQ(dataset.exit_code, 2);
   EXPECT_THAT(dataset.err, HasSubstr("scripts/prepare_data --dataset wikitext"));
-  EXPECT_EQ(train({"--model", model_, "--resume", "auto"}).exit_code, 2);
-  EXPECT_EQ(train({"--model", model_, "--checkpoint-interval", "5"}).exit_code, 2);
+  EXPECT_EQ(train({"--model", model_, "--keep-latest-k", "1"}).exit_code, 2);
+  EXPECT_EQ(train({"--model", model_, "--checkpoint-interval", "-5"}).exit_code, 2);
   EXPECT_EQ(train({"--model", model_, "--learning-rate", "nan"}).exit_code, 2);
   EXPECT_EQ(train({}).exit_code, 2);
   const Ended nodes =
