@@ -366,7 +366,12 @@ formats::CheckpointManifest Save::manifest() const {
     for (const formats::TensorToWrite& tensor : tensors) bytes += byte_size(tensor);
     add_file(formats::rank_file(rank), bytes, prefix);
   }
-  for (const auto& [key, tensor] : written_) manifest.tensors.push_back(tensor);
+  for (const formats::PlannedTensor& planned : files_.tensors) {
+    const auto written = written_.find({planned.part, planned.name});
+    if (written == written_.end())
+      throw Error(ErrorCode::kInternal, "no rank wrote it", planned.name);
+    manifest.tensors.push_back(written->second);
+  }
   return manifest;
 }
 

@@ -76,7 +76,7 @@ class Checkpoints(unittest.TestCase):
         for dp, tp in MESHES:
             written[dp, tp] = self.succeed(f"from-{dp}x{tp}", dp, tp, "--steps", 3, "--checkpoint-interval", 3).checkpoint(3)
         for source, checkpoint in written.items():
-            for dp, tp in MESHES:
+            for dp, tp in (mesh for mesh in MESHES if mesh != source):
                 # Nothing is left to train, so that what was loaded is saved again as it is.
                 name = "{}x{}-on-{}x{}".format(*source, dp, tp)
                 again = self.succeed(name, dp, tp, "--steps", 3, "--checkpoint-interval", 3, "--resume", checkpoint)
@@ -119,7 +119,7 @@ class Checkpoints(unittest.TestCase):
                 verified = meshplan("checkpoint", "verify", newest)
                 self.assertEqual(verified.returncode, CORRUPT, verified.stdout)
                 self.assertIn(str(newest / file), verified.stdout)
-                run = train(self.root, "damaged", 2, 2, "--steps", 16, "--checkpoint-interval", 6)
+                run = train(self.root, "damaged", *((2, 2) if number < 3 else (1, 1)), "--steps", 16, "--checkpoint-interval", 6)
                 self.expect_refused(run, CORRUPT, str(newest / file), f"--resume {previous}")
                 self.assertTrue(previous.exists())
             shutil.rmtree(newest)
