@@ -32,8 +32,7 @@ struct CheckpointArguments {
 /// kInvalidInput where there is none.
 std::vector<formats::FinishedCheckpoint> checkpoints_in(const std::string& folder) {
   const fs::path path = (fs::absolute(folder) / "").lexically_normal().parent_path();
-  if (!fs::is_directory(path))
-    throw Error(ErrorCode::kInvalidInput, "is no folder", path.string());
+  if (!fs::is_directory(path)) throw Error(ErrorCode::kInvalidInput, "is no folder", path.string());
   if (const auto step = formats::step_of(path.filename().string())) return {{*step, path}};
   for (const fs::path& candidate : {path, formats::checkpoints_path(path)}) {
     auto found = formats::list_checkpoints(candidate);
@@ -203,7 +202,8 @@ Action define_checkpoint(CLI::App& app) {
       {"float16", formats::TensorType::kF16}};
   exporting
       ->add_option_function<std::string>(
-          "--dtype", [arguments, types](const std::string& name) { arguments->type = types.at(name); },
+          "--dtype",
+          [arguments, types](const std::string& name) { arguments->type = types.at(name); },
           "float32, bfloat16 or float16 (default: that of the checkpoint's weights)")
       ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
       ->type_name("");

@@ -48,8 +48,7 @@ void add_checkpoint_arguments(const CheckpointFlags& flags, std::vector<std::str
                     std::to_string(flags.keep_latest_k), "--resume",
                     is_path ? std::filesystem::absolute(flags.resume).string() : flags.resume});
   if (flags.asynchronous) arguments.emplace_back("--async-checkpoint");
-  if (flags.files != "auto")
-    arguments.insert(arguments.end(), {"--checkpoint-files", flags.files});
+  if (flags.files != "auto") arguments.insert(arguments.end(), {"--checkpoint-files", flags.files});
 }
 
 }  // namespace meshplan::cli

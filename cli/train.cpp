@@ -321,7 +321,8 @@ Action define_train(CLI::App& app) {
       "--seq-length 512\n"
       "  meshplan train --model demo-qwen2 --init random --data build/data/text --dp-size 4 "
       "--seq-length 128\n"
-      "  meshplan train plan.json --data build/data/text --experiment-name long --checkpoint-interval "
+      "  meshplan train plan.json --data build/data/text --experiment-name long "
+      "--checkpoint-interval "
       "500 --keep-latest-k 3\n"
       "  torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST --no-python \\\n"
       "      meshplan train plan.json --data build/data/text --experiment-name big");

@@ -51,11 +51,11 @@ void plan_part(CheckpointPart part, const std::vector<TensorToWrite>& tensors,
   for (std::size_t i = 0; i < files.size(); ++i) {
     std::vector<TensorToWrite> held;
     for (const std::size_t index : files[i]) held.push_back(tensors[index]);
-    PlannedFile file{.name = in_folder(folder_of(part),
-                                       fmt::format("model-{:05}-of-{:05}.safetensors", i + 1,
-                                                   files.size())),
-                     .prefix = safetensors_prefix(held),
-                     .bytes = 0};
+    PlannedFile file{
+        .name = in_folder(folder_of(part),
+                          fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, files.size())),
+        .prefix = safetensors_prefix(held),
+        .bytes = 0};
     file.bytes = static_cast<std::int64_t>(file.prefix.size());
     for (TensorToWrite& tensor : held) {
       const std::int64_t bytes = byte_size(tensor);
@@ -159,10 +159,9 @@ void PositionedFile::fail(const char* doing) const {
               path_.string());
 }
 
-HashedRange store_range(std::int64_t rank, const TensorRange& range, const float* first,
-                        TensorType type,
-                        const std::function<void(std::int64_t element,
-                                                 std::span<const std::byte> bytes)>& write) {
+HashedRange store_range(
+    std::int64_t rank, const TensorRange& range, const float* first, TensorType type,
+    const std::function<void(std::int64_t element, std::span<const std::byte> bytes)>& write) {
   HashedRange stored{.rank = rank, .range = range, .pieces = {}};
   const std::int64_t size = size_of(type);
   const std::int64_t chunk = type == TensorType::kF32 ? piece_elements(type) : kChunkBytes / size;

@@ -84,10 +84,9 @@ class PositionedFile {
 /// Stores numbers in their type, `first` being the first of a range of a tensor; returns the range
 /// with the checksums of its pieces. `write(element, bytes)` gets the stored bytes, a piece or less
 /// at a time, from that element of the range on. Float32 is not copied.
-HashedRange store_range(std::int64_t rank, const TensorRange& range, const float* first,
-                        TensorType type,
-                        const std::function<void(std::int64_t element,
-                                                 std::span<const std::byte> bytes)>& write);
+HashedRange store_range(
+    std::int64_t rank, const TensorRange& range, const float* first, TensorType type,
+    const std::function<void(std::int64_t element, std::span<const std::byte> bytes)>& write);
 
 /// Writes bytes that are elements of the range, from `element` of it on, to their places in a file
 /// that holds the whole tensor.

@@ -70,7 +70,8 @@ std::optional<std::int64_t> step_of(const std::string& name) {
   std::int64_t step = 0;
   const char* const end = name.data() + name.size();
   const auto [stop, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
-  if (error != std::errc() || stop != end || checkpoint_name(step) != name) return std::nullopt;
+  if (error != std::errc() || stop != end || step < 0 || checkpoint_name(step) != name)
+    return std::nullopt;
   return step;
 }
 

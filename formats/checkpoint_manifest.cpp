@@ -137,8 +137,7 @@ CheckpointTensor read_tensor(const JsonObject& json) {
     tensor.shape.push_back(size.get<std::int64_t>());
   }
   tensor.file = json.text_or("file", "");
-  for (const JsonObject& range : json.objects("ranges"))
-    tensor.ranges.push_back(read_range(range));
+  for (const JsonObject& range : json.objects("ranges")) tensor.ranges.push_back(read_range(range));
   json.reject_unknown_keys();
   return tensor;
 }
@@ -195,8 +194,8 @@ void check_tensors(const CheckpointManifest& manifest, const std::string& where)
   }
   std::set<std::pair<CheckpointPart, std::string>> names;
   for (const CheckpointTensor& tensor : manifest.tensors) {
-    const std::string name = fmt::format("{}: {} {:.200}", where, to_string(tensor.part),
-                                         tensor.name);
+    const std::string name =
+        fmt::format("{}: {} {:.200}", where, to_string(tensor.part), tensor.name);
     if (!names.emplace(tensor.part, tensor.name).second) corrupt("comes twice", name);
     check_tiling(tensor, name);
     for (const HashedRange& range : tensor.ranges) {
@@ -308,7 +307,8 @@ std::string to_text(const CheckpointManifest& manifest) {
 CheckpointManifest parse_manifest(const std::string& text, const std::string& where) {
   const std::string_view view = text;
   const std::size_t head = kBeforeChecksum.size() + kChecksumDigits;
-  if (!view.starts_with(kBeforeChecksum) || !view.substr(std::min(head, view.size())).starts_with(kAfterChecksum))
+  if (!view.starts_with(kBeforeChecksum) ||
+      !view.substr(std::min(head, view.size())).starts_with(kAfterChecksum))
     corrupt("does not begin as a manifest does; it is cut or overwritten", where);
   const auto stated = parse_checksum(view.substr(kBeforeChecksum.size(), kChecksumDigits));
   const Checksum actual = checksum_of_manifest(text);

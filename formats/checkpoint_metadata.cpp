@@ -5,12 +5,11 @@
 namespace meshplan::formats {
 
 std::string to_text(const CheckpointMetadata& metadata) {
-  const common::Json json = {
-      {"schema_version", 1},
-      {"step", metadata.step},
-      {"epoch", metadata.epoch},
-      {"sampler", {{"samples", metadata.samples}}},
-      {"rng", {{"seed", metadata.seed}}}};
+  const common::Json json = {{"schema_version", 1},
+                             {"step", metadata.step},
+                             {"epoch", metadata.epoch},
+                             {"sampler", {{"samples", metadata.samples}}},
+                             {"rng", {{"seed", metadata.seed}}}};
   return json.dump(2) + "\n";
 }
 

@@ -118,9 +118,10 @@ const SafetensorsFile& CheckpointReader::file_of(const CheckpointTensor& tensor,
   const std::string name = tensor.file.empty() ? rank_file(range.rank) : tensor.file;
   const auto found = files_.find(name);
   if (found == files_.end()) {
-    corrupt("is missing, although the manifest names it; where the nodes share no files, copy their "
-            "checkpoints together",
-            folder_ / name);
+    corrupt(
+        "is missing, although the manifest names it; where the nodes share no files, copy their "
+        "checkpoints together",
+        folder_ / name);
   }
   return found->second;
 }

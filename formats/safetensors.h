@@ -61,8 +61,8 @@ std::string safetensors_prefix(std::span<const TensorToWrite> tensors,
 using TensorBytes = std::function<std::span<const std::byte>(std::size_t index)>;
 
 /// Writes the tensors, in their order, to a temporary beside `path` that then replaces it, holding
-/// one tensor at a time. Throws kIo, and kInternal where a name comes twice or bytes do not have the size of
-/// their shape.
+/// one tensor at a time. Throws kIo, and kInternal where a name comes twice or bytes do not have
+/// the size of their shape.
 void write_safetensors(const std::filesystem::path& path, std::span<const TensorToWrite> tensors,
                        const TensorBytes& bytes_of,
                        std::map<std::string, std::string> metadata = {});

@@ -31,16 +31,15 @@ constexpr int kBackgroundNiceness = 10;
 CheckpointSource source_of(const planner::Plan& plan, const CheckpointOptions& options,
                            const LaunchEnvironment& environment) {
   const planner::AxisSizes at = planner::coordinates_of(plan.layout.mesh, environment.rank);
-  CheckpointSource source{
-      .model = plan.model,
-      .model_source = plan.model_source,
-      .weights = plan.job.param_dtype,
-      .mesh = {},
-      .place = {.tp_rank = at[Axis::kTp], .dp_shard_rank = at[Axis::kDpShard]},
-      .writes = at[Axis::kDpReplicate] == 0,
-      .node_leader = environment.rank - environment.local_rank,
-      .node_leaders = {},
-      .layout = options.layout};
+  CheckpointSource source{.model = plan.model,
+                          .model_source = plan.model_source,
+                          .weights = plan.job.param_dtype,
+                          .mesh = {},
+                          .place = {.tp_rank = at[Axis::kTp], .dp_shard_rank = at[Axis::kDpShard]},
+                          .writes = at[Axis::kDpReplicate] == 0,
+                          .node_leader = environment.rank - environment.local_rank,
+                          .node_leaders = {},
+                          .layout = options.layout};
   for (const Axis axis : planner::kAxes)
     source.mesh.emplace_back(to_string(axis), plan.layout.mesh.sizes[axis]);
   for (std::int64_t rank = 0; rank < environment.world_size; rank += environment.local_world_size)
@@ -71,10 +70,10 @@ decltype(auto) offering_previous(const fs::path& path, const Read& read) {
     return read();
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kCorruptCheckpoint) throw;
-    throw Error(error.code(),
-                fmt::format("{}. The checkpoint is damaged; {}", error.message(),
-                            previous_offer(path)),
-                error.where());
+    throw Error(
+        error.code(),
+        fmt::format("{}. The checkpoint is damaged; {}", error.message(), previous_offer(path)),
+        error.where());
   }
 }
 
@@ -93,14 +92,13 @@ Checkpoints::Checkpoints(const planner::Plan& plan, const CheckpointOptions& opt
     : options_(options),
       folder_(formats::checkpoints_path(run_folder)),
       seed_(seed),
-      samples_a_batch_(plan.layout.microbatch_size *
-                       planner::data_parallel_size(plan.layout.mesh)),
+      samples_a_batch_(plan.layout.microbatch_size * planner::data_parallel_size(plan.layout.mesh)),
       liveness_(liveness),
       units_(units),
       model_(plan.model),
       source_(source_of(plan, options, rendezvous.environment())),
       exchange_(rendezvous.connect("checkpoint"), rendezvous.environment().rank,
-                rendezvous.environment().world_size, [&liveness] { liveness.require_neighbours(); }),
+                rendezvous.environment().world_size, [&liveness] { liveness.require_ranks(); }),
       staged_(std::make_unique<Staged>()) {
   if (options.keep_latest == 1 || options.keep_latest < 0) {
     throw Error(ErrorCode::kInvalidInput,
@@ -196,9 +194,10 @@ void Checkpoints::finish(const TrainingPosition& reached) {
   join();
   liveness_.stop_no_more();
   if (stopped_ && exchange_.rank() == 0) {
-    spdlog::info("stopped by a signal after step {}, which is saved; the same command goes on from "
-                 "there",
-                 reached.step);
+    spdlog::info(
+        "stopped by a signal after step {}, which is saved; the same command goes on from "
+        "there",
+        reached.step);
   }
 }
 

@@ -60,7 +60,7 @@ formats::TensorType stored_type(common::DataType type) {
 /// Magic numbers of statfs(2) of file systems where two machines, or two processes, may write
 /// different parts of one page and lose one of them: NFS, FUSE, SMB, CIFS, 9p, AFS.
 bool loses_shared_writes(const fs::path& folder) {
-  constexpr std::array<unsigned long, 7> kMagic = {0x6969,     0x65735546, 0x517b,   0xff534d42,
+  constexpr std::array<unsigned long, 7> kMagic = {0x6969,     0x65735546, 0x517b,    0xff534d42,
                                                    0xfe534d42, 0x01021997, 0x5346414f};
   struct statfs status {};
   if (::statfs(folder.c_str(), &status) != 0) return false;
@@ -282,7 +282,8 @@ std::vector<CheckpointTensor> Save::write_whole() const {
 std::vector<formats::TensorToWrite> tensors_of_rank(const std::vector<CheckpointTensor>& ranges) {
   std::vector<formats::TensorToWrite> tensors;
   for (const CheckpointTensor& tensor : ranges) {
-    tensors.push_back({formats::rank_tensor(tensor.part, tensor.name), tensor.type,
+    tensors.push_back({formats::rank_tensor(tensor.part, tensor.name),
+                       tensor.type,
                        {tensor.ranges.front().range.elements()}});
   }
   return tensors;

@@ -16,7 +16,8 @@ formats::TensorRange range_of(const planner::FlatEntry& entry, std::int64_t tp_r
     const std::int64_t columns = entry.local_shape[1];
     return {tp_rank * columns, columns, begin, end};
   }
-  const std::int64_t before = parameter.split == TpSplit::kReplicated ? 0 : tp_rank * entry.elements;
+  const std::int64_t before =
+      parameter.split == TpSplit::kReplicated ? 0 : tp_rank * entry.elements;
   // The last ranks of a padded vocabulary hold rows that the parameter does not have.
   const std::int64_t whole = planner::element_count(parameter);
   return {0, row, std::min(before + begin, whole), std::min(before + end, whole)};

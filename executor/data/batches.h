@@ -60,8 +60,8 @@ class BatchStream {
   /// Makes next() return the batch there. A position at or behind the epoch's end is the begin of
   /// the next one.
   void seek(const BatchPosition& position) {
-    position_ = position.batch < batches_per_epoch() ? position
-                                                     : BatchPosition{position.epoch + 1, 0};
+    position_ =
+        position.batch < batches_per_epoch() ? position : BatchPosition{position.epoch + 1, 0};
   }
 
   /// Throws kInvalidInput, naming data set, sequence and position, where a token id is not in the

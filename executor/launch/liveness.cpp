@@ -31,6 +31,8 @@ constexpr const char* kDeparted = "departed";
 constexpr std::chrono::milliseconds kPoll{50};
 /// One wish may reach a rank as several signals, from its launcher and from the scheduler.
 constexpr std::chrono::seconds kSameWish{1};
+/// How long a rank waits for the others between two looks at whether they live.
+constexpr std::chrono::milliseconds kWaiting{500};
 /// How long a rank stays when it serves the store, for the others to read the cause in it; and when
 /// the store is gone, for the others to find out who was lost first: two heartbeats and a bit.
 constexpr std::chrono::milliseconds kLinger{2500};
@@ -306,17 +308,24 @@ void Liveness::handle_lost_store(const std::string& reason) {
 
 bool Liveness::may_start(std::int64_t step) {
   stops_in_order_ = true;
-  const bool may = stop_.may_start(step, [this] {
+  Clock::time_point next_look = Clock::now() + kWaiting;
+  const bool may = stop_.may_start(step, [&] {
     store_->ask([this](c10d::Store& store) { stop_.poll(store); });
-    require_neighbours();
+    if (Clock::now() < next_look) return;
+    require_ranks();
+    next_look = Clock::now() + kWaiting;
   });
   if (may) set_step(step);
   return may;
 }
 
-void Liveness::require_neighbours() const {
+void Liveness::require_ranks() {
+  constexpr std::int64_t kSearchEvery = 20;
   const auto gone = neighbours_in(ProcessState::kGone);
   if (!gone.empty()) throw Error(ErrorCode::kRankLost, name_ranks(gone) + " died");
+  if (++times_required_ % kSearchEvery != 0) return;
+  const std::string lost = describe_lost_ranks();
+  if (!lost.empty()) throw Error(ErrorCode::kRankLost, lost);
 }
 
 bool Liveness::asks_to_stop(int signal) {

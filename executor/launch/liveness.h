@@ -51,14 +51,16 @@ class Liveness {
   /// The step being trained; any thread.
   void set_step(std::int64_t step) { step_.store(step, std::memory_order_relaxed); }
   /// Before each step: sets it as the one being trained. False where the ranks have agreed, because
-  /// one of them got SIGTERM or SIGUSR1, to train no further. The same signal a second or more later
-  /// ends the process at once. Throws kRankLost where a rank dies before it has agreed.
+  /// one of them got SIGTERM or SIGUSR1, to train no further. The same signal a second or more
+  /// later ends the process at once. Throws kRankLost where a rank dies before it has agreed.
   bool may_start(std::int64_t step);
   /// Signals end the process again.
   void stop_no_more() { stops_in_order_ = false; }
 
-  /// Throws kRankLost where another process of this machine has ended, without searching.
-  void require_neighbours() const;
+  /// For a thread that waits for the others elsewhere than in a collective, to call now and then:
+  /// throws kRankLost where another process of this machine has ended and, at every 20th call,
+  /// where a search (describe_lost_ranks) misses a rank.
+  void require_ranks();
 
   /// Where the error record goes from now on; none is written before.
   void set_run_folder(const std::filesystem::path& run_folder);
@@ -122,6 +124,7 @@ class Liveness {
   std::atomic<bool> stops_in_order_{false};
   std::terminate_handler old_terminate_ = nullptr;
   std::int64_t beats_ = 0;
+  std::atomic<std::int64_t> times_required_{0};
   mutable std::mutex run_folder_mutex_;
   std::filesystem::path run_folder_;
   std::optional<StoreThread> store_;

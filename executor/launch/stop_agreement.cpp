@@ -51,7 +51,8 @@ void StopAgreement::poll(c10d::Store& store) {
   for (std::int64_t rank = 0; rank < world_size_; ++rank) keys.push_back(pin_key(rank));
   if (!store.check(keys)) return;
   std::int64_t last = *pinned;
-  for (const std::string& key : keys) last = std::max<std::int64_t>(last, std::stoll(store.get_to_str(key)));
+  for (const std::string& key : keys)
+    last = std::max<std::int64_t>(last, std::stoll(store.get_to_str(key)));
   const std::scoped_lock lock(mutex_);
   last_ = last;
   changed_.notify_all();

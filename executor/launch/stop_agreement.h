@@ -14,9 +14,9 @@ class Store;
 namespace meshplan::executor {
 
 /// How the ranks agree on the step before which all of them stop, without a collective. A rank that
-/// is asked to stop says so in the store. Every rank that reads it pins itself: it finishes the step
-/// under way, says which one that is, and starts none after it until all have said theirs. The last
-/// of these steps is the run's last: no rank is beyond it, and each can reach it.
+/// is asked to stop says so in the store. Every rank that reads it pins itself: it finishes the
+/// step under way, says which one that is, and starts none after it until all have said theirs. The
+/// last of these steps is the run's last: no rank is beyond it, and each can reach it.
 class StopAgreement {
  public:
   StopAgreement(std::int64_t rank, std::int64_t world_size)

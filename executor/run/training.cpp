@@ -57,8 +57,8 @@ void initialize(StepRunner& runner, const planner::Plan& plan, const TrainingOpt
 class TrainingLoop {
  public:
   TrainingLoop(const planner::Plan& plan, const TrainingOptions& options, std::int64_t rank,
-               StepRunner& runner, BatchStream& batches, CollectiveLog& log, Checkpoints& checkpoints,
-               std::int64_t first_step, at::Device device)
+               StepRunner& runner, BatchStream& batches, CollectiveLog& log,
+               Checkpoints& checkpoints, std::int64_t first_step, at::Device device)
       : plan_(plan),
         options_(options),
         rank_(rank),

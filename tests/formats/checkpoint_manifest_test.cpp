@@ -22,27 +22,27 @@ CheckpointManifest small_manifest() {
   return {.step = 7,
           .mesh = {{"dp_shard", 2}, {"tp", 2}},
           .files = {{kFile, common::Bytes(1000), common::Bytes(200), Checksum{3, 4}}},
-          .tensors = {{.part = CheckpointPart::kWeights,
-                       .name = "matrix",
-                       .type = TensorType::kBF16,
-                       .shape = {3, 4},
-                       .file = kFile,
-                       .ranges = {range(0, {0, 2, 0, 6}), range(3, {2, 2, 4, 6}),
-                                  range(1, {2, 2, 0, 4})}},
-                      {.part = CheckpointPart::kFirstMoment,
-                       .name = "vector",
-                       .type = TensorType::kF32,
-                       .shape = {5},
-                       .file = kFile,
-                       .ranges = {range(2, {0, 5, 0, 5})}}}};
+          .tensors = {
+              {.part = CheckpointPart::kWeights,
+               .name = "matrix",
+               .type = TensorType::kBF16,
+               .shape = {3, 4},
+               .file = kFile,
+               .ranges = {range(0, {0, 2, 0, 6}), range(3, {2, 2, 4, 6}), range(1, {2, 2, 0, 4})}},
+              {.part = CheckpointPart::kFirstMoment,
+               .name = "vector",
+               .type = TensorType::kF32,
+               .shape = {5},
+               .file = kFile,
+               .ranges = {range(2, {0, 5, 0, 5})}}}};
 }
 
 void expect_refused(const std::function<void(CheckpointManifest&)>& change) {
   CheckpointManifest manifest = small_manifest();
   change(manifest);
-  tests::expect_error(ErrorCode::kCorruptCheckpoint,
-                      [&] { parse_manifest(to_text(manifest), "manifest.json"); },
-                      std::string("manifest.json"));
+  tests::expect_error(
+      ErrorCode::kCorruptCheckpoint, [&] { parse_manifest(to_text(manifest), "manifest.json"); },
+      std::string("manifest.json"));
 }
 
 TEST(CheckpointManifest, ComesBackAsItWasWritten) {

@@ -31,8 +31,7 @@ class CheckpointReaderTest : public testing::Test {
     const std::vector<CheckpointPart> parts = {CheckpointPart::kWeights};
     const CheckpointFiles files = plan_whole_files(tensors, TensorType::kF32, parts);
     const PlannedFile& planned = files.files.front();
-    const auto file =
-        PositionedFile::create(folder_ / planned.name, planned.prefix, planned.bytes);
+    const auto file = PositionedFile::create(folder_ / planned.name, planned.prefix, planned.bytes);
     CheckpointTensor tensor{.part = CheckpointPart::kWeights,
                             .name = "matrix",
                             .type = TensorType::kF32,
@@ -104,17 +103,21 @@ TEST_F(CheckpointReaderTest, ChecksThePiecesThatItTouchesAndNoOthers) {
   EXPECT_TRUE(read({0, kColumns, 0, kColumns}) == part_of({0, kColumns, 0, kColumns}));
   const TensorRange left{0, kColumns / 2, 0, kRows * kColumns / 2};
   EXPECT_TRUE(read(left) == part_of(left));
-  tests::expect_error(ErrorCode::kCorruptCheckpoint,
-                      [&] { read({4095, 1, kRows - 1, kRows}); }, file_.string(),
-                      std::string("piece 1 of what rank 1 wrote of matrix"));
-  tests::expect_error(ErrorCode::kCorruptCheckpoint, [&] { verify_checkpoint(folder_.path()); },
-                      file_.string());
+  tests::expect_error(
+      ErrorCode::kCorruptCheckpoint,
+      [&] {
+        read({4095, 1, kRows - 1, kRows});
+      },
+      file_.string(), std::string("piece 1 of what rank 1 wrote of matrix"));
+  tests::expect_error(
+      ErrorCode::kCorruptCheckpoint, [&] { verify_checkpoint(folder_.path()); }, file_.string());
 }
 
 TEST_F(CheckpointReaderTest, RefusesFilesThatAreCutMissingOrLinks) {
   const auto refused = [&](const std::string& why) {
-    tests::expect_error(ErrorCode::kCorruptCheckpoint,
-                        [&] { CheckpointReader reader(folder_.path()); }, file_.string(), why);
+    tests::expect_error(
+        ErrorCode::kCorruptCheckpoint, [&] { CheckpointReader reader(folder_.path()); },
+        file_.string(), why);
   };
   const fs::path away = folder_ / "away";
   fs::rename(file_, away);
@@ -126,9 +129,9 @@ TEST_F(CheckpointReaderTest, RefusesFilesThatAreCutMissingOrLinks) {
   fs::resize_file(file_, fs::file_size(file_) - 1);
   refused("bytes");
   fs::remove(folder_ / kManifestName);
-  tests::expect_error(ErrorCode::kCorruptCheckpoint,
-                      [&] { CheckpointReader reader(folder_.path()); },
-                      std::string("manifest.json"));
+  tests::expect_error(
+      ErrorCode::kCorruptCheckpoint, [&] { CheckpointReader reader(folder_.path()); },
+      std::string("manifest.json"));
 }
 
 TEST_F(CheckpointReaderTest, SplitsALargeModelIntoFilesThatItsIndexNames) {
@@ -136,9 +139,8 @@ TEST_F(CheckpointReaderTest, SplitsALargeModelIntoFilesThatItsIndexNames) {
                                               {"b", TensorType::kF32, {10}},
                                               {"c", TensorType::kF32, {100}},
                                               {"d", TensorType::kF32, {1}}};
-  const CheckpointFiles files = plan_whole_files(tensors, TensorType::kBF16,
-                                                 {CheckpointPart::kWeights, CheckpointPart::kMaster},
-                                                 80);
+  const CheckpointFiles files = plan_whole_files(
+      tensors, TensorType::kBF16, {CheckpointPart::kWeights, CheckpointPart::kMaster}, 80);
   ASSERT_EQ(files.files.size(), 6u);
   EXPECT_EQ(files.files[0].name, "model-00001-of-00003.safetensors");
   EXPECT_EQ(files.files[5].name, "optimizer/master/model-00003-of-00003.safetensors");

@@ -42,8 +42,8 @@ TEST(FloatStorage, RoundsToTheNearestTiesToEven) {
   EXPECT_EQ(stored(0x1p-24f, half), 0x0001);
   EXPECT_EQ(stored(0x1p-25f, half), 0x0000) << "a tie";
   EXPECT_EQ(stored(0x1.8p-24f, half), 0x0002) << "a tie";
-  EXPECT_EQ(stored(0x1.ffcp-15f, half), 0x03ff);
-  EXPECT_EQ(stored(0x1.fffp-15f, half), 0x0400) << "rounds up to the smallest normal number";
+  EXPECT_EQ(stored(0x1.ff8p-15f, half), 0x03ff);
+  EXPECT_EQ(stored(0x1.ffcp-15f, half), 0x0400) << "a tie, up to the smallest normal number";
 }
 
 TEST(FloatStorage, GivesEveryStoredNumberBack) {

@@ -28,11 +28,13 @@ def wait_for_moment(run, numbers: random.Random, kind: str, before: set[str]) ->
     """Waits for the moment to kill at; says which it was."""
     checkpoints = run.folder / "checkpoints"
     steps = len(run.metrics()) + numbers.randint(1, 6)
+    saves = numbers.randint(1, 3)
+    seen = set()
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and any(rank.poll() is None for rank in run.ranks):
         if kind == "save":
-            unfinished = {p.name for p in checkpoints.glob("step-*.*")} if checkpoints.exists() else set()
-            if unfinished - before:
+            seen |= {p.name for p in checkpoints.glob("step-*.tmp-*")} - before if checkpoints.exists() else set()
+            if len(seen) >= saves:
                 time.sleep(numbers.random() * 0.02)
                 return "in a save"
             time.sleep(0.0003)
