@@ -22,9 +22,9 @@ struct Variable {
 };
 
 /// Runs a program (its path, and its arguments) to its end, with this process's output and no
-/// input. SIGINT, SIGTERM and SIGHUP are passed on to it; the same again, a second later, kills it.
-/// Whatever processes it leaves behind are killed, and it gets SIGTERM when this process dies.
-/// Throws kIo when it cannot be started.
+/// input. SIGINT, SIGTERM, SIGHUP and SIGUSR1 are passed on to it; the same again, a second later,
+/// kills it. Whatever processes it leaves behind are killed, and it gets SIGTERM when this process
+/// dies. Throws kIo when it cannot be started.
 ChildEnd run_child(const std::vector<std::string>& command,
                    const std::vector<Variable>& environment);
 

@@ -161,9 +161,16 @@ void become_rank(const std::vector<std::string>& arguments) {
 
 void launch_ranks(std::int64_t ranks, const std::vector<std::string>& arguments,
                   const std::optional<fs::path>& run_folder) {
-  std::vector<std::string> command = {torch_python(),        "-c",          kTorchrun,
-                                      "--standalone",        "--no-python", "--nproc-per-node",
-                                      std::to_string(ranks), rank_program()};
+  std::vector<std::string> command = {torch_python(),
+                                      "-c",
+                                      kTorchrun,
+                                      "--standalone",
+                                      "--no-python",
+                                      "--signals-to-handle",
+                                      "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
+                                      "--nproc-per-node",
+                                      std::to_string(ranks),
+                                      rank_program()};
   command.insert(command.end(), arguments.begin(), arguments.end());
   if (run_folder) formats::clear_error_records(*run_folder);
   const std::int64_t threads =

@@ -30,7 +30,7 @@ constexpr std::array kSubcommands = {
     Subcommand{"plan", define_plan},         Subcommand{"estimate", define_estimate},
     Subcommand{"simulate", define_simulate}, Subcommand{"train", define_train},
     Subcommand{"compare", define_compare},   Subcommand{"calibrate", define_calibrate},
-    Subcommand{"catalog", define_catalog},
+    Subcommand{"catalog", define_catalog},   Subcommand{"checkpoint", define_checkpoint},
 };
 
 std::vector<std::string> subcommand_names() {

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "cli/checkpoint_flags.h"
 #include "cli/command.h"
 #include "cli/hub.h"
 #include "cli/launch.h"
@@ -125,6 +126,7 @@ std::vector<std::string> rank_arguments(const TrainFlags& flags, const std::stri
       value = fs::absolute(value).string();
     arguments.insert(arguments.end(), {option->get_name(), value});
   }
+  add_checkpoint_arguments(flags.checkpoints, arguments);
   return arguments;
 }
 
@@ -201,6 +203,9 @@ Action define_train(CLI::App& app) {
       "--lr-schedule cosine --warmup-ratio 0.03\n"
       "  meshplan train --model demo-qwen2 --init random --data synthetic --dp-size 4 --steps 50 "
       "--seq-length 128\n"
+      "  meshplan train plan.json --data build/data/text --experiment-name long "
+      "--checkpoint-interval "
+      "500 --keep-latest-k 3\n"
       "  torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST --no-python \\\n"
       "      meshplan train plan.json --data build/data/text --experiment-name big");
   const auto flags = std::make_shared<TrainFlags>();

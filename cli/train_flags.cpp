@@ -168,9 +168,6 @@ void add_training_flags(CLI::App& app, TrainFlags& flags) {
       .add(of_rank, "--init", flags.init,
            "weights: those in the model's folder; random: from the seed", "")
       ->check(CLI::IsMember({"weights", "random"}));
-  app.add_option("--checkpoint-interval", flags.checkpoint_interval, "Not built yet")->group("");
-  app.add_option("--keep-latest-k", flags.keep_latest_k, "Not built yet")->group("");
-  app.add_option("--resume", flags.resume, "Not built yet")->group("");
 }
 
 /// What of a run is looked at.
@@ -223,6 +220,7 @@ void add_train_flags(CLI::App& app, TrainFlags& flags) {
   add_optimizer_flags(app, flags);
   add_training_flags(app, flags);
   add_measurement_flags(app, flags);
+  add_checkpoint_flags(app, flags.checkpoints);
   add_run_flags(app, flags);
 }
 
@@ -242,10 +240,6 @@ void check_usage(const TrainFlags& flags, const std::optional<RankPlace>& place)
   }
   if (flags.validation_data.empty() != (flags.validation_interval == 0))
     refuse_usage("--validation-data and --validation-interval go together");
-  if (flags.checkpoint_interval != 0 || flags.keep_latest_k != 0 || flags.resume != "never") {
-    refuse_usage(
-        "--checkpoint-interval, --keep-latest-k and --resume are not built yet: leave them out");
-  }
   const fs::path name(flags.experiment_name);
   if (!flags.experiment_name.empty() && (name.has_parent_path() || name == "." || name == "..")) {
     refuse_usage(fmt::format("--experiment-name {}: must be the name of a folder, not a path",

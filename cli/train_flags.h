@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/checkpoint_flags.h"
 #include "cli/launch.h"
 #include "cli/train_plan.h"
 
@@ -48,9 +49,7 @@ struct TrainFlags {
   std::int64_t log_interval = 10;
   std::string trace_steps;
   std::optional<std::int64_t> memory_snapshot;
-  std::int64_t checkpoint_interval = 0;
-  std::int64_t keep_latest_k = 0;
-  std::string resume = "never";
+  CheckpointFlags checkpoints;
 };
 
 /// Adds them; `flags` outlives the app.

@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "common/file.h"
 #include "common/json.h"
+#include "formats/json_lines.h"
 
 namespace meshplan::formats {
 namespace {
@@ -31,6 +32,17 @@ RankSummary read_summary(const std::filesystem::path& path, std::int64_t rank) {
                         path.string() + ".rank");
   }
   return summary;
+}
+
+/// Cuts the file back to the lines whose `key` is below `end`.
+void keep_lines_below(const std::filesystem::path& path, const char* key, std::int64_t end) {
+  std::error_code absent;
+  if (!std::filesystem::is_regular_file(path, absent)) return;
+  std::string kept;
+  read_json_lines(path, [&](const common::JsonObject& line) {
+    if (line.integer(key) < end) kept += line.json().dump() + "\n";
+  });
+  common::write_file(path, kept);
 }
 
 }  // namespace
@@ -75,6 +87,12 @@ void clear_measurements(const std::filesystem::path& run) {
     std::filesystem::remove_all(run / folder, absent);
   std::filesystem::remove(metrics_path(run), absent);
   std::filesystem::remove(epochs_path(run), absent);
+}
+
+void keep_measurements_before(const std::filesystem::path& run, std::int64_t step,
+                              std::int64_t epoch) {
+  keep_lines_below(metrics_path(run), "step", step);
+  keep_lines_below(epochs_path(run), "epoch", epoch);
 }
 
 void write_summary(const std::filesystem::path& run, const RankSummary& summary) {

@@ -42,6 +42,9 @@ struct RankSummary {
 /// Removes what an earlier run of the same name measured, so that nothing of it is taken for this
 /// one's.
 void clear_measurements(const std::filesystem::path& run);
+/// For a run that goes on with this step of this epoch: metrics of later ones are cut off.
+void keep_measurements_before(const std::filesystem::path& run, std::int64_t step,
+                              std::int64_t epoch);
 
 void write_summary(const std::filesystem::path& run, const RankSummary& summary);
 

@@ -59,14 +59,16 @@ SafetensorsHeader read_header(const RandomAccessFile& file) {
   return parse_safetensors_header(json, data_begin, file.size(), name);
 }
 
+}  // namespace
+
 std::int64_t byte_size(const TensorToWrite& tensor) {
   std::int64_t bytes = size_of(tensor.type);
   for (std::int64_t size : tensor.shape) bytes = common::checked_multiply(bytes, size, tensor.name);
   return bytes;
 }
 
-std::string header_of(std::span<const TensorToWrite> tensors,
-                      std::map<std::string, std::string> metadata) {
+std::string safetensors_prefix(std::span<const TensorToWrite> tensors,
+                               std::map<std::string, std::string> metadata) {
   metadata.emplace("format", "pt");
   std::set<std::string> names = {"__metadata__"};
   std::string text = fmt::format(R"({{"__metadata__":{})", Json(metadata).dump());
@@ -87,10 +89,11 @@ std::string header_of(std::span<const TensorToWrite> tensors,
   text.resize(static_cast<std::size_t>(
                   common::round_up(static_cast<std::int64_t>(text.size()), kLengthBytes)),
               ' ');
-  return text;
+  const std::uint64_t length = text.size();
+  std::string prefix(sizeof length, '\0');
+  std::memcpy(prefix.data(), &length, sizeof length);
+  return prefix + text;
 }
-
-}  // namespace
 
 SafetensorsFile::SafetensorsFile(std::filesystem::path path)
     : file_(std::move(path)), header_(read_header(file_)) {}
@@ -115,11 +118,9 @@ void SafetensorsFile::read(const SafetensorsEntry& entry, std::int64_t byte_offs
 
 void write_safetensors(const std::filesystem::path& path, std::span<const TensorToWrite> tensors,
                        const TensorBytes& bytes_of, std::map<std::string, std::string> metadata) {
-  const std::string header = header_of(tensors, std::move(metadata));
-  const std::uint64_t length = header.size();
+  const std::string prefix = safetensors_prefix(tensors, std::move(metadata));
   ReplacementFile file(path);
-  file.append(std::as_bytes(std::span(&length, 1)));
-  file.append(std::as_bytes(std::span(header)));
+  file.append(std::as_bytes(std::span(prefix)));
   for (std::size_t index = 0; index < tensors.size(); ++index) {
     const std::span<const std::byte> bytes = bytes_of(index);
     if (static_cast<std::int64_t>(bytes.size()) != byte_size(tensors[index])) {

@@ -48,13 +48,21 @@ struct TensorToWrite {
   std::vector<std::int64_t> shape;
 };
 
+/// Bytes that the tensor takes. Throws kInvalidInput where they do not fit 63 bits.
+std::int64_t byte_size(const TensorToWrite& tensor);
+
+/// What stands in a file before the data of these tensors, which lie in their order: the header's
+/// length, and the header. "format": "pt" joins the metadata, because transformers refuses files
+/// without it. Throws kInternal where a name comes twice.
+std::string safetensors_prefix(std::span<const TensorToWrite> tensors,
+                               std::map<std::string, std::string> metadata = {});
+
 /// The bytes of the tensor with that index, valid until the next call.
 using TensorBytes = std::function<std::span<const std::byte>(std::size_t index)>;
 
 /// Writes the tensors, in their order, to a temporary beside `path` that then replaces it, holding
-/// one tensor at a time. "format": "pt" joins the metadata, because transformers refuses files
-/// without it. Throws kIo, and kInternal where a name comes twice or bytes do not have the size of
-/// their shape.
+/// one tensor at a time. Throws kIo, and kInternal where a name comes twice or bytes do not have
+/// the size of their shape.
 void write_safetensors(const std::filesystem::path& path, std::span<const TensorToWrite> tensors,
                        const TensorBytes& bytes_of,
                        std::map<std::string, std::string> metadata = {});

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <sstream>
 #include <thread>
@@ -28,6 +29,10 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kCause = "cause";
 constexpr const char* kDeparted = "departed";
 constexpr std::chrono::milliseconds kPoll{50};
+/// One wish may reach a rank as several signals, from its launcher and from the scheduler.
+constexpr std::chrono::seconds kSameWish{1};
+/// How long a rank waits for the others between two looks at whether they live.
+constexpr std::chrono::milliseconds kWaiting{500};
 /// How long a rank stays when it serves the store, for the others to read the cause in it; and when
 /// the store is gone, for the others to find out who was lost first: two heartbeats and a bit.
 constexpr std::chrono::milliseconds kLinger{2500};
@@ -101,7 +106,8 @@ Liveness::Liveness(const Rendezvous& rendezvous, const LivenessOptions& options)
       rank_(rendezvous.environment().rank),
       world_size_(rendezvous.environment().world_size),
       serves_(rendezvous.serves()),
-      server_name_(rendezvous.server_name()) {
+      server_name_(rendezvous.server_name()),
+      stop_(rank_, world_size_) {
   introduce(rendezvous);
   store_.emplace(
       rendezvous.connect("liveness"), options.heartbeat,
@@ -148,7 +154,9 @@ void Liveness::set_run_folder(const std::filesystem::path& run_folder) {
 void Liveness::beat(c10d::Store& store) {
   store.set(beat_keys(world_size_)[static_cast<std::size_t>(rank_)],
             fmt::format("{} {} {}", ++beats_, issued_collectives(), finished_.load() ? 1 : 0));
-  if (finished_ || !store.check({kCause})) return;
+  if (finished_) return;
+  stop_.poll(store);
+  if (!store.check({kCause})) return;
   const formats::ErrorRecord cause = parse_cause(store.get_to_str(kCause));
   if (cause.rank != rank_ && claim_leaving()) follow(cause);
 }
@@ -298,14 +306,44 @@ void Liveness::handle_lost_store(const std::string& reason) {
   }
 }
 
+bool Liveness::may_start(std::int64_t step) {
+  stops_in_order_ = true;
+  Clock::time_point next_look = Clock::now() + kWaiting;
+  const bool may = stop_.may_start(step, [&] {
+    store_->ask([this](c10d::Store& store) { stop_.poll(store); });
+    if (Clock::now() < next_look) return;
+    require_ranks();
+    next_look = Clock::now() + kWaiting;
+  });
+  if (may) set_step(step);
+  return may;
+}
+
+void Liveness::require_ranks() {
+  constexpr std::int64_t kSearchEvery = 20;
+  const auto gone = neighbours_in(ProcessState::kGone);
+  if (!gone.empty()) throw Error(ErrorCode::kRankLost, name_ranks(gone) + " died");
+  if (++times_required_ % kSearchEvery != 0) return;
+  const std::string lost = describe_lost_ranks();
+  if (!lost.empty()) throw Error(ErrorCode::kRankLost, lost);
+}
+
+bool Liveness::asks_to_stop(int signal) {
+  if (!stops_in_order_ || (signal != SIGTERM && signal != SIGUSR1)) return false;
+  if (stop_.request()) {
+    store_->ask([this](c10d::Store& store) { stop_.poll(store); });
+    return true;
+  }
+  return Clock::now() - *stop_.requested_at() < kSameWish;
+}
+
 void Liveness::handle_signal(int signal) {
-  if (!claim_leaving()) return;
+  if (asks_to_stop(signal) || !claim_leaving()) return;
   if (signal == SIGTERM) {
     if (const auto trouble = find_trouble(SearchFor::kDeath)) follow(*trouble);
   }
-  const char* name = signal == SIGTERM ? "SIGTERM" : "SIGINT";
   follow({rank_, common::to_string(ErrorCode::kInterrupted), 128 + signal,
-          fmt::format("{} was stopped by {}", own_name(), name)});
+          fmt::format("{} was stopped by SIG{}", own_name(), ::sigabbrev_np(signal))});
 }
 
 void Liveness::follow(const formats::ErrorRecord& cause) {

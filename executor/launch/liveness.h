@@ -14,6 +14,7 @@
 #include "common/error.h"
 #include "executor/launch/process.h"
 #include "executor/launch/rendezvous.h"
+#include "executor/launch/stop_agreement.h"
 #include "executor/launch/store_thread.h"
 #include "formats/error_record.h"
 
@@ -35,7 +36,8 @@ struct LivenessOptions {
 ///
 /// How a rank ends: with an error's own code where it failed itself; with 8 where another rank was
 /// lost or failed, also when the news comes as SIGTERM, as torchrun sends it; otherwise with 143 on
-/// SIGTERM and 130 on SIGINT.
+/// SIGTERM, 138 on SIGUSR1 and 130 on SIGINT. Once it was asked whether a step may start, SIGTERM
+/// and SIGUSR1 do not end the process but make all ranks stop before the same step.
 class Liveness {
  public:
   /// Made by all ranks together, before the communicators. Throws kRankLost when a rank does not
@@ -48,6 +50,18 @@ class Liveness {
 
   /// The step being trained; any thread.
   void set_step(std::int64_t step) { step_.store(step, std::memory_order_relaxed); }
+  /// Before each step: sets it as the one being trained. False where the ranks have agreed, because
+  /// one of them got SIGTERM or SIGUSR1, to train no further. The same signal a second or more
+  /// later ends the process at once. Throws kRankLost where a rank dies before it has agreed.
+  bool may_start(std::int64_t step);
+  /// Signals end the process again.
+  void stop_no_more() { stops_in_order_ = false; }
+
+  /// For a thread that waits for the others elsewhere than in a collective, to call now and then:
+  /// throws kRankLost where another process of this machine has ended and, at every 20th call,
+  /// where a search (describe_lost_ranks) misses a rank.
+  void require_ranks();
+
   /// Where the error record goes from now on; none is written before.
   void set_run_folder(const std::filesystem::path& run_folder);
 
@@ -86,6 +100,8 @@ class Liveness {
   std::string own_name() const;
 
   void handle_signal(int signal);
+  /// Whether the signal only asks the ranks to stop in order.
+  bool asks_to_stop(int signal);
   void handle_lost_store(const std::string& reason);
   [[noreturn]] void stop_for(const common::Error& error);
   /// `cause` is what the others are told, `message` what this rank says and records.
@@ -104,8 +120,11 @@ class Liveness {
   std::vector<ProcessIdentity> processes_;
   std::atomic<std::int64_t> step_{-1};
   std::atomic<bool> finished_{false};
+  StopAgreement stop_;
+  std::atomic<bool> stops_in_order_{false};
   std::terminate_handler old_terminate_ = nullptr;
   std::int64_t beats_ = 0;
+  std::atomic<std::int64_t> times_required_{0};
   mutable std::mutex run_folder_mutex_;
   std::filesystem::path run_folder_;
   std::optional<StoreThread> store_;

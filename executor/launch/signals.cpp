@@ -43,6 +43,7 @@ void watch_signals() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGUSR1);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   state();
   std::thread([signals] { wait_for_signals(signals); }).detach();

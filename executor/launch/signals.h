@@ -4,9 +4,9 @@
 
 namespace meshplan::executor {
 
-/// Keeps SIGTERM and SIGINT from this thread and all that it starts from now on, and starts one
-/// that waits for them. Call it first in main(). Without a handler the process then leaves with 143
-/// or 130.
+/// Keeps SIGTERM, SIGINT and SIGUSR1 from this thread and all that it starts from now on, and
+/// starts one that waits for them. Call it first in main(). Without a handler the process then
+/// leaves with 128 + the signal.
 void watch_signals();
 
 /// What the waiting thread does on a signal; an empty function restores leaving. Setting it waits

@@ -45,6 +45,22 @@ void add_measurements(CLI::App& app, TrainingOptions& options) {
                  "Step whose allocations are written down");
 }
 
+void add_checkpoints(CLI::App& app, CheckpointOptions& options) {
+  app.add_option("--checkpoint-interval", options.interval, "Steps between checkpoints; 0: none")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--keep-latest-k", options.keep_latest, "Checkpoints to keep; 0: all")
+      ->check(CLI::NonNegativeNumber);
+  app.add_flag("--async-checkpoint", options.asynchronous, "Write while training goes on");
+  app.add_option("--resume", options.resume, "auto, never or the folder of a checkpoint")
+      ->capture_default_str();
+  const std::map<std::string, CheckpointLayout> layouts = {
+      {"whole", CheckpointLayout::kWhole},
+      {"merged", CheckpointLayout::kMerged},
+      {"per-rank", CheckpointLayout::kPerRank}};
+  app.add_option("--checkpoint-files", options.layout, "whole, merged or per-rank")
+      ->transform(CLI::CheckedTransformer(layouts));
+}
+
 void add_run(CLI::App& app, TrainingOptions& options) {
   app.add_option("--run-folder", options.run_folder, "Receives metrics, collectives, traces")
       ->required();
@@ -68,8 +84,13 @@ void add_train(CLI::App& program, TrainCommand& command) {
   add_data(*app, command.options);
   add_optimizer(*app, command.options);
   add_measurements(*app, command.options);
+  add_checkpoints(*app, command.options.checkpoints);
   add_run(*app, command.options);
-  app->callback([&command] { train(planner::load_plan(command.plan), command.options); });
+  app->callback([&command] {
+    // Where passes over the data are counted, each is saved.
+    command.options.checkpoints.each_epoch = command.options.steps == 0;
+    train(planner::load_plan(command.plan), command.options);
+  });
 }
 
 }  // namespace meshplan::executor

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "executor/checkpoint/checkpoints.h"
 #include "executor/data/batch_agreement.h"
 #include "executor/data/training_data.h"
 #include "executor/kernels/fused.h"
@@ -76,6 +77,13 @@ void check_data(TrainingData& data, const planner::Plan& plan, const Rendezvous&
                         data.samples().count(), data.batches().read({0, 0}));
 }
 
+/// Of what an earlier run of this folder measured.
+void clear_what_comes_again(const std::filesystem::path& run_folder,
+                            const std::optional<TrainingProgress>& resumed) {
+  if (!resumed) return formats::clear_measurements(run_folder);
+  formats::keep_measurements_before(run_folder, resumed->step, resumed->position.epoch);
+}
+
 void announce_model(StepRunner& runner, const planner::Plan& plan) {
   std::int64_t of_rank = 0;
   for (const ShardedUnit& unit : runner.units()) of_rank += unit.flat.shard_elements;
@@ -97,10 +105,13 @@ void train_rank(const planner::Plan& plan, const TrainingOptions& options,
       plan.layout.mesh, environment.rank, device, rendezvous.store("groups"),
       {.single_node = environment.local_world_size == environment.world_size});
   StepRunner runner(plan, environment.rank, communicators, device);
-  initialize(runner, plan, options, environment.rank);
+  Checkpoints checkpoints(plan, options.checkpoints, options.run_folder, options.seed, rendezvous,
+                          liveness, runner.units());
+  const std::optional<TrainingProgress> resumed = checkpoints.resume();
+  if (!resumed) initialize(runner, plan, options, environment.rank);
   if (environment.rank == 0) {
     announce_model(runner, plan);
-    formats::clear_measurements(options.run_folder);
+    clear_what_comes_again(options.run_folder, resumed);
   }
   communicators.barrier();
   TrainingLoop({.plan = plan,
@@ -111,7 +122,8 @@ void train_rank(const planner::Plan& plan, const TrainingOptions& options,
                 .data = data,
                 .validation = validation ? &*validation : nullptr,
                 .communicators = communicators,
-                .liveness = liveness})
+                .checkpoints = checkpoints},
+               resumed.value_or(TrainingProgress{}))
       .run();
   communicators.barrier();
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "executor/checkpoint/checkpoints.h"
 #include "executor/optim/adamw.h"
 #include "executor/optim/learning_rate.h"
 #include "planner/plan/plan.h"
@@ -47,6 +48,7 @@ struct TrainingOptions {
   std::vector<std::int64_t> trace_steps;
   /// The step whose allocations are written down.
   std::optional<std::int64_t> memory_snapshot;
+  CheckpointOptions checkpoints;
 };
 
 /// Trains this process's rank of the plan to the end. Throws kInvalidInput where the launcher's

@@ -55,7 +55,7 @@ TrainingLoop::TrainingLoop(const TrainingRank& rank, const TrainingProgress& pro
       progress_(progress),
       length_(length_of_the_run(rank)),
       learning_rate_(schedule_of(rank.options, length_.total_steps)),
-      trace_(rank.rank),
+      trace_(rank.rank, rank.device),
       records_(rank.options, rank.rank, length_) {
   if (length_.steps_per_epoch == 0) return;
   prefetcher_.emplace(rank_.data.batches(),
@@ -66,7 +66,10 @@ TrainingLoop::TrainingLoop(const TrainingRank& rank, const TrainingProgress& pro
 
 void TrainingLoop::run() {
   reset_peak_allocated(rank_.device);
-  while (!finished()) run_epoch();
+  const std::int64_t first_step = progress_.step;
+  while (!finished() && !stopped_) run_epoch();
+  rank_.checkpoints.finish(progress_);
+  if (progress_.step == first_step) return;
   records_.finish(rank_.communicators.log(), trace_, rank_.device);
 }
 
@@ -75,12 +78,18 @@ bool TrainingLoop::finished() const {
   return progress_.position.epoch >= rank_.options.num_epochs;
 }
 
+std::int64_t TrainingLoop::steps_of_epoch() const {
+  return progress_.position.batch / rank_.plan.layout.accumulation;
+}
+
 void TrainingLoop::run_epoch() {
-  while (progress_.epoch.steps < length_.steps_per_epoch) {
+  while (steps_of_epoch() < length_.steps_per_epoch) {
+    stopped_ = !rank_.checkpoints.may_start(progress_.step);
+    if (stopped_) return;
     run_step();
-    const bool epoch_ends = progress_.epoch.steps == length_.steps_per_epoch;
+    const bool epoch_ends = steps_of_epoch() == length_.steps_per_epoch;
     if (epoch_ends) end_epoch();
-    after_step(epoch_ends);
+    rank_.checkpoints.after_step(progress_);
     if (epoch_ends || finished()) return;
   }
   end_epoch();
@@ -94,7 +103,6 @@ void TrainingLoop::end_epoch() {
 }
 
 void TrainingLoop::run_step() {
-  rank_.liveness.set_step(progress_.step);
   const auto begin = Clock::now();
   take_microbatches();
   const auto start = Clock::now();
@@ -127,7 +135,7 @@ void TrainingLoop::run_step() {
   ++progress_.step;
   progress_.position.batch += plan.layout.accumulation;
   measured.validation_loss = validation_loss();
-  records_.add_step(measured, progress_.epoch.steps);
+  records_.add_step(measured, steps_of_epoch());
 }
 
 StepResult TrainingLoop::update(const AdamwOptions& adamw) {
@@ -159,8 +167,6 @@ std::optional<double> TrainingLoop::validation_loss() {
     return to_device(batches.read({0, i}), rank_.device);
   });
 }
-
-void TrainingLoop::after_step(bool /*epoch_ended*/) {}
 
 void TrainingLoop::take_microbatches() {
   microbatches_.clear();

@@ -6,10 +6,10 @@
 #include <optional>
 #include <vector>
 
+#include "executor/checkpoint/checkpoints.h"
 #include "executor/comm/mesh_communicators.h"
 #include "executor/data/batch_prefetcher.h"
 #include "executor/data/training_data.h"
-#include "executor/launch/liveness.h"
 #include "executor/run/step_runner.h"
 #include "executor/run/training_records.h"
 
@@ -26,18 +26,7 @@ struct TrainingRank {
   /// Null without a validation loss.
   TrainingData* validation;
   MeshCommunicators& communicators;
-  Liveness& liveness;
-};
-
-/// How far a run has come: what a checkpoint keeps beside parameters and optimizer state, and where
-/// a resumed run starts.
-struct TrainingProgress {
-  /// Updates done.
-  std::int64_t step = 0;
-  /// Of the next microbatch. Between epochs it is the first of the next one.
-  BatchPosition position;
-  /// Of the epoch under way.
-  EpochLoss epoch;
+  Checkpoints& checkpoints;
 };
 
 /// The loop over epochs and steps on one rank. A step's microbatches are of one epoch: what an
@@ -48,7 +37,7 @@ class TrainingLoop {
   /// Throws kInvalidInput where a run of so many steps has no data or no learning rate.
   explicit TrainingLoop(const TrainingRank& rank, const TrainingProgress& progress = {});
 
-  /// Trains to the end, from where the progress stands.
+  /// Trains to the end, or until a signal ends the run, from where the progress stands.
   void run();
 
  private:
@@ -56,9 +45,8 @@ class TrainingLoop {
   void run_epoch();
   void run_step();
   void end_epoch();
-  /// Whatever follows an update, on all ranks at the same step; the progress stands at the next
-  /// one. An epoch without updates has no such place.
-  void after_step(bool epoch_ended);
+  /// Steps done of the epoch under way.
+  std::int64_t steps_of_epoch() const;
   void take_microbatches();
   StepResult update(const AdamwOptions& adamw);
   std::optional<double> validation_loss();
@@ -73,6 +61,7 @@ class TrainingLoop {
   std::optional<BatchPrefetcher> prefetcher_;
   /// The step's own, and the last step's until the next one's are made.
   std::vector<Batch> microbatches_;
+  bool stopped_ = false;
 };
 
 }  // namespace meshplan::executor

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "executor/checkpoint/checkpoints.h"
 #include "executor/comm/collective_log.h"
 #include "executor/run/trace_recorder.h"
 #include "executor/run/training.h"
@@ -15,13 +16,6 @@
 #include "formats/tensorboard_events.h"
 
 namespace meshplan::executor {
-
-/// The steps of one pass over the data.
-struct EpochLoss {
-  std::int64_t epoch = 0;
-  std::int64_t steps = 0;
-  double loss_sum = 0;
-};
 
 /// The length of a run.
 struct RunLength {

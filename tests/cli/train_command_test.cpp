@@ -246,8 +246,8 @@ TEST_F(TrainCommand, NamesEverythingThatIsWrongWithTheLayout) {
 }
 
 TEST_F(TrainCommand, RefusesWhatIsNotBuiltYetWithAWayOut) {
-  EXPECT_EQ(train({"--model", model_, "--resume", "auto"}).exit_code, 2);
-  EXPECT_EQ(train({"--model", model_, "--checkpoint-interval", "5"}).exit_code, 2);
+  EXPECT_EQ(train({"--model", model_, "--keep-latest-k", "1"}).exit_code, 2);
+  EXPECT_EQ(train({"--model", model_, "--checkpoint-interval", "-5"}).exit_code, 2);
   EXPECT_EQ(train({"--model", model_, "--learning-rate", "nan"}).exit_code, 2);
   EXPECT_EQ(train({}).exit_code, 2);
   const Ended nodes =

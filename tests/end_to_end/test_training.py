@@ -7,27 +7,17 @@ import os
 import pathlib
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
 
+from ranks import write_dataset
+
 MESHPLAN = os.environ["MESHPLAN"]
 MAKE_INPUTS = pathlib.Path(os.environ["MESHPLAN_PEERS"]) / "make_inputs.py"
 INVALID_INPUT, IO_ERROR, RANK_LOST = 3, 5, 8
-
-
-def write_dataset(prefix: pathlib.Path, sequences: list[list[int]]) -> None:
-    lengths = [len(s) for s in sequences]
-    pointers = [4 * sum(lengths[:i]) for i in range(len(lengths))]
-    with open(f"{prefix}.bin", "wb") as f:
-        f.write(b"".join(struct.pack(f"<{len(s)}i", *s) for s in sequences))
-    with open(f"{prefix}.idx", "wb") as f:
-        f.write(b"MMIDIDX\x00\x00" + struct.pack("<QBQQ", 1, 4, len(sequences), len(sequences) + 1))
-        f.write(struct.pack(f"<{len(lengths)}i", *lengths) + struct.pack(f"<{len(pointers)}q", *pointers))
-        f.write(struct.pack(f"<{len(lengths) + 1}q", *range(len(lengths) + 1)))
 
 
 class Training(unittest.TestCase):
