@@ -22,6 +22,10 @@ using planner::CollectiveKind;
 
 std::atomic<std::int64_t> issued_count{0};
 
+/// Two ranks all-reduce by swapping whole tensors up to this size; beyond, Gloo's ring needs less
+/// memory.
+constexpr std::size_t kLargestSwap = std::size_t{4} << 20;
+
 std::function<void(const Error&)>& lost_rank_handler() {
   static std::function<void(const Error&)> handler;
   return handler;
@@ -192,9 +196,37 @@ Pending Communicator::issue(CollectiveKind kind, const at::Tensor& sized, Call&&
   }
 }
 
+c10::intrusive_ptr<c10d::Work> Communicator::swap(const at::Tensor& received,
+                                                  const at::Tensor& sent) {
+  at::Tensor from_other = borrow(received);
+  at::Tensor to_other = borrow(sent);
+  std::vector<std::int64_t> splits(2, 0);
+  splits[static_cast<std::size_t>(1 - rank_)] = sent.numel();
+  // c10d empties the lists that it is given, so that each needs its own.
+  std::vector<std::int64_t> sent_splits = splits;
+  return backend_->alltoall_base(from_other, to_other, splits, sent_splits);
+}
+
+Pending Communicator::all_reduce_by_swap(const at::Tensor& tensor, ReduceOp op) {
+  at::Tensor received;
+  Pending pending = issue(CollectiveKind::kAllReduce, tensor, [&](bool) {
+    received = at::empty({tensor.numel()}, tensor.options());
+    return swap(received, tensor);
+  });
+  pending.then([received, op, result = tensor.view(-1)]() mutable {
+    if (op == ReduceOp::kSum) {
+      result.add_(received);
+    } else {
+      at::maximum_out(result, result, received);
+    }
+  });
+  return pending;
+}
+
 Pending Communicator::all_reduce(const at::Tensor& tensor, ReduceOp op) {
   if (size_ == 1) return {};
   require(tensor.is_contiguous(), "the tensor of an all_reduce is not contiguous", axis_);
+  if (swaps() && tensor.nbytes() <= kLargestSwap) return all_reduce_by_swap(tensor, op);
   return issue(CollectiveKind::kAllReduce, tensor, [&](bool async) {
     c10d::AllreduceOptions options;
     options.reduceOp = op == ReduceOp::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
@@ -209,6 +241,12 @@ Pending Communicator::all_gather(const at::Tensor& output, const at::Tensor& inp
   if (size_ == 1) {
     copy_unless_same(output, input);
     return {};
+  }
+  if (swaps()) {
+    const at::Tensor halves = output.view({2, -1});
+    copy_unless_same(halves[rank_], input);
+    return issue(CollectiveKind::kAllGather, output,
+                 [&](bool) { return swap(halves[1 - rank_], input); });
   }
   return issue(CollectiveKind::kAllGather, output, [&](bool async) {
     c10d::AllgatherOptions options;
@@ -242,8 +280,9 @@ Pending Communicator::reduce_scatter_by_exchange(const at::Tensor& output,
     slices = at::empty({size_, output.numel()}, output.options());
     at::Tensor received = borrow(slices);
     at::Tensor sent = borrow(input);
-    std::vector<std::int64_t> equal_splits;
-    return backend_->alltoall_base(received, sent, equal_splits, equal_splits);
+    std::vector<std::int64_t> equal_received;
+    std::vector<std::int64_t> equal_sent;
+    return backend_->alltoall_base(received, sent, equal_received, equal_sent);
   });
   pending.then([slices, sum = output.view(-1)]() mutable {
     at::add_out(sum, slices[0], slices[1]);
