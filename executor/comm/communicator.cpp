@@ -12,7 +12,7 @@
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <utility>
 
-#include "executor/comm/exchange_reduce_scatter.h"
+#include "executor/comm/gloo_exchange.h"
 #include "executor/memory/counting_allocator.h"
 
 namespace meshplan::executor {
@@ -227,10 +227,11 @@ Pending Communicator::all_reduce(const at::Tensor& tensor, ReduceOp op) {
   require(tensor.is_contiguous(), "the tensor of an all_reduce is not contiguous", axis_);
   return issue(CollectiveKind::kAllReduce, tensor, tensor,
                [&](const at::Tensor& whole, const at::Tensor&, bool asynchronous) {
+                 const auto type = op == ReduceOp::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
+                 if (asynchronous) return gloo_all_reduce(*backend_, whole, type);
                  c10d::AllreduceOptions options;
-                 options.reduceOp =
-                     op == ReduceOp::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
-                 options.asyncOp = asynchronous;
+                 options.reduceOp = type;
+                 options.asyncOp = false;
                  std::vector<at::Tensor> tensors = {whole};
                  return backend_->allreduce(tensors, options);
                });
@@ -244,8 +245,9 @@ Pending Communicator::all_gather(const at::Tensor& output, const at::Tensor& inp
   }
   return issue(CollectiveKind::kAllGather, output, input,
                [&](at::Tensor whole, at::Tensor part, bool asynchronous) {
+                 if (asynchronous) return gloo_all_gather(*backend_, whole, part);
                  c10d::AllgatherOptions options;
-                 options.asyncOp = asynchronous;
+                 options.asyncOp = false;
                  return backend_->_allgather_base(whole, part, options);
                });
 }
@@ -258,9 +260,9 @@ Pending Communicator::reduce_scatter(const at::Tensor& output, const at::Tensor&
   }
   return issue(CollectiveKind::kReduceScatter, output, input,
                [&](at::Tensor part, at::Tensor whole, bool asynchronous) {
-                 if (asynchronous) return exchange_reduce_scatter(*backend_, part, whole);
+                 if (asynchronous) return gloo_reduce_scatter(*backend_, part, whole);
                  c10d::ReduceScatterOptions options;
-                 options.asyncOp = asynchronous;
+                 options.asyncOp = false;
                  return backend_->_reduce_scatter_base(part, whole, options);
                });
 }
