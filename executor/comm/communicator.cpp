@@ -181,7 +181,7 @@ Pending Communicator::issue_on_threads(const IssuedCollective& collective, const
   const at::Tensor staged_input = input.cpu();
   const bool in_place = output.is_same(input);
   const at::Tensor staged = in_place ? staged_input : at::empty_like(output, at::kCPU);
-  Pending pending(collective, call(staged, staged_input, /*asynchronous=*/true));
+  Pending pending(collective, call(staged.view(-1), staged_input.view(-1), /*asynchronous=*/true));
   pending.then_copy(staged, output);
   return pending;
 }

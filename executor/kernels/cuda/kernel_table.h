@@ -100,6 +100,6 @@ constexpr std::int64_t kMeshplanParts = 256;
 constexpr std::int64_t kMeshplanMaxNormWidth = 24576;
 constexpr std::int64_t kMeshplanMaxHeadDim = 512;
 
-/// The library's only symbol.
+/// What the program looks up in the library.
 const MeshplanKernelTable* meshplan_kernel_table();
 }
