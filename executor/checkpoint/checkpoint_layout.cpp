@@ -21,7 +21,7 @@ CheckpointLayout layout_named(const std::string& name) {
   return static_cast<CheckpointLayout>(found - kLayoutNames.begin());
 }
 
-bool loses_shared_writes(const fs::path& folder) {
+bool loses_shared_writes(const std::filesystem::path& folder) {
   constexpr std::array<unsigned long, 7> kMagic = {0x6969,     0x65735546, 0x517b,    0xff534d42,
                                                    0xfe534d42, 0x01021997, 0x5346414f};
   struct statfs status {};

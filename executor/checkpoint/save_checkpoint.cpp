@@ -1,7 +1,6 @@
 #include "executor/checkpoint/save_checkpoint.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
