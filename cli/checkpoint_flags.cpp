@@ -42,13 +42,16 @@ void add_checkpoint_flags(CLI::App& app, CheckpointFlags& flags) {
 }
 
 void add_checkpoint_arguments(const CheckpointFlags& flags, std::vector<std::string>& arguments) {
-  const bool is_path = flags.resume != "auto" && flags.resume != "never";
-  arguments.insert(arguments.end(),
-                   {"--checkpoint-interval", std::to_string(flags.interval), "--keep-latest-k",
-                    std::to_string(flags.keep_latest_k), "--resume",
-                    is_path ? std::filesystem::absolute(flags.resume).string() : flags.resume});
+  const auto add = [&](const char* flag, const std::string& value) {
+    arguments.insert(arguments.end(), {flag, value});
+  };
+  if (flags.interval > 0) add("--checkpoint-interval", std::to_string(flags.interval));
+  if (flags.keep_latest_k > 0) add("--keep-latest-k", std::to_string(flags.keep_latest_k));
   if (flags.asynchronous) arguments.emplace_back("--async-checkpoint");
-  if (flags.files != "auto") arguments.insert(arguments.end(), {"--checkpoint-files", flags.files});
+  if (flags.resume == "never") add("--resume", flags.resume);
+  if (flags.resume != "never" && flags.resume != "auto")
+    add("--resume", std::filesystem::absolute(flags.resume).string());
+  if (flags.files != "auto") add("--checkpoint-files", flags.files);
 }
 
 }  // namespace meshplan::cli

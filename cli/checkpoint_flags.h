@@ -19,7 +19,7 @@ struct CheckpointFlags {
 /// --checkpoint-interval, --keep-latest-k, --async-checkpoint, --resume, --checkpoint-files.
 void add_checkpoint_flags(CLI::App& app, CheckpointFlags& flags);
 
-/// The same for the rank's program.
+/// Those that are not at their defaults, for the rank's program.
 void add_checkpoint_arguments(const CheckpointFlags& flags, std::vector<std::string>& arguments);
 
 }  // namespace meshplan::cli

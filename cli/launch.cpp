@@ -161,22 +161,17 @@ void become_rank(const std::vector<std::string>& arguments) {
 
 void launch_ranks(std::int64_t ranks, const std::vector<std::string>& arguments,
                   const std::optional<fs::path>& run_folder) {
-  std::vector<std::string> command = {torch_python(),
-                                      "-c",
-                                      kTorchrun,
-                                      "--standalone",
-                                      "--no-python",
-                                      "--signals-to-handle",
-                                      "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
-                                      "--nproc-per-node",
-                                      std::to_string(ranks),
-                                      rank_program()};
+  std::vector<std::string> command = {torch_python(),        "-c",          kTorchrun,
+                                      "--standalone",        "--no-python", "--nproc-per-node",
+                                      std::to_string(ranks), rank_program()};
   command.insert(command.end(), arguments.begin(), arguments.end());
   if (run_folder) formats::clear_error_records(*run_folder);
   const std::int64_t threads =
       std::max<std::int64_t>(1, std::thread::hardware_concurrency() / ranks);
   const ChildEnd end =
       run_child(command, {{"OMP_NUM_THREADS", std::to_string(threads)},
+                          // Torchrun's own four, and the one that asks for a checkpoint.
+                          {"PET_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"},
                           // torchrun's warnings; errors reach us through the report.
                           {"LOGLEVEL", "CRITICAL"}});
   if (end.exit_code != 0) throw_cause(end, run_folder);

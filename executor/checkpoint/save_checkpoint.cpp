@@ -1,12 +1,9 @@
 #include "executor/checkpoint/save_checkpoint.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
-#include <sys/vfs.h>
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <system_error>
 
@@ -34,17 +31,6 @@ constexpr const char* kManifestTopic = "manifest";
 constexpr const char* kPublishedTopic = "published";
 constexpr const char* kDoneTopic = "done";
 
-constexpr std::array kLayoutNames = {"whole", "merged", "per_rank"};
-
-std::string name_of(CheckpointLayout layout) {
-  return kLayoutNames[static_cast<std::size_t>(layout)];
-}
-
-CheckpointLayout layout_named(const std::string& name) {
-  const auto found = std::ranges::find(kLayoutNames, name);
-  return static_cast<CheckpointLayout>(found - kLayoutNames.begin());
-}
-
 formats::TensorType stored_type(common::DataType type) {
   switch (type) {
     case common::DataType::kFloat32:
@@ -55,16 +41,6 @@ formats::TensorType stored_type(common::DataType type) {
       return formats::TensorType::kF16;
   }
   return formats::TensorType::kF32;
-}
-
-/// Magic numbers of statfs(2) of file systems where two machines, or two processes, may write
-/// different parts of one page and lose one of them: NFS, FUSE, SMB, CIFS, 9p, AFS.
-bool loses_shared_writes(const fs::path& folder) {
-  constexpr std::array<unsigned long, 7> kMagic = {0x6969,     0x65735546, 0x517b,    0xff534d42,
-                                                   0xfe534d42, 0x01021997, 0x5346414f};
-  struct statfs status {};
-  if (::statfs(folder.c_str(), &status) != 0) return false;
-  return std::ranges::count(kMagic, static_cast<unsigned long>(status.f_type) & 0xffffffff) > 0;
 }
 
 const float* values_of(const UnitState& unit, CheckpointPart part) {

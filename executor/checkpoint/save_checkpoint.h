@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/data_type.h"
+#include "executor/checkpoint/checkpoint_layout.h"
 #include "executor/checkpoint/save_exchange.h"
 #include "executor/model/initial_parameters.h"
 #include "formats/checkpoint_metadata.h"
@@ -15,10 +16,6 @@
 #include "planner/model/model_spec.h"
 
 namespace meshplan::executor {
-
-/// How the ranks write a checkpoint: all into whole-tensor files; each into its own file, which one
-/// rank merges into whole ones; or each into its own file, left so.
-enum class CheckpointLayout { kWhole, kMerged, kPerRank };
 
 /// What does not change from one checkpoint of a rank to the next.
 struct CheckpointSource {

@@ -66,7 +66,7 @@ def main() -> int:
     # Long enough that no run of the soak reaches the end.
     last_step = 14 * args.kills + 20
     begin = time.monotonic()
-    meshes = [(2, 2), (4, 1), (1, 4)]
+    meshes = [(2, 2), (2, 1), (1, 2)]
     losses = {}
     while counts["kills"] < args.kills and not (args.seconds and time.monotonic() - begin > args.seconds):
         mesh = meshes[counts["kills"] // 8 % len(meshes)]
@@ -105,6 +105,8 @@ def main() -> int:
         if steps:
             verified = subprocess.run([args.meshplan, "checkpoint", "verify", str(run.folder), "--json"], capture_output=True, text=True)
             assert verified.returncode == 0, f"{verified.stdout}\n{said}"
+        if counts["kills"] % 10 == 0:
+            print(f"{counts['kills']} kills, {time.monotonic() - begin:.0f} s", file=sys.stderr)
     for mesh, seen in losses.items():
         name = "straight-{}x{}".format(*mesh)
         steps = max(seen) + 1
