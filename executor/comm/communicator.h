@@ -104,12 +104,6 @@ class Communicator {
                           const at::Tensor& output, const at::Tensor& input, const Call& call);
   const c10::Stream& stream_for(planner::CollectiveKind kind) const;
 
-  /// On CPU a group of two swaps tensors: one message each way, which lands in its place, where
-  /// c10d's collectives over Gloo take several and copy.
-  bool swaps() const { return !stream_ && size_ == 2; }
-  c10::intrusive_ptr<c10d::Work> swap(const at::Tensor& received, const at::Tensor& sent);
-  Pending all_reduce_by_swap(const at::Tensor& tensor, ReduceOp op);
-
   planner::Axis axis_;
   std::int64_t rank_ = 0;
   std::int64_t size_ = 1;
