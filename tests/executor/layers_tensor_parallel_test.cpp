@@ -63,14 +63,26 @@ class ThreadGroup : public c10d::Backend {
     return c10::make_intrusive<Finished>();
   }
 
-  c10::intrusive_ptr<c10d::Work> _reduce_scatter_base(at::Tensor& output, at::Tensor& input,
-                                                      const c10d::ReduceScatterOptions&) override {
-    meeting_.tensors[static_cast<std::size_t>(getRank())] = input;
+  /// Without splits each rank gets its part of every input; with them, as two ranks swap, all of
+  /// the other's.
+  c10::intrusive_ptr<c10d::Work> alltoall_base(at::Tensor& output, at::Tensor& input,
+                                               std::vector<std::int64_t>& output_splits,
+                                               std::vector<std::int64_t>&,
+                                               const c10d::AllToAllOptions&) override {
+    const auto rank = static_cast<std::size_t>(getRank());
+    meeting_.tensors[rank] = input;
     meeting_.barrier.arrive_and_wait();
-    at::Tensor sum = meeting_.tensors[0].clone();
-    for (std::size_t i = 1; i < meeting_.tensors.size(); ++i) sum.add_(meeting_.tensors[i]);
-    output.copy_(sum.chunk(getSize())[static_cast<std::size_t>(getRank())]);
+    std::vector<at::Tensor> received;
+    for (const at::Tensor& sent : meeting_.tensors) {
+      if (output_splits.empty()) {
+        received.push_back(sent.chunk(getSize())[rank]);
+      } else if (sent.data_ptr() != input.data_ptr()) {
+        received.push_back(sent);
+      }
+    }
+    at::Tensor result = at::cat(received);
     meeting_.barrier.arrive_and_wait();
+    output.copy_(result);
     return c10::make_intrusive<Finished>();
   }
 

@@ -60,9 +60,10 @@ RC_GTEST_PROP(SimulatedTrace, HoldsTheStepOnTheTracksOfItsStreams, ()) {
   std::int64_t end = 0;
   for (const formats::TraceSlice& slice : trace.slices) {
     RC_ASSERT(slice.pid == rank);
-    RC_ASSERT(slice.tid >= formats::kComputeTrack && slice.tid <= formats::kReduceTrack);
+    RC_ASSERT(slice.tid >= formats::kComputeTrack && slice.tid <= formats::kReplicateTrack);
     RC_ASSERT(slice.tid != formats::kTpTrack || slice.category == "tp");
     RC_ASSERT(slice.tid != formats::kGatherTrack || slice.category == "dp_shard");
+    RC_ASSERT(slice.tid != formats::kReplicateTrack || slice.category == "dp_replicate");
     end = std::max(end, slice.start_ps + slice.duration_ps);
   }
   RC_ASSERT(end == step.step_time);
