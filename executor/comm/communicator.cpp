@@ -92,7 +92,7 @@ struct Pending::InFlight {
 
   void wait() {
     if (completion) completion->block(current_stream(completion->device()));
-    const CommunicationScope scope;
+    const LibraryScope scope;
     if (work) work->wait();
     if (staged.defined()) place.copy_(staged);
     staged.reset();
@@ -209,7 +209,7 @@ Pending Communicator::issue(CollectiveKind kind, const at::Tensor& output, const
   const IssuedCollective collective{kind, axis_, size_of(output, input)};
   const std::size_t index = log_ != nullptr ? log_->add(collective) : 0;
   issued_count.fetch_add(1, std::memory_order_relaxed);
-  const CommunicationScope scope;
+  const LibraryScope scope;
   try {
     Pending pending = streams_[0] ? issue_on_stream(collective, index, output, input, call)
                                   : issue_on_threads(collective, output, input, call);

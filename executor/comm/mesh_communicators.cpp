@@ -33,7 +33,7 @@ MeshCommunicators::MeshCommunicators(const planner::DeviceMesh& mesh, std::int64
                                      const c10::intrusive_ptr<c10d::Store>& store,
                                      const CommunicationOptions& options)
     : device_(device), exceptions_at_birth_(std::uncaught_exceptions()) {
-  const CommunicationScope scope;
+  const LibraryScope scope;
   const std::int64_t world_size = planner::world_size(mesh);
   const BackendKind kind = choose_backend(options, device, rank, world_size, store);
   std::optional<BackendFactory> factory;
@@ -66,7 +66,7 @@ MeshCommunicators::~MeshCommunicators() {
 }
 
 void MeshCommunicators::barrier() {
-  const CommunicationScope scope;
+  const LibraryScope scope;
   const at::Tensor arrived = at::zeros({1}, at::TensorOptions().dtype(at::kLong).device(device_));
   for (Communicator& communicator : communicators_) {
     communicator.unlogged().all_reduce(arrived, ReduceOp::kSum).wait();

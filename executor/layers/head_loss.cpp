@@ -47,7 +47,7 @@ class WeightGradient {
     if (first_ || total_.defined()) {
       linear_backward_weight(grad_logits, normed, target_);
     } else {
-      at::addmm_out(target_, target_, grad_logits.t(), normed);
+      add_linear_backward_weight(grad_logits, normed, target_);
     }
     if (total_.defined()) accumulate(total_, target_);
     first_ = false;

@@ -18,6 +18,10 @@ void linear_backward_input(const at::Tensor& grad_out, const at::Tensor& weight,
 void linear_backward_weight(const at::Tensor& grad_out, const at::Tensor& x,
                             const at::Tensor& grad_weight);
 
+/// grad_weight += grad_out^T @ x.
+void add_linear_backward_weight(const at::Tensor& grad_out, const at::Tensor& x,
+                                const at::Tensor& grad_weight);
+
 /// grad_bias [n_out] = the sum of grad_out over tokens; nothing where grad_bias is undefined.
 void linear_backward_bias(const at::Tensor& grad_out, const at::Tensor& grad_bias);
 

@@ -17,7 +17,7 @@
 namespace meshplan::executor {
 namespace {
 
-enum class MemoryClass : std::uint32_t { kOwn, kCommunication };
+enum class MemoryClass : std::uint32_t { kOwn, kLibrary };
 
 /// What torch's own allocator aligns to; a cache line, and the width of an AVX-512 register.
 constexpr std::size_t kAlignment = 64;
@@ -30,11 +30,10 @@ struct alignas(kAlignment) Header {
 static_assert(sizeof(Header) == kAlignment);
 
 thread_local bool thread_is_claimed = false;
-thread_local int communication_depth = 0;
+thread_local int library_depth = 0;
 
 MemoryClass class_of_this_thread() {
-  return thread_is_claimed && communication_depth == 0 ? MemoryClass::kOwn
-                                                       : MemoryClass::kCommunication;
+  return thread_is_claimed && library_depth == 0 ? MemoryClass::kOwn : MemoryClass::kLibrary;
 }
 
 /// The counts of one process. The mutex keeps peaks and the order of the log exact between threads.
@@ -50,9 +49,9 @@ class Ledger {
 
   MemoryCounts counts() {
     const std::scoped_lock lock(mutex_);
-    const auto& [own, communication] = counts_;
-    return {common::Bytes(own.current), common::Bytes(own.peak),
-            common::Bytes(communication.current), common::Bytes(communication.peak)};
+    const auto& [own, library] = counts_;
+    return {common::Bytes(own.current), common::Bytes(own.peak), common::Bytes(library.current),
+            common::Bytes(library.peak)};
   }
 
   void reset_peak() {
@@ -144,9 +143,9 @@ void record_allocations(bool on) { ledger().record(on); }
 
 std::vector<std::int64_t> recorded_allocations() { return ledger().log(); }
 
-CommunicationScope::CommunicationScope() { ++communication_depth; }
+LibraryScope::LibraryScope() { ++library_depth; }
 
-CommunicationScope::~CommunicationScope() { --communication_depth; }
+LibraryScope::~LibraryScope() { --library_depth; }
 
 void tune_malloc() {
 #ifdef __GLIBC__

@@ -8,15 +8,16 @@
 namespace meshplan::executor {
 
 /// Bytes requested from torch's CPU allocator and not yet freed, by class, and the most there were
-/// of each since the last reset_peak(). `communication` is what c10d allocates for itself:
+/// of each since the last reset_peak(). `library` is what libraries allocate for themselves, c10d's
+/// messages and oneDNN's scratch, which depends on the processor:
 /// everything on a thread that did not claim itself (Gloo's), and on one that did, inside a
-/// CommunicationScope. `own` is the rest. A block counts in the class it was allocated in until it
+/// LibraryScope. `own` is the rest. A block counts in the class it was allocated in until it
 /// is freed, whoever frees it.
 struct MemoryCounts {
   common::Bytes own;
   common::Bytes own_peak;
-  common::Bytes communication;
-  common::Bytes communication_peak;
+  common::Bytes library;
+  common::Bytes library_peak;
 };
 
 /// Replaces torch's CPU allocator by one that counts, for the rest of the process; blocks allocated
@@ -39,13 +40,13 @@ void reset_peak_memory();
 void record_allocations(bool on);
 std::vector<std::int64_t> recorded_allocations();
 
-/// While one lives, this thread's allocations count as `communication`. Scopes nest.
-class CommunicationScope {
+/// While one lives, this thread's allocations count as `library`. Scopes nest.
+class LibraryScope {
  public:
-  CommunicationScope();
-  ~CommunicationScope();
-  CommunicationScope(const CommunicationScope&) = delete;
-  CommunicationScope& operator=(const CommunicationScope&) = delete;
+  LibraryScope();
+  ~LibraryScope();
+  LibraryScope(const LibraryScope&) = delete;
+  LibraryScope& operator=(const LibraryScope&) = delete;
 };
 
 /// Keeps large blocks on malloc's heap and the heap at its peak size: a fresh map and its page

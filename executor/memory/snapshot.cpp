@@ -50,8 +50,8 @@ common::Json cpu_snapshot(std::int64_t step, std::int64_t rank) {
           {"held_before_bytes", before},
           {"peak_bytes", before + (held.empty() ? 0 : std::max<std::int64_t>(0, *peak))},
           {"blocks_at_peak", blocks},
-          {"communication_bytes", counts.communication.value},
-          {"communication_peak_bytes", counts.communication_peak.value},
+          {"library_bytes", counts.library.value},
+          {"library_peak_bytes", counts.library_peak.value},
           {"changes_bytes", changes}};
 }
 

@@ -116,7 +116,7 @@ void TrainingRecords::finish(const CollectiveLog& log, const TraceRecorder& trac
   formats::write_summary(run, {.rank = rank_,
                                .steps = static_cast<std::int64_t>(step_times_.size()),
                                .peak_allocated = peak_allocated(device),
-                               .peak_communication = memory_counts().communication_peak,
+                               .peak_communication = memory_counts().library_peak,
                                .median_step_time = median_step_time()});
 }
 

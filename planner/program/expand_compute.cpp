@@ -47,16 +47,26 @@ common::Flops attention_flops(const StepContext& c, double matmuls) {
                        static_cast<double>(c.heads * c.model.head_dim));
 }
 
-/// Scratch of torch's CPU flash attention for one thread, which tiles queries by 32, 64 or 256 and
-/// keys by 512. GPUs: none of note.
-std::int64_t attention_workspace(const StepContext& c, bool backward) {
-  if (c.device != DeviceKind::kCpu) return 0;
+/// Scratch of torch's CPU flash attention in float32 for one thread, which tiles queries by 32, 64
+/// or 256 and keys by 512.
+std::int64_t flash_workspace(const StepContext& c, bool backward) {
   const std::int64_t seq = c.job.seq_length;
   const std::int64_t keys = std::min<std::int64_t>(512, seq);
   const std::int64_t queries =
       std::min<std::int64_t>(seq >= 768 ? 256 : (seq >= 192 ? 64 : 32), seq);
   if (backward) return 4 * (2 * queries * keys + queries);
   return 4 * (queries * keys + 2 * queries + queries * c.model.head_dim);
+}
+
+/// What attention allocates beside its results. On CPU shorter types are computed in float32, on
+/// copies of queries, keys, values and output, backward of their gradients as well. GPUs: nothing
+/// of note.
+std::int64_t attention_workspace(const StepContext& c, bool backward) {
+  if (c.device != DeviceKind::kCpu) return 0;
+  const std::int64_t flash = flash_workspace(c, backward);
+  if (c.job.param_dtype == common::DataType::kFloat32) return flash;
+  const std::int64_t copies = 2 * (c.heads + c.kv_heads) * (backward ? 2 : 1);
+  return flash + 4 * c.tokens * c.model.head_dim * copies;
 }
 
 bool has_tp(const StepContext& c) { return c.layout.mesh.sizes[Axis::kTp] > 1; }

@@ -170,7 +170,7 @@ void late_drops_leave_own_memory_alone(const Rank& rank) {
   const MemoryCounts end = memory_counts();
   require(end.own == start.own, "all own memory is freed");
   require(end.own_peak - start.own == Bytes(3 * bytes), "the own peak is that of our tensors");
-  require(end.communication_peak > start.communication, "Gloo's temporaries are counted apart");
+  require(end.library_peak > start.library, "Gloo's temporaries are counted apart");
   std::vector<std::int64_t> expected;
   for (int round = 0; round < kRounds; ++round) {
     expected.insert(expected.end(), {2 * bytes, bytes, -2 * bytes, -bytes});

@@ -20,7 +20,7 @@ class CountingAllocator : public testing::Test {
     reset_peak_memory();
   }
   Bytes own() const { return memory_counts().own - before_.own; }
-  Bytes communication() const { return memory_counts().communication - before_.communication; }
+  Bytes library() const { return memory_counts().library - before_.library; }
 
   MemoryCounts before_;
 };
@@ -38,7 +38,7 @@ TEST_F(CountingAllocator, CountsRequestedBytesAndTheirPeak) {
   EXPECT_EQ(peak_allocated(at::kCPU) - before_.own, Bytes(4007));
   reset_peak_allocated(at::kCPU);
   EXPECT_EQ(memory_counts().own_peak, before_.own);
-  EXPECT_EQ(communication(), Bytes(0));
+  EXPECT_EQ(library(), Bytes(0));
 }
 
 TEST_F(CountingAllocator, EmptyTensorsTakeNothing) {
@@ -55,8 +55,8 @@ TEST_F(CountingAllocator, FollowsAStorageThatIsResized) {
 TEST_F(CountingAllocator, CountsScopesAndOtherThreadsAsCommunication) {
   at::Tensor in_scope;
   {
-    const CommunicationScope outer;
-    { const CommunicationScope inner; }
+    const LibraryScope outer;
+    { const LibraryScope inner; }
     in_scope = at::empty({100});
   }
   at::Tensor foreign;
@@ -66,15 +66,15 @@ TEST_F(CountingAllocator, CountsScopesAndOtherThreadsAsCommunication) {
     claim_this_thread();
     claimed = at::empty({1});
   }).join();
-  EXPECT_EQ(communication(), Bytes(440));
+  EXPECT_EQ(library(), Bytes(440));
   EXPECT_EQ(own(), Bytes(4));
   // Freed by another thread and outside the scope: out of the class they came in.
   std::thread([&] { claimed.reset(); }).join();
   in_scope.reset();
   foreign.reset();
-  EXPECT_EQ(communication(), Bytes(0));
+  EXPECT_EQ(library(), Bytes(0));
   EXPECT_EQ(own(), Bytes(0));
-  EXPECT_EQ(memory_counts().communication_peak - before_.communication, Bytes(440));
+  EXPECT_EQ(memory_counts().library_peak - before_.library, Bytes(440));
 }
 
 TEST_F(CountingAllocator, PeakIsExactUnderConcurrency) {
@@ -99,7 +99,7 @@ TEST_F(CountingAllocator, LogsOwnAllocationsInOrder) {
     const at::Tensor a = at::empty({2});
     at::Tensor b = at::empty({3});
     b.reset();
-    const CommunicationScope scope;
+    const LibraryScope scope;
     at::empty({50});
   }
   record_allocations(false);
