@@ -1,8 +1,10 @@
-// LD_PRELOAD=libheap_counter.so HEAP_COUNTER_FOLDER=DIR PROGRAM: counts what a process has on malloc's heap.
+// LD_PRELOAD=libheap_counter.so HEAP_COUNTER_FOLDER=DIR PROGRAM: counts what a process has on
+// malloc's heap.
 //
-// DIR/PID holds two 64-bit integers that change as the process runs, mapped in memory: the bytes allocated now, as malloc
-// rounded them, and the most there were. Any process may read them, and reset the peak by writing. Other ways to memory than
-// the malloc family are not seen: give a Python program PYTHONMALLOC=malloc.
+// DIR/PID holds two 64-bit integers that change as the process runs, mapped in memory: the bytes
+// allocated now, as malloc rounded them, and the most there were. Any process may read them, and
+// reset the peak by writing. Other ways to memory than the malloc family are not seen: give a
+// Python program PYTHONMALLOC=malloc.
 #include <fcntl.h>
 #include <malloc.h>
 #include <sys/mman.h>

@@ -21,7 +21,8 @@ DataType parse_data_type(std::string_view name, const std::string& where) {
     if (name == to_string(type)) return type;
   }
   throw Error(ErrorCode::kInvalidInput,
-              "unknown data type '" + std::string(name) + "'; use float32, bfloat16 or float16", where);
+              "unknown data type '" + std::string(name) + "'; use float32, bfloat16 or float16",
+              where);
 }
 
 }  // namespace meshplan::common

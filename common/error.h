@@ -22,7 +22,8 @@ enum class ErrorCode {
 const char* to_string(ErrorCode code);
 
 /// Bad input, thrown where it is read and turned into an exit code at the edge of a program.
-/// The message says what is wrong, the value, the limit and the remedy; `where` names the file, field or flag.
+/// The message says what is wrong, the value, the limit and the remedy; `where` names the file,
+/// field or flag.
 class Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message, std::string where = "");

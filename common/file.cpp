@@ -14,7 +14,8 @@ namespace meshplan::common {
 namespace {
 
 [[noreturn]] void fail(const std::filesystem::path& path, const char* doing) {
-  throw Error(ErrorCode::kIo, std::string("cannot ") + doing + ": " + std::strerror(errno), path.string());
+  throw Error(ErrorCode::kIo, std::string("cannot ") + doing + ": " + std::strerror(errno),
+              path.string());
 }
 
 void write_all(int file, std::string_view content, const std::filesystem::path& path) {
@@ -40,7 +41,8 @@ std::string read_file(const std::filesystem::path& path, Bytes limit) {
   while (stream.read(buffer, sizeof buffer), stream.gcount() > 0) {
     content.append(buffer, static_cast<std::size_t>(stream.gcount()));
     if (content.size() > static_cast<std::size_t>(limit.value)) {
-      throw Error(ErrorCode::kInvalidInput, "larger than " + std::to_string(limit.value) + " bytes", path.string());
+      throw Error(ErrorCode::kInvalidInput, "larger than " + std::to_string(limit.value) + " bytes",
+                  path.string());
     }
   }
   return content;
@@ -49,7 +51,8 @@ std::string read_file(const std::filesystem::path& path, Bytes limit) {
 void write_file(const std::filesystem::path& path, std::string_view content) {
   std::error_code failure;
   if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), failure);
-  if (failure) throw Error(ErrorCode::kIo, "cannot make its folder: " + failure.message(), path.string());
+  if (failure)
+    throw Error(ErrorCode::kIo, "cannot make its folder: " + failure.message(), path.string());
   const std::filesystem::path temporary = path.string() + ".tmp-" + std::to_string(::getpid());
   const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (file < 0) fail(temporary, "create");

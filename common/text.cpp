@@ -25,8 +25,9 @@ bool starts_numeric(const std::string& cell) {
 
 /// Characters shown, not bytes: continuation bytes of UTF-8 take no column.
 std::size_t width(const std::string& cell) {
-  return static_cast<std::size_t>(
-      std::count_if(cell.begin(), cell.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<std::size_t>(std::count_if(cell.begin(), cell.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  }));
 }
 
 }  // namespace
@@ -81,7 +82,8 @@ std::string format_table(const std::vector<std::vector<std::string>>& rows) {
     line.erase(line.find_last_not_of(' ') + 1);
     table += line + "\n";
     if (r == 0) {
-      for (std::size_t c = 0; c < widths.size(); ++c) table += (c > 0 ? "  " : "") + std::string(widths[c], '-');
+      for (std::size_t c = 0; c < widths.size(); ++c)
+        table += (c > 0 ? "  " : "") + std::string(widths[c], '-');
       table += "\n";
     }
   }

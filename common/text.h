@@ -16,8 +16,8 @@ std::string human(Seconds time);
 /// "8.03 B", "1.23 M": a count in powers of 1000.
 std::string human_count(double count);
 
-/// Rows as aligned columns, two spaces apart; the first row is the header, underlined. Columns that hold only numbers
-/// (after the header) are aligned to the right. Each line ends with a newline.
+/// Rows as aligned columns, two spaces apart; the first row is the header, underlined. Columns that
+/// hold only numbers (after the header) are aligned to the right. Each line ends with a newline.
 std::string format_table(const std::vector<std::vector<std::string>>& rows);
 
 }  // namespace meshplan::common

@@ -5,7 +5,8 @@
 
 namespace meshplan::common {
 
-/// A number with a unit: quantities of one unit add and compare, and scale by plain numbers; nothing else converts.
+/// A number with a unit: quantities of one unit add and compare, and scale by plain numbers;
+/// nothing else converts.
 template <class Unit, class Number>
 struct Quantity {
   Number value{};
@@ -17,11 +18,21 @@ struct Quantity {
   constexpr Quantity operator-() const { return Quantity(-value); }
   constexpr Quantity& operator+=(Quantity other) { return value += other.value, *this; }
   constexpr Quantity& operator-=(Quantity other) { return value -= other.value, *this; }
-  friend constexpr Quantity operator+(Quantity a, Quantity b) { return Quantity(a.value + b.value); }
-  friend constexpr Quantity operator-(Quantity a, Quantity b) { return Quantity(a.value - b.value); }
-  friend constexpr Quantity operator*(Quantity a, Number factor) { return Quantity(a.value * factor); }
-  friend constexpr Quantity operator*(Number factor, Quantity a) { return Quantity(a.value * factor); }
-  friend constexpr Quantity operator/(Quantity a, Number divisor) { return Quantity(a.value / divisor); }
+  friend constexpr Quantity operator+(Quantity a, Quantity b) {
+    return Quantity(a.value + b.value);
+  }
+  friend constexpr Quantity operator-(Quantity a, Quantity b) {
+    return Quantity(a.value - b.value);
+  }
+  friend constexpr Quantity operator*(Quantity a, Number factor) {
+    return Quantity(a.value * factor);
+  }
+  friend constexpr Quantity operator*(Number factor, Quantity a) {
+    return Quantity(a.value * factor);
+  }
+  friend constexpr Quantity operator/(Quantity a, Number divisor) {
+    return Quantity(a.value / divisor);
+  }
 };
 
 /// Sizes of memory and messages. GB = 1e9, GiB = 2^30.
@@ -37,7 +48,9 @@ using FlopsPerSecond = Quantity<struct FlopsPerSecondUnit, double>;
 constexpr Seconds operator/(Bytes size, BytesPerSecond rate) {
   return Seconds(static_cast<double>(size.value) / rate.value);
 }
-constexpr Seconds operator/(Flops work, FlopsPerSecond rate) { return Seconds(work.value / rate.value); }
+constexpr Seconds operator/(Flops work, FlopsPerSecond rate) {
+  return Seconds(work.value / rate.value);
+}
 
 inline constexpr Bytes kGiB{std::int64_t{1} << 30};
 inline constexpr Bytes kGB{1'000'000'000};
