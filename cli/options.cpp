@@ -91,9 +91,11 @@ CLI::Option* add_job_flags(CLI::App& app, JobFlags& flags) {
       app.add_option("--seq-length", flags.job.seq_length, "Tokens of a sequence")
           ->type_name("S")
           ->group(group);
-  add_choice(app, "--param-dtype", flags.param_dtype, common::parse_data_type,
-             "Of parameters and activations: bfloat16 or float32 (default: bfloat16 on GPUs, "
-             "float32 on CPUs)")
+  add_choice(
+      app, "--param-dtype", flags.param_dtype, common::parse_data_type,
+      "Of parameters and activations: bfloat16, float32, or float16 with a scaled loss (default: "
+      "bfloat16 on GPUs, "
+      "float32 on CPUs)")
       ->group(group);
   add_choice(app, "--reduce-dtype", flags.job.reduce_dtype, common::parse_data_type,
              "Of gradients when they are reduced (default: float32)")

@@ -149,14 +149,14 @@ void announce(const planner::Plan& plan, const fs::path& run_folder) {
   const planner::AxisSizes& sizes = plan.layout.mesh.sizes;
   fmt::print(stderr,
              "meshplan train: {} on dp_replicate {} x dp_shard {} x tp {} ({}, sequence parallel "
-             "{}, activation checkpointing {}), {} sequences of {} tokens a step, {} with float32 "
+             "{}, activation checkpointing {}), {} sequences of {} tokens a step, {} with {} "
              "masters, reduced in {}; {}\n",
              plan.model.name, sizes[Axis::kDpReplicate], sizes[Axis::kDpShard], sizes[Axis::kTp],
              to_string(plan.layout.sharding), plan.layout.sequence_parallel ? "on" : "off",
              to_string(plan.layout.activation_checkpointing),
              planner::global_batch_size(plan.layout), plan.job.seq_length,
-             common::to_string(plan.job.param_dtype), common::to_string(plan.job.reduce_dtype),
-             run_folder.string());
+             common::to_string(plan.job.param_dtype), common::to_string(plan.job.master_dtype),
+             common::to_string(plan.job.reduce_dtype), run_folder.string());
   if (plan.estimate.fits) return;
   fmt::print(
       stderr,

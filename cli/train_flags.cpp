@@ -168,6 +168,12 @@ void add_training_flags(CLI::App& app, TrainFlags& flags) {
       .add(of_rank, "--init", flags.init,
            "weights: those in the model's folder; random: from the seed", "")
       ->check(CLI::IsMember({"weights", "random"}));
+  group
+      .add(of_rank, "--deterministic", flags.deterministic,
+           "on: the same bits each time on GPUs, too, at some cost of time; CPUs always do so "
+           "(default: off)",
+           "")
+      ->default_str("");
 }
 
 /// What of a run is looked at.

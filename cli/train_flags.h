@@ -43,6 +43,7 @@ struct TrainFlags {
   double weight_decay = 0.01;
   std::uint64_t seed = 42;
   std::string init = "weights";
+  bool deterministic = false;
 
   std::string storage_path = "./runs";
   std::string experiment_name;

@@ -20,6 +20,10 @@ struct CheckpointMetadata {
   /// Steps of that pass whose losses are in the sum, which makes the pass's average loss.
   std::int64_t epoch_steps = 0;
   double epoch_loss_sum = 0;
+  /// Of float16: the factor of the loss, updates since it changed, and steps left out.
+  double loss_scale = 1;
+  std::int64_t good_steps = 0;
+  std::int64_t skipped_steps = 0;
   /// Of the order of samples and of random initial weights.
   std::uint64_t seed = 0;
 

@@ -174,7 +174,10 @@ TrainingProgress Checkpoints::load(const fs::path& path) {
           .position = {.epoch = metadata.epoch, .batch = metadata.samples / samples_a_batch_},
           .epoch = {.epoch = metadata.epoch,
                     .steps = metadata.epoch_steps,
-                    .loss_sum = metadata.epoch_loss_sum}};
+                    .loss_sum = metadata.epoch_loss_sum},
+          .loss_scale = {.scale = metadata.loss_scale,
+                         .good_steps = metadata.good_steps,
+                         .skipped = metadata.skipped_steps}};
 }
 
 bool Checkpoints::may_start(std::int64_t step) {
@@ -242,6 +245,9 @@ void Checkpoints::save(const TrainingProgress& reached) {
                                .samples = reached.position.batch * samples_a_batch_,
                                .epoch_steps = reached.epoch.steps,
                                .epoch_loss_sum = reached.epoch.loss_sum,
+                               .loss_scale = reached.loss_scale.scale,
+                               .good_steps = reached.loss_scale.good_steps,
+                               .skipped_steps = reached.loss_scale.skipped,
                                .seed = seed_},
                   .state = {},
                   .set_aside_after = std::nullopt,

@@ -11,6 +11,7 @@
 #include "executor/checkpoint/save_checkpoint.h"
 #include "executor/data/batches.h"
 #include "executor/launch/liveness.h"
+#include "executor/optim/loss_scale.h"
 #include "executor/launch/rendezvous.h"
 #include "executor/sharding/sharded_unit.h"
 #include "planner/plan/plan.h"
@@ -49,6 +50,7 @@ struct TrainingProgress {
   BatchPosition position;
   /// Of the epoch under way.
   EpochLoss epoch;
+  LossScale loss_scale;
 
   bool operator==(const TrainingProgress&) const = default;
 };

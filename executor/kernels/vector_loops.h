@@ -18,9 +18,9 @@
 #define MESHPLAN_VECTOR_CLONES
 #endif
 
-/// What the fused CPU kernels share. Elements are float, double or c10::BFloat16; arithmetic is
-/// double for double and float for the others, and so are statistics (reciprocal norms, maxima,
-/// sums).
+/// What the fused CPU kernels share. Elements are float, double, c10::BFloat16 or c10::Half;
+/// arithmetic is double for double and float for the others, and so are statistics (reciprocal
+/// norms, maxima, sums).
 namespace meshplan::executor {
 
 template <class T>
@@ -52,8 +52,11 @@ void visit_elements(at::ScalarType type, const Body& body) {
       return body.template operator()<double>();
     case at::kBFloat16:
       return body.template operator()<c10::BFloat16>();
+    case at::kHalf:
+      return body.template operator()<c10::Half>();
     default:
-      TORCH_CHECK(false, "element type ", type, " is not computed; use float32 or bfloat16");
+      TORCH_CHECK(false, "element type ", type,
+                  " is not computed; use float32, bfloat16 or float16");
   }
 }
 

@@ -7,6 +7,9 @@
 namespace meshplan::executor {
 namespace {
 
+/// Of 16 bits.
+bool is_short(const at::Tensor& heads) { return heads.element_size() == 2; }
+
 at::Tensor wide(const at::Tensor& heads) { return heads.to(at::kFloat); }
 
 /// [b, heads, s, D] of this type, in memory [b, s, heads, D].
@@ -37,8 +40,8 @@ AttentionOutput causal_attention(const at::Tensor& q, const at::Tensor& k, const
         cuda_attention::forward(cuda_attention::choose(q, k), q, k, v);
     return {std::move(out), std::move(log_sum_exp), std::move(seed), std::move(offset)};
   }
-  if (q.scalar_type() != at::kBFloat16) return attend_on_cpu(q, k, v);
-  // torch's bfloat16 kernel takes scratch that depends on the processor's model.
+  if (!is_short(q)) return attend_on_cpu(q, k, v);
+  // torch's kernels for short types take scratch that depends on the processor's model.
   at::Tensor out = empty_heads(q);
   AttentionOutput computed = attend_on_cpu(wide(q), wide(k), wide(v));
   out.copy_(computed.out);
@@ -55,7 +58,7 @@ AttentionGradients causal_attention_backward(const at::Tensor& grad_out, const a
         {output.out, output.log_sum_exp, output.random_seed, output.random_offset});
     return {std::move(grad_q), std::move(grad_k), std::move(grad_v)};
   }
-  if (q.scalar_type() != at::kBFloat16)
+  if (!is_short(q))
     return attend_backward_on_cpu(grad_out, q, k, v, output.out, output.log_sum_exp);
   AttentionGradients gradients{empty_heads(q), empty_heads(k), empty_heads(v)};
   const AttentionGradients computed = attend_backward_on_cpu(

@@ -46,6 +46,7 @@ StepRunner::StepRunner(const planner::Plan& plan, std::int64_t rank,
                      rope_,
                      {communicators[Axis::kTp], plan.layout.sequence_parallel}},
       vocabulary_(vocabulary_slice(context_, coordinates_[Axis::kTp])),
+      scales_loss_(plan.job.param_dtype == common::DataType::kFloat16),
       saved_(static_cast<std::size_t>(plan.model.num_hidden_layers)) {
   for (std::int64_t unit = 0; unit < planner::unit_count(plan.model); ++unit) {
     units_.push_back(sharding_.make_unit(unit));
@@ -53,10 +54,10 @@ StepRunner::StepRunner(const planner::Plan& plan, std::int64_t rank,
 }
 
 StepResult StepRunner::run(const std::vector<Batch>& microbatches, const AdamwOptions& adamw,
-                           std::int64_t update, TraceRecorder& trace) {
+                           std::int64_t step, TraceRecorder& trace) {
   microbatches_ = &microbatches;
   adamw_ = adamw;
-  update_ = update;
+  step_ = step;
   result_ = {};
   for (const Batch& batch : microbatches) result_.tokens += batch.label_count;
   for (const Instruction& instruction : program_) {
@@ -118,7 +119,7 @@ void StepRunner::count_tokens() {
   result_.tokens = sum_over({Axis::kDpShard, Axis::kDpReplicate}, result_.tokens);
 }
 
-double StepRunner::loss_scale(const Batch& batch) const {
+double StepRunner::loss_weight(const Batch& batch) const {
   if (context_.job.loss_normalization == planner::LossNormalization::kGlobalTokens) {
     return 1.0 / static_cast<double>(std::max<std::int64_t>(1, result_.tokens));
   }
@@ -148,12 +149,12 @@ void StepRunner::loss(const Instruction& instruction) {
   const HeadLossOptions options{.rms_norm_eps = context_.model.rms_norm_eps,
                                 .slice = vocabulary_,
                                 .chunks = context_.layout.loss_chunks,
-                                .scale = loss_scale(batch),
+                                .scale = loss_weight(batch) * scale(),
                                 .with_gradient = true};
   HeadLoss head =
       head_loss(head_weights(unit.flat, unit.gathered), head_weights(unit.flat, unit.gradient),
                 options, std::move(activations_), batch.labels.view(-1), block_context_.tp);
-  result_.loss += head.loss_sum * options.scale;
+  result_.loss += head.loss_sum * loss_weight(batch);
   gradient_ = std::move(head.grad);
 }
 
@@ -192,26 +193,31 @@ void StepRunner::gradient_norm() {
   const double squares =
       squared_gradient_norm(units_, coordinates_[Axis::kDpShard], coordinates_[Axis::kTp])
           .item<double>();
-  result_.gradient_norm = std::sqrt(sum_over({Axis::kDpShard, Axis::kTp}, squares));
-  if (!std::isfinite(result_.gradient_norm)) {
+  result_.gradient_norm = std::sqrt(sum_over({Axis::kDpShard, Axis::kTp}, squares)) / scale();
+  result_.updated = std::isfinite(result_.gradient_norm);
+  if (!result_.updated && !scales_loss_) {
     throw common::Error(common::ErrorCode::kDiverged,
                         fmt::format("the gradient norm is {} at step {}; nothing was updated. "
                                     "Lower the learning rate, clip "
                                     "gradients (--max-grad-norm) or look at this step's data",
-                                    result_.gradient_norm, update_ - 1),
+                                    result_.gradient_norm, step_ - 1),
                         "training");
   }
 }
 
 void StepRunner::clip_gradients() {
+  if (!result_.updated) return;
+  const double limit = context_.job.max_grad_norm;
   // As torch's clip_grad_norm_: the small term keeps a norm of 0 from dividing.
-  const double factor = context_.job.max_grad_norm / (result_.gradient_norm + 1e-6);
-  if (factor < 1) scale_gradients(units_, factor);
+  const double clip = limit > 0 ? std::min(1.0, limit / (result_.gradient_norm + 1e-6)) : 1.0;
+  if (clip / scale() != 1) scale_gradients(units_, clip / scale());
 }
 
 void StepRunner::optimizer_step() {
-  adamw_step(units_, coordinates_[Axis::kDpShard], adamw_, update_);
+  if (result_.updated)
+    adamw_step(units_, coordinates_[Axis::kDpShard], adamw_, step_ - loss_scale_.skipped);
   for (ShardedUnit& unit : units_) unit.gradient_slice.reset();
+  if (scales_loss_) loss_scale_ = next_scale(loss_scale_, result_.updated);
 }
 
 void StepRunner::report_loss() {

@@ -10,6 +10,7 @@
 #include "executor/layers/decoder_block.h"
 #include "executor/layers/head_loss.h"
 #include "executor/optim/adamw.h"
+#include "executor/optim/loss_scale.h"
 #include "executor/run/trace_recorder.h"
 #include "executor/sharding/sharded_unit.h"
 #include "planner/plan/plan.h"
@@ -23,6 +24,8 @@ struct StepResult {
   double gradient_norm = 0;
   /// Tokens that were trained on, over all ranks.
   std::int64_t tokens = 0;
+  /// False where float16 gradients overflowed: parameters are as they were.
+  bool updated = true;
 };
 
 /// Runs the plan's step program on one rank: an interpreter that does, instruction by instruction,
@@ -38,10 +41,15 @@ class StepRunner {
   std::vector<ShardedUnit>& units() { return units_; }
   const planner::StepContext& context() const { return context_; }
 
-  /// One update from `accumulation` microbatches. `update` counts updates from 1. Throws kDiverged,
-  /// before the update, when the gradient norm is not finite.
+  /// Of the next step; it counts in float16 alone.
+  const LossScale& loss_scale() const { return loss_scale_; }
+  void set_loss_scale(const LossScale& scale) { loss_scale_ = scale; }
+
+  /// One update from `accumulation` microbatches. `step` counts steps from 1. Throws kDiverged,
+  /// before the update, when the gradient norm is not finite; in float16 the step is left out, and
+  /// the loss scale halved.
   StepResult run(const std::vector<Batch>& microbatches, const AdamwOptions& adamw,
-                 std::int64_t update, TraceRecorder& trace);
+                 std::int64_t step, TraceRecorder& trace);
 
   /// The mean loss over the tokens of `count` batches, batch_at(0) and on, and of the other
   /// data-parallel ranks' (as many each), forward only and outside of any step: none of its
@@ -70,7 +78,9 @@ class StepRunner {
   }
   BlockSaved& saved_of(const planner::Instruction& instruction);
   /// The factor of a token's loss in the step's loss.
-  double loss_scale(const Batch& batch) const;
+  double loss_weight(const Batch& batch) const;
+  /// What losses are multiplied by beside it.
+  double scale() const { return scales_loss_ ? loss_scale_.scale : 1; }
   template <class Number>
   Number sum_over(std::initializer_list<planner::Axis> axes, Number value);
 
@@ -84,11 +94,13 @@ class StepRunner {
   RopeTable rope_;
   BlockContext block_context_;
   VocabularySlice vocabulary_;
+  bool scales_loss_;
+  LossScale loss_scale_;
 
   /// The step under way.
   const std::vector<Batch>* microbatches_ = nullptr;
   AdamwOptions adamw_;
-  std::int64_t update_ = 0;
+  std::int64_t step_ = 0;
   StepResult result_;
   /// Activations between blocks, and their gradient on the way back.
   at::Tensor activations_;

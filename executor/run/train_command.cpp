@@ -69,6 +69,7 @@ void add_run(CLI::App& app, TrainingOptions& options) {
   app.add_option("--log-interval", options.log_interval, "Steps between lines of progress")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  app.add_option("--deterministic", options.deterministic, "The same bits each time");
   const std::map<std::string, Initialization> initializations = {
       {"weights", Initialization::kWeights}, {"random", Initialization::kRandom}};
   app.add_option("--init", options.initialization,

@@ -94,6 +94,7 @@ void announce_model(StepRunner& runner, const planner::Plan& plan) {
 void train_rank(const planner::Plan& plan, const TrainingOptions& options,
                 const Rendezvous& rendezvous, Liveness& liveness) {
   const LaunchEnvironment& environment = rendezvous.environment();
+  if (options.deterministic) compute_deterministically();
   const at::Device device = device_for(environment.local_rank);
   // Also finds a library that does not load now, and not in the middle of a step.
   if (!device.is_cpu() && environment.rank == 0) spdlog::info("kernels: {}", fused::describe());

@@ -44,6 +44,8 @@ struct TrainingOptions {
   /// Steps between lines of progress.
   std::int64_t log_interval = 10;
   Initialization initialization = Initialization::kWeights;
+  /// Whether kernels give the same bits each time; executor/memory/device.h.
+  bool deterministic = false;
   /// Steps whose measured traces are kept.
   std::vector<std::int64_t> trace_steps;
   /// The step whose allocations are written down.

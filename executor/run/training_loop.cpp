@@ -57,6 +57,7 @@ TrainingLoop::TrainingLoop(const TrainingRank& rank, const TrainingProgress& pro
       learning_rate_(schedule_of(rank.options, length_.total_steps)),
       trace_(rank.rank, rank.device),
       records_(rank.options, rank.rank, length_) {
+  rank_.runner.set_loss_scale(progress_.loss_scale);
   if (length_.steps_per_epoch == 0) return;
   prefetcher_.emplace(rank_.data.batches(),
                       StepOrder{.accumulation = rank_.plan.layout.accumulation,
@@ -133,6 +134,7 @@ void TrainingLoop::run_step() {
   progress_.epoch.loss_sum += result.loss;
   ++progress_.epoch.steps;
   ++progress_.step;
+  progress_.loss_scale = rank_.runner.loss_scale();
   progress_.position.batch += plan.layout.accumulation;
   measured.validation_loss = validation_loss();
   records_.add_step(measured, steps_of_epoch());

@@ -148,15 +148,12 @@ void check_model(Rules& rules, const ModelSpec& model, const Job& job, std::int6
   rules.divides(tp, "intermediate_size", model.intermediate_size);
 }
 
-void check_supported(Rules& rules, const Job& job, const Layout& layout) {
+void check_supported(Rules& rules, const Layout& layout) {
   rules.require(layout.mesh.sizes[Axis::kPp] == 1, "pp_supported",
                 "pp={}: pipeline parallelism is not built yet; use 1",
                 layout.mesh.sizes[Axis::kPp]);
   rules.require(layout.mesh.sizes[Axis::kCp] == 1, "cp_supported",
                 "cp={}: context parallelism is not built yet; use 1", layout.mesh.sizes[Axis::kCp]);
-  rules.require(
-      job.param_dtype != common::DataType::kFloat16, "param_dtype_supported",
-      "param_dtype=float16: needs loss scaling, which is not built yet; use bfloat16 or float32");
 }
 
 void check_sharding(Rules& rules, const Layout& layout) {
@@ -200,6 +197,8 @@ void check_data_types(Rules& rules, const Job& job) {
   };
   float32_or_param("reduce_dtype", job.reduce_dtype);
   float32_or_param("master_dtype", job.master_dtype);
+  rules.require(job.master_dtype != common::DataType::kFloat16, "master_dtype_wide_enough",
+                "master_dtype=float16: updates would vanish in it; use float32");
 }
 
 /// "dp_replicate=1 x dp_shard=4 x tp=2", and pp and cp where they are more than 1.
@@ -224,7 +223,7 @@ std::vector<Violation> violations(const ModelSpec& model, const Job& job, const 
   check_sequence_parallel(rules, job, layout);
   check_checkpointing(rules, model, layout);
   check_data_types(rules, job);
-  check_supported(rules, job, layout);
+  check_supported(rules, layout);
   return rules.take();
 }
 

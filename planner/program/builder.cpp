@@ -163,7 +163,9 @@ StepProgram build_program(const ModelSpec& model, const Job& job, const Layout& 
   if (count > 1) program.phases.push_back(microbatch(count - 1));
   emit.once([&] {
     emit.whole(Opcode::kGradientNorm);
-    if (job.max_grad_norm > 0) emit.whole(Opcode::kClipGradients);
+    // In float16 it divides by the loss scale, too.
+    if (job.max_grad_norm > 0 || job.param_dtype == common::DataType::kFloat16)
+      emit.whole(Opcode::kClipGradients);
     emit.whole(Opcode::kOptimizerStep);
     emit.whole(Opcode::kReportLoss);
   });

@@ -129,6 +129,34 @@ TEST_P(StepRunnerFamilies, MemoryRisesAndFallsAsTheProgramSays) {
 
 INSTANTIATE_TEST_SUITE_P(Families, StepRunnerFamilies, testing::Range(0, 12));
 
+TEST_F(StepRunnerTest, LeavesOutAFloat16StepWhoseGradientsOverflow) {
+  const planner::Layout layout = planner::layout_of({});
+  planner::Job job = planner::small_job();
+  job.param_dtype = common::DataType::kFloat16;
+  const planner::Plan plan =
+      planner::plan_of(planner::small_model(1), planner::cpu_cluster(layout), job, layout);
+  const Rendezvous rendezvous(LaunchEnvironment{});
+  MeshCommunicators groups(plan.layout.mesh, 0, at::kCPU, rendezvous.store("groups"));
+  StepRunner runner(plan, 0, groups, at::kCPU);
+  randomize_parameters(runner.units(), {}, plan.model, 1);
+  const at::Tensor before = runner.units().front().master.clone();
+  TraceRecorder trace(0);
+  const std::vector<Batch> batches = random_batches(plan);
+
+  runner.set_loss_scale({.scale = 0x1p40});
+  EXPECT_FALSE(runner.run(batches, {}, 1, trace).updated);
+  EXPECT_TRUE(at::equal(runner.units().front().master, before));
+  EXPECT_EQ(runner.loss_scale(), (LossScale{.scale = 0x1p39, .good_steps = 0, .skipped = 1}));
+
+  runner.set_loss_scale({.scale = 1024});
+  const StepResult scaled = runner.run(batches, {.learning_rate = 0}, 1, trace);
+  runner.set_loss_scale({.scale = 1});
+  const StepResult plain = runner.run(batches, {.learning_rate = 0}, 1, trace);
+  EXPECT_TRUE(scaled.updated && plain.updated);
+  EXPECT_NEAR(scaled.loss, plain.loss, 1e-9);
+  EXPECT_NEAR(scaled.gradient_norm, plain.gradient_norm, 1e-2 * plain.gradient_norm);
+}
+
 TEST_F(StepRunnerTest, StopsBeforeTheUpdateWhenTheGradientIsNotFinite) {
   const planner::Layout layout = planner::layout_of({});
   const planner::Plan plan = planner::plan_of(planner::small_model(1), planner::cpu_cluster(layout),

@@ -23,9 +23,11 @@ inline ModelSpec any_model() {
 inline Job any_job() {
   Job job = small_job();
   job.seq_length = *rc::gen::element<std::int64_t>(7, 64, 200);
-  job.param_dtype = *rc::gen::element(common::DataType::kFloat32, common::DataType::kBfloat16);
+  job.param_dtype = *rc::gen::element(common::DataType::kFloat32, common::DataType::kBfloat16,
+                                      common::DataType::kFloat16);
   job.reduce_dtype = *rc::gen::element(common::DataType::kFloat32, job.param_dtype);
-  job.master_dtype = *rc::gen::element(common::DataType::kFloat32, job.param_dtype);
+  if (job.param_dtype != common::DataType::kFloat16)
+    job.master_dtype = *rc::gen::element(common::DataType::kFloat32, job.param_dtype);
   job.loss_normalization =
       *rc::gen::element(LossNormalization::kGlobalTokens, LossNormalization::kPerRank);
   job.max_grad_norm = *rc::gen::element(0.0, 1.0);
