@@ -8,6 +8,7 @@
 #include "executor/kernels/rms_norm.h"
 #include "executor/kernels/vector_loops.h"
 #include "executor/layers/linear.h"
+#include "executor/layers/normed_rows.h"
 
 namespace meshplan::executor {
 namespace {
@@ -100,20 +101,10 @@ void write_qkv_gradient(const BlockWeights& weights, const BlockWeights& gradien
   layout.v_of(qkv).copy_(layout.rows_of(heads.v));
 }
 
-/// The norm's output for this rank's rows; computes the statistics where they are not saved.
+/// The norm's output for this rank's rows.
 at::Tensor normed_rows(const BlockWeights& weights, const BlockContext& context,
                        AttentionSaved& saved) {
-  const at::Tensor& x = saved.x;
-  const bool known = saved.rstd.defined();
-  if (!known)
-    saved.rstd = at::empty({x.size(0)}, x.options().dtype(statistics_type(x.scalar_type())));
-  at::Tensor normed = at::empty_like(x);
-  if (known) {
-    apply_rms_norm(x, weights.input_norm, saved.rstd, normed);
-  } else {
-    rms_norm(x, weights.input_norm, context.rms_norm_eps, normed, saved.rstd);
-  }
-  return normed;
+  return executor::normed_rows(saved.x, weights.input_norm, context.rms_norm_eps, saved.rstd);
 }
 
 }  // namespace

@@ -8,24 +8,16 @@
 #include "executor/kernels/swiglu.h"
 #include "executor/kernels/vector_loops.h"
 #include "executor/layers/linear.h"
+#include "executor/layers/normed_rows.h"
 
 namespace meshplan::executor {
 namespace {
 
-/// The norm's output for this rank's rows; computes the statistics where they are not saved.
+/// The norm's output for this rank's rows.
 at::Tensor normed_rows(const BlockWeights& weights, const BlockContext& context,
                        FeedForwardSaved& saved) {
-  const at::Tensor& x = saved.x;
-  const bool known = saved.rstd.defined();
-  if (!known)
-    saved.rstd = at::empty({x.size(0)}, x.options().dtype(statistics_type(x.scalar_type())));
-  at::Tensor normed = at::empty_like(x);
-  if (known) {
-    apply_rms_norm(x, weights.post_attention_norm, saved.rstd, normed);
-  } else {
-    rms_norm(x, weights.post_attention_norm, context.rms_norm_eps, normed, saved.rstd);
-  }
-  return normed;
+  return executor::normed_rows(saved.x, weights.post_attention_norm, context.rms_norm_eps,
+                               saved.rstd);
 }
 
 /// Computes and saves gate_up; returns the norm's output, whole.

@@ -1,6 +1,7 @@
 #include "executor/run/training_loop.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <chrono>
@@ -135,6 +136,10 @@ void TrainingLoop::run_step() {
   ++progress_.epoch.steps;
   ++progress_.step;
   progress_.loss_scale = rank_.runner.loss_scale();
+  if (!result.updated && rank_.rank == 0) {
+    spdlog::warn("step {} is left out: its float16 gradients overflowed; the loss scale is now {}",
+                 progress_.step - 1, progress_.loss_scale.scale);
+  }
   progress_.position.batch += plan.layout.accumulation;
   measured.validation_loss = validation_loss();
   records_.add_step(measured, steps_of_epoch());
