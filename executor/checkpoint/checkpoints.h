@@ -11,8 +11,8 @@
 #include "executor/checkpoint/save_checkpoint.h"
 #include "executor/data/batches.h"
 #include "executor/launch/liveness.h"
-#include "executor/optim/loss_scale.h"
 #include "executor/launch/rendezvous.h"
+#include "executor/optim/loss_scale.h"
 #include "executor/sharding/sharded_unit.h"
 #include "planner/plan/plan.h"
 
