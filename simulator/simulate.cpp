@@ -1,6 +1,8 @@
 #include "simulator/simulate.h"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "common/error.h"
 #include "common/text.h"
@@ -20,8 +22,6 @@ using planner::Stream;
 constexpr std::int64_t kMaxOperations = 10'000'000;
 /// Sums of task times up to this fit Picoseconds.
 constexpr common::Seconds kLongestStep{5e6};
-
-std::int32_t queue_of(Stream stream) { return static_cast<std::int32_t>(stream); }
 
 double seconds(Picoseconds time) { return static_cast<double>(time) * 1e-12; }
 
@@ -44,12 +44,35 @@ struct MemoryChange {
   common::Bytes change;
 };
 
-/// Turns the unrolled program into tasks.
+/// A message between stages: what is sent at this border of a stage for this microbatch.
+struct Message {
+  planner::Computation border;
+  std::int64_t microbatch;
+
+  auto operator<=>(const Message&) const = default;
+};
+
+/// Turns the unrolled program of each stage into tasks, one stage after the other.
 class GraphBuilder {
  public:
+  explicit GraphBuilder(std::int64_t count)
+      : graph(static_cast<std::int32_t>(count) * static_cast<std::int32_t>(planner::kStreams)) {}
+
+  void begin_stage() {
+    first_queue_ = static_cast<std::int32_t>(stages.size() * planner::kStreams);
+    stages.push_back({.first_task = static_cast<TaskId>(meanings.size()),
+                      .first_change = changes.size(),
+                      .sent = {},
+                      .received = {}});
+    collectives_.clear();
+  }
+
   void add(const planner::Instruction& instruction, const planner::PricedOperations& operations) {
     const auto index = static_cast<std::int32_t>(collectives_.size());
     wait_for_instructions(index, instruction);
+    const Message message{instruction.computation, instruction.microbatch};
+    if (instruction.opcode == planner::Opcode::kReceiveActivations)
+      stages.back().received.emplace_back(message, add_wait(index));
     std::vector<TaskId> tasks;
     for (const auto& [operation, price] : operations) {
       switch (operation.kind) {
@@ -74,9 +97,32 @@ class GraphBuilder {
     for (std::size_t i = 0; i < operations.size(); ++i) {
       if (operations[i].operation.kind == OperationKind::kCollective) last.push_back(tasks[i]);
     }
+    if (instruction.opcode == planner::Opcode::kSendActivations)
+      stages.back().sent.emplace(message, last.back());
   }
 
-  TaskGraph graph{planner::kStreams};
+  /// Lets every stage wait for its neighbours' messages. Requires that all stages were added.
+  void connect() {
+    for (std::size_t s = 0; s < stages.size(); ++s) {
+      for (const auto& [message, task] : stages[s].received) {
+        const bool forward = message.border == planner::Computation::kEmbedding;
+        const auto& sender = stages[forward ? s - 1 : s + 1];
+        graph.wait_for(task, sender.sent.at({forward ? planner::Computation::kHead
+                                                     : planner::Computation::kEmbedding,
+                                             message.microbatch}));
+      }
+    }
+  }
+
+  struct StageTasks {
+    TaskId first_task;
+    std::size_t first_change;
+    std::map<Message, TaskId> sent;
+    std::vector<std::pair<Message, TaskId>> received;
+  };
+
+  TaskGraph graph;
+  std::vector<StageTasks> stages;
   std::vector<TaskMeaning> meanings;
   std::vector<MemoryChange> changes;
 
@@ -142,6 +188,10 @@ class GraphBuilder {
                        allocates ? operation.bytes : -operation.bytes});
   }
 
+  std::int32_t queue_of(Stream stream) const {
+    return first_queue_ + static_cast<std::int32_t>(stream);
+  }
+
   Picoseconds duration_of(common::Seconds time) {
     total_ += time;
     if (total_ > kLongestStep) {
@@ -153,15 +203,36 @@ class GraphBuilder {
     return formats::to_picoseconds(time);
   }
 
+  std::int32_t first_queue_ = 0;
   common::Seconds total_;
   /// By instruction: the tasks of its collectives.
   std::vector<std::vector<TaskId>> collectives_;
 };
 
+/// The stage's tasks and changes of memory in the builder's lists: [begin, end).
+struct Range {
+  std::size_t begin;
+  std::size_t end;
+};
+
+Range tasks_of(const GraphBuilder& built, std::size_t stage) {
+  const bool last = stage + 1 == built.stages.size();
+  return {
+      static_cast<std::size_t>(built.stages[stage].first_task),
+      last ? built.meanings.size() : static_cast<std::size_t>(built.stages[stage + 1].first_task)};
+}
+
+Range changes_of(const GraphBuilder& built, std::size_t stage) {
+  const bool last = stage + 1 == built.stages.size();
+  return {built.stages[stage].first_change,
+          last ? built.changes.size() : built.stages[stage + 1].first_change};
+}
+
 /// Compute time, and by axis the time that compute stood still or was taken from.
-void account_compute(SimulatedStep& step, const GraphBuilder& built, const TaskTimes& times) {
+void account_compute(SimulatedStep& step, const GraphBuilder& built, const TaskTimes& times,
+                     Range tasks) {
   Picoseconds free = 0;
-  for (std::size_t task = 0; task < built.meanings.size(); ++task) {
+  for (std::size_t task = tasks.begin; task < tasks.end; ++task) {
     const TaskMeaning& meaning = built.meanings[task];
     if (meaning.stream != Stream::kCompute) continue;
     const TaskId released_by = times.released_by[task];
@@ -180,12 +251,13 @@ void account_compute(SimulatedStep& step, const GraphBuilder& built, const TaskT
 }
 
 void play_memory(SimulatedStep& step, const planner::StepContext& context,
-                 const GraphBuilder& built, const TaskTimes& times) {
+                 const GraphBuilder& built, const TaskTimes& times, Range changes) {
   planner::MemoryBreakdown now = planner::persistent_breakdown(context);
   step.peak = now;
   step.peak_memory = planner::total(now);
   step.memory.push_back({0, now});
-  for (const MemoryChange& change : built.changes) {
+  for (std::size_t c = changes.begin; c < changes.end; ++c) {
+    const MemoryChange& change = built.changes[c];
     now[static_cast<std::size_t>(change.memory)] += change.change;
     const Picoseconds time =
         change.after == kNoTask ? 0 : times.end[static_cast<std::size_t>(change.after)];
@@ -200,7 +272,7 @@ void play_memory(SimulatedStep& step, const planner::StepContext& context,
   }
 }
 
-void require_playable(const planner::PricedProgram& program) {
+std::int64_t operation_count(const planner::PricedProgram& program) {
   std::int64_t count = 0;
   for (const planner::PricedPhase& phase : program.phases) {
     for (const planner::PricedSegment& segment : phase.segments) {
@@ -209,20 +281,43 @@ void require_playable(const planner::PricedProgram& program) {
       }
     }
   }
-  if (count <= kMaxOperations) return;
-  throw common::Error(common::ErrorCode::kInvalidInput,
-                      "the step has " + std::to_string(count) + " operations; at most " +
-                          std::to_string(kMaxOperations) +
-                          " are simulated: use a smaller accumulation or fewer loss chunks",
-                      "simulator");
+  return count;
 }
 
-/// Walks the priced program in the order of the unrolled `instructions`.
-GraphBuilder build_graph(const std::vector<planner::Instruction>& instructions,
-                         const planner::PricedProgram& program) {
-  GraphBuilder built;
-  auto unrolled = instructions.begin();
-  for (const planner::PricedPhase& phase : program.phases) {
+/// One pipeline stage's program, priced.
+struct StageProgram {
+  planner::StepContext context;
+  std::vector<planner::Instruction> instructions;
+  planner::PricedProgram priced;
+};
+
+std::vector<StageProgram> stage_programs(const planner::Plan& plan) {
+  std::vector<StageProgram> stages;
+  std::int64_t count = 0;
+  for (std::int64_t stage = 0; stage < plan.layout.mesh.sizes[Axis::kPp]; ++stage) {
+    const planner::StepContext context = planner::make_step_context(
+        plan.model, plan.job, plan.layout, plan.cluster.device.kind, stage);
+    const planner::StepProgram program =
+        planner::build_program(plan.model, plan.job, plan.layout, stage);
+    planner::PricedProgram priced = planner::price_program(context, plan.cluster, program);
+    count += operation_count(priced);
+    if (count > kMaxOperations) {
+      throw common::Error(common::ErrorCode::kInvalidInput,
+                          "the step has " + std::to_string(count) + " operations; at most " +
+                              std::to_string(kMaxOperations) +
+                              " are simulated: use a smaller accumulation or fewer loss chunks",
+                          "simulator");
+    }
+    stages.push_back({context, planner::unroll(program), std::move(priced)});
+  }
+  return stages;
+}
+
+/// Walks a priced program in the order of its unrolled instructions.
+void add_stage(GraphBuilder& built, const StageProgram& stage) {
+  built.begin_stage();
+  auto unrolled = stage.instructions.begin();
+  for (const planner::PricedPhase& phase : stage.priced.phases) {
     for (std::int64_t p = 0; p < phase.count; ++p) {
       for (const planner::PricedSegment& segment : phase.segments) {
         for (std::int64_t s = 0; s < segment.count; ++s) {
@@ -233,25 +328,12 @@ GraphBuilder build_graph(const std::vector<planner::Instruction>& instructions,
       }
     }
   }
-  return built;
 }
 
-}  // namespace
-
-SimulatedStep simulate(const planner::Plan& plan) {
-  const planner::StepContext context =
-      planner::make_step_context(plan.model, plan.job, plan.layout, plan.cluster.device.kind);
-  const planner::StepProgram program = planner::build_program(plan.model, plan.job, plan.layout);
-  const planner::PricedProgram priced = planner::price_program(context, plan.cluster, program);
-  require_playable(priced);
-  SimulatedStep step;
-  step.instructions = planner::unroll(program);
-  const GraphBuilder built = build_graph(step.instructions, priced);
-  const TaskTimes times = play(built.graph);
-  step.events = times.events;
-  for (std::size_t task = 0; task < built.meanings.size(); ++task) {
+void add_slices(SimulatedStep& step, const GraphBuilder& built, const TaskTimes& times,
+                Range tasks) {
+  for (std::size_t task = tasks.begin; task < tasks.end; ++task) {
     const TaskMeaning& meaning = built.meanings[task];
-    step.step_time = std::max(step.step_time, times.end[task]);
     if (times.end[task] == times.start[task]) continue;
     step.slices.push_back({.stream = meaning.stream,
                            .name = meaning.name,
@@ -261,8 +343,29 @@ SimulatedStep simulate(const planner::Plan& plan) {
                            .axis = meaning.taken ? std::nullopt : meaning.axis,
                            .bytes = meaning.bytes});
   }
-  account_compute(step, built, times);
-  play_memory(step, context, built, times);
+}
+
+}  // namespace
+
+SimulatedStep simulate(const planner::Plan& plan) {
+  std::vector<StageProgram> stages = stage_programs(plan);
+  GraphBuilder built(std::ssize(stages));
+  for (const StageProgram& stage : stages) add_stage(built, stage);
+  built.connect();
+  const TaskTimes times = play(built.graph);
+  SimulatedStep step;
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    SimulatedStep of_stage;
+    of_stage.stage = static_cast<std::int64_t>(s);
+    of_stage.instructions = std::move(stages[s].instructions);
+    play_memory(of_stage, stages[s].context, built, times, changes_of(built, s));
+    if (of_stage.peak_memory <= step.peak_memory) continue;
+    account_compute(of_stage, built, times, tasks_of(built, s));
+    add_slices(of_stage, built, times, tasks_of(built, s));
+    step = std::move(of_stage);
+  }
+  step.events = times.events;
+  step.step_time = *std::max_element(times.end.begin(), times.end.end());
   return step;
 }
 
@@ -281,6 +384,7 @@ common::Json to_json(const SimulatedStep& step) {
           {"peak_memory_bytes", step.peak_memory.value},
           {"peak_memory", peak},
           {"peak_instruction", step.peak_instruction},
+          {"stage", step.stage},
           {"instructions", step.instructions.size()},
           {"events", step.events}};
 }

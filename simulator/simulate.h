@@ -31,8 +31,11 @@ struct MemorySample {
   planner::MemoryBreakdown breakdown;
 };
 
-/// A training step of one rank, all ranks being alike.
+/// A training step of one rank: of the pipeline stage that needs most memory, whose ranks are all
+/// alike.
 struct SimulatedStep {
+  std::int64_t stage = 0;
+  /// Until the last stage has ended.
   Picoseconds step_time = 0;
   Picoseconds compute_time = 0;
   /// Time during which compute stood still for, or was taken by, collectives of the axis; indexed
@@ -47,11 +50,12 @@ struct SimulatedStep {
   std::int64_t events = 0;
 };
 
-/// Plays the plan's step program for one rank, event by event: streams run in order beside each
-/// other, a collective starts when its stream is free and the compute work issued before it has
-/// ended, compute stands still where it waits for one, and collectives cost what the link that
-/// their group spans costs. Requires a plan without violations. Throws kInvalidInput when the
-/// program has more than 10 million operations or takes more than 5 million seconds.
+/// Plays the plan's step program for one rank of each pipeline stage, event by event: streams run
+/// in order beside each other, a collective starts when its stream is free and the compute work
+/// issued before it has ended, compute stands still where it waits for one, and collectives cost
+/// what the link that their group spans costs. A stage waits for what its neighbours send. Requires
+/// a plan without violations. Throws kInvalidInput when the program has more than 10 million
+/// operations or takes more than 5 million seconds.
 SimulatedStep simulate(const planner::Plan& plan);
 
 /// The summary as JSON: step_time_s, exposed_s by axis, peak_memory_bytes, events.

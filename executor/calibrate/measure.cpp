@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "common/error.h"
 #include "planner/cost/price.h"
 
 namespace meshplan::executor {
@@ -96,6 +97,8 @@ Measurement measure_collective(Communicator& group, CollectiveKind kind, std::in
       case CollectiveKind::kReduceScatter:
         group.reduce_scatter(tensors.part, tensors.whole).wait();
         break;
+      case CollectiveKind::kSend:
+        throw common::Error(common::ErrorCode::kInternal, "messages are not measured", "send");
     }
     synchronize(device);
   };

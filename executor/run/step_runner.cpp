@@ -100,6 +100,13 @@ void StepRunner::execute(const Instruction& instruction) {
       return optimizer_step();
     case Opcode::kReportLoss:
       return report_loss();
+    case Opcode::kReduceTiedGradients:
+    case Opcode::kSendActivations:
+    case Opcode::kReceiveActivations:
+      throw common::Error(common::ErrorCode::kInternal,
+                          std::string(planner::to_string(instruction.opcode)) +
+                              ": the executor has no pipeline axis",
+                          "step program");
   }
 }
 

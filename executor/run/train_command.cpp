@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <map>
 
+#include "common/error.h"
 #include "common/number_list.h"
 
 namespace meshplan::executor {
@@ -90,7 +91,12 @@ void add_train(CLI::App& program, TrainCommand& command) {
   app->callback([&command] {
     // Where passes over the data are counted, each is saved.
     command.options.checkpoints.each_epoch = command.options.steps == 0;
-    train(planner::load_plan(command.plan), command.options);
+    const planner::Plan plan = planner::load_plan(command.plan);
+    if (const auto broken = planner::executor_violations(plan.layout); !broken.empty()) {
+      throw common::Error(common::ErrorCode::kInvalidInput, planner::to_string(broken),
+                          command.plan);
+    }
+    train(plan, command.options);
   });
 }
 

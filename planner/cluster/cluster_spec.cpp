@@ -123,6 +123,8 @@ const char* to_string(CollectiveKind kind) {
       return "all_gather";
     case CollectiveKind::kReduceScatter:
       return "reduce_scatter";
+    case CollectiveKind::kSend:
+      return "send";
   }
   return "all_reduce";
 }
@@ -132,6 +134,7 @@ const CollectiveCost& LinkSpec::operator[](CollectiveKind kind) const {
     case CollectiveKind::kAllReduce:
       return all_reduce;
     case CollectiveKind::kAllGather:
+    case CollectiveKind::kSend:
       return all_gather;
     case CollectiveKind::kReduceScatter:
       return reduce_scatter;

@@ -36,9 +36,10 @@ struct DeviceSpec {
   bool operator==(const DeviceSpec&) const = default;
 };
 
-enum class CollectiveKind { kAllReduce, kAllGather, kReduceScatter };
+/// kSend is a message to one neighbour.
+enum class CollectiveKind { kAllReduce, kAllGather, kReduceScatter, kSend };
 
-/// "all_reduce", "all_gather" or "reduce_scatter".
+/// "all_reduce", "all_gather", "reduce_scatter" or "send".
 const char* to_string(CollectiveKind kind);
 
 /// A collective over n ranks of a link costs latency * (n - 1) + wire bytes / bandwidth, where wire
@@ -57,6 +58,7 @@ struct LinkSpec {
   CollectiveCost all_gather;
   CollectiveCost reduce_scatter;
 
+  /// A message costs what a step of an all_gather's ring does.
   const CollectiveCost& operator[](CollectiveKind kind) const;
   bool operator==(const LinkSpec&) const = default;
 };

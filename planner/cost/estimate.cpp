@@ -1,5 +1,7 @@
 #include "planner/cost/estimate.h"
 
+#include <algorithm>
+
 #include "planner/model/parameter_table.h"
 
 namespace meshplan::planner {
@@ -9,9 +11,8 @@ namespace {
 /// CPUs allocate exactly.
 constexpr double kGpuAllocatorSlack = 1.11;
 
-MemoryEstimate estimate_memory(const StepContext& context, const ClusterSpec& cluster,
-                               const PricedProgram& program) {
-  const MemoryPeak peak = memory_peak(context, program);
+MemoryEstimate memory_of(const StepContext& context, const ClusterSpec& cluster,
+                         const MemoryPeak& peak) {
   MemoryEstimate memory;
   memory.breakdown = peak.breakdown;
   memory.peak_allocated = total(peak.breakdown);
@@ -21,6 +22,7 @@ MemoryEstimate estimate_memory(const StepContext& context, const ClusterSpec& cl
   memory.peak_device = memory.peak_reserved + cluster.reserved_memory;
   memory.capacity = cluster.device.memory;
   memory.peak_instruction = describe(context.model, peak.instruction);
+  memory.peak_stage = context.stage.index;
   return memory;
 }
 
@@ -47,8 +49,9 @@ common::Flops model_flops(const StepContext& context) {
                            static_cast<double>(model.num_attention_heads * model.head_dim) *
                            static_cast<double>(context.job.seq_length);
   const auto tokens = static_cast<double>(context.tokens * context.layout.accumulation);
+  const AxisSizes& sizes = context.layout.mesh.sizes;
   return common::Flops((6.0 * parameters + attention) * tokens /
-                       static_cast<double>(context.layout.mesh.sizes[Axis::kTp]));
+                       static_cast<double>(sizes[Axis::kTp] * sizes[Axis::kPp]));
 }
 
 FirstOrderVolumes first_order_volumes(const StepContext& context) {
@@ -58,6 +61,56 @@ FirstOrderVolumes first_order_volumes(const StepContext& context) {
           .fsdp_parameters = common::Bytes(parameter_count(model) * 2)};
 }
 
+/// Adds a stage's memory, traffic and FLOPs, where it has more than those before.
+void add_stage(Estimate& result, const StepContext& context, const ClusterSpec& cluster,
+               const PricedProgram& program) {
+  const MemoryPeak peak = memory_peak(context, program);
+  if (total(peak.breakdown) > result.memory.peak_allocated)
+    result.memory = memory_of(context, cluster, peak);
+  const Traffic traffic = count_traffic(context.layout.mesh, program);
+  for (std::size_t a = 0; a < kAxes.size(); ++a) {
+    if (traffic[a].bytes > result.traffic[a].bytes) result.traffic[a] = traffic[a];
+  }
+  result.hardware_flops = std::max(result.hardware_flops, count_flops(program));
+}
+
+/// The program of each stage, priced.
+std::vector<PricedProgram> stage_programs(const ModelSpec& model, const ClusterSpec& cluster,
+                                          const Job& job, const Layout& layout) {
+  std::vector<PricedProgram> programs;
+  for (std::int64_t stage = 0; stage < layout.mesh.sizes[Axis::kPp]; ++stage) {
+    const StepContext context = make_step_context(model, job, layout, cluster.device.kind, stage);
+    programs.push_back(price_program(context, cluster, build_program(model, job, layout, stage)));
+  }
+  return programs;
+}
+
+/// A pipeline's times repeat themselves after so many microbatches more than it has stages.
+constexpr std::int64_t kPipelineTransient = 8;
+
+/// Times of the stage that computes longest; its step is that of the whole pipeline.
+StepTimes times_of(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
+                   const Layout& layout, const std::vector<PricedProgram>& programs) {
+  if (programs.size() == 1) return play_times(programs.front());
+  Layout shorter = layout;
+  shorter.accumulation = std::min(layout.accumulation, std::ssize(programs) + kPipelineTransient);
+  const auto more = static_cast<double>(layout.accumulation - shorter.accumulation);
+  const PipelineTimes played =
+      play_pipeline(more > 0 ? stage_programs(model, cluster, job, shorter) : programs);
+  StepTimes longest;
+  for (const StepTimes& stage : played.stages) {
+    if (stage.compute >= longest.compute) longest = stage;
+  }
+  longest.step = played.step;
+  if (more == 0) return longest;
+  // What a microbatch more takes is made up as the steps played are.
+  longest.step += more * *played.cycle;
+  const double growth = longest.step.value / played.step.value;
+  longest.compute = growth * longest.compute;
+  for (common::Seconds& exposed : longest.exposed) exposed = growth * exposed;
+  return longest;
+}
+
 }  // namespace
 
 Estimate estimate(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
@@ -65,21 +118,24 @@ Estimate estimate(const ModelSpec& model, const ClusterSpec& cluster, const Job&
   Estimate result;
   result.violations = violations(model, cluster, job, layout);
   if (!result.violations.empty()) return result;
-  const StepContext context = make_step_context(model, job, layout, cluster.device.kind);
-  const PricedProgram program = price_program(context, cluster, build_program(model, job, layout));
-  result.memory = estimate_memory(context, cluster, program);
+  const std::vector<PricedProgram> programs = stage_programs(model, cluster, job, layout);
+  for (std::size_t stage = 0; stage < programs.size(); ++stage) {
+    const StepContext context = make_step_context(model, job, layout, cluster.device.kind,
+                                                  static_cast<std::int64_t>(stage));
+    add_stage(result, context, cluster, programs[stage]);
+  }
   result.fits = result.memory.peak_device <= result.memory.capacity;
-  result.traffic = count_traffic(layout.mesh, program);
-  const StepTimes times = play_times(program);
+  const StepTimes times = times_of(model, cluster, job, layout, programs);
   for (std::size_t a = 0; a < kAxes.size(); ++a) result.traffic[a].exposed = times.exposed[a];
-  result.first_order = first_order_volumes(context);
-  result.model_flops = model_flops(context);
-  result.hardware_flops = count_flops(program);
   result.compute_time = times.compute;
   result.step_time = times.step;
+  const StepContext context = make_step_context(model, job, layout, cluster.device.kind);
+  result.first_order = first_order_volumes(context);
+  result.model_flops = model_flops(context);
+  const AxisSizes& sizes = layout.mesh.sizes;
   const auto tokens = static_cast<double>(context.tokens * layout.accumulation);
   result.tokens_per_second_per_gpu =
-      tokens / times.step.value / static_cast<double>(layout.mesh.sizes[Axis::kTp]);
+      tokens / times.step.value / static_cast<double>(sizes[Axis::kTp] * sizes[Axis::kPp]);
   result.mfu = result.model_flops.value /
                (matmul_peak(cluster.device, job.param_dtype).value * times.step.value);
   return result;

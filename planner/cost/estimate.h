@@ -19,8 +19,9 @@ struct MemoryEstimate {
   common::Bytes peak_reserved;
   common::Bytes peak_device;
   common::Bytes capacity;
-  /// What ran at the peak: "backward block 31".
+  /// What ran at the peak, "backward block 31", on the pipeline stage whose ranks need most.
   std::string peak_instruction;
+  std::int64_t peak_stage = 0;
 };
 
 /// Volumes by the two first-order formulas of the field, for one forward pass and one gather of the
@@ -36,6 +37,8 @@ struct Estimate {
   std::vector<Violation> violations;
   bool fits = false;
   MemoryEstimate memory;
+  /// Bytes of each axis are those of the pipeline stage that has most, times those of the stage
+  /// that computes longest: what it waits for the others is exposed on pp.
   Traffic traffic{};
   FirstOrderVolumes first_order;
   /// 6 FLOPs a token and parameter of the matrix multiplies, and 12 x layers x heads x head_dim x

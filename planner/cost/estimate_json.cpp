@@ -21,6 +21,7 @@ Json memory_json(const MemoryEstimate& memory) {
           {"peak_device_bytes", memory.peak_device.value},
           {"capacity_bytes", memory.capacity.value},
           {"peak_instruction", memory.peak_instruction},
+          {"peak_stage", memory.peak_stage},
           {"breakdown", breakdown}};
 }
 
@@ -35,6 +36,7 @@ MemoryEstimate read_memory(const JsonObject& json) {
   memory.peak_device = Bytes(json.integer("peak_device_bytes"));
   memory.capacity = Bytes(json.integer("capacity_bytes"));
   memory.peak_instruction = json.text("peak_instruction");
+  memory.peak_stage = json.integer_or("peak_stage", 0, 0);
   breakdown.reject_unknown_keys();
   json.reject_unknown_keys();
   return memory;

@@ -52,11 +52,18 @@ class MemoryPlayer {
   common::Bytes peak_total_;
 };
 
-void play_segment(MemoryPlayer& player, const PricedSegment& segment) {
+/// Plays the first and the last of `count` repetitions: each changes memory by the same.
+template <class Body>
+void play_repeated(MemoryPlayer& player, std::int64_t count, const Body& body) {
   const MemoryBreakdown before = player.now();
-  player.play(segment, 0);
-  if (segment.count > 2) player.skip(before, segment.count - 2);
-  if (segment.count > 1) player.play(segment, segment.count - 1);
+  body(0);
+  if (count > 2) player.skip(before, count - 2);
+  if (count > 1) body(count - 1);
+}
+
+void play_segment(MemoryPlayer& player, const PricedSegment& segment) {
+  play_repeated(player, segment.count,
+                [&](std::int64_t repetition) { player.play(segment, repetition); });
 }
 
 }  // namespace
@@ -79,8 +86,9 @@ MemoryBreakdown persistent_breakdown(const StepContext& context) {
 MemoryPeak memory_peak(const StepContext& context, const PricedProgram& program) {
   MemoryPlayer player(persistent_breakdown(context));
   for (const PricedPhase& phase : program.phases) {
-    // A repeated phase is a microbatch that leaves memory as it found it.
-    for (const PricedSegment& segment : phase.segments) play_segment(player, segment);
+    play_repeated(player, phase.count, [&](std::int64_t) {
+      for (const PricedSegment& segment : phase.segments) play_segment(player, segment);
+    });
   }
   return player.peak();
 }

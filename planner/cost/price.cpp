@@ -19,7 +19,8 @@ common::Seconds kernel_time(const DeviceSpec& device, common::DataType type,
 
 common::Seconds collective_time(const ClusterSpec& cluster, const DeviceMesh& mesh,
                                 const Operation& operation) {
-  const std::int64_t ranks = mesh.sizes[operation.axis];
+  const std::int64_t ranks =
+      operation.collective == CollectiveKind::kSend ? 2 : group_size(mesh, operation.axis);
   const LinkSpec& link =
       spans_nodes(mesh, operation.axis) ? cluster.inter_node : cluster.intra_node;
   const CollectiveCost& cost = link[operation.collective];
@@ -31,10 +32,11 @@ common::Seconds collective_time(const ClusterSpec& cluster, const DeviceMesh& me
 
 bool spans_nodes(const DeviceMesh& mesh, Axis axis) {
   const std::int64_t reach = stride_of(mesh, axis) * mesh.sizes[axis];
-  return mesh.sizes[axis] > 1 && mesh.ranks_per_node % reach != 0;
+  return group_size(mesh, axis) > 1 && mesh.ranks_per_node % reach != 0;
 }
 
 common::Bytes wire_bytes(CollectiveKind kind, common::Bytes bytes, std::int64_t n) {
+  if (kind == CollectiveKind::kSend) return bytes;
   const std::int64_t once = bytes.value / n * (n - 1) + bytes.value % n * (n - 1) / n;
   return common::Bytes(kind == CollectiveKind::kAllReduce ? 2 * once : once);
 }

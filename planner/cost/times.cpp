@@ -30,6 +30,13 @@ struct Clock {
   double& exposed_on(Axis axis) { return exposed[static_cast<std::size_t>(axis)]; }
 };
 
+/// When the messages of a stage arrive, by microbatch, at its output's and its input's neighbour;
+/// those not yet sent are beyond the end.
+struct Sent {
+  std::vector<double> activations;
+  std::vector<double> gradients;
+};
+
 class TimePlayer {
  public:
   void play(const PricedProgram& program) {
@@ -43,6 +50,21 @@ class TimePlayer {
       });
     }
   }
+
+  /// Plays on until a message is needed that has not been sent; true at the program's end.
+  bool advance(const PricedProgram& program, const Sent* previous, const Sent* next) {
+    for (; at_.phase < program.phases.size(); ++at_.phase, at_.repetition = 0) {
+      const PricedPhase& phase = program.phases[at_.phase];
+      for (; at_.repetition < phase.count; ++at_.repetition, at_.segment = 0) {
+        for (; at_.segment < phase.segments.size(); ++at_.segment, at_.instruction = 0) {
+          if (!advance(phase.segments[at_.segment], previous, next)) return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  const Sent& sent() const { return sent_; }
 
   StepTimes times() const {
     StepTimes times{};
@@ -86,6 +108,43 @@ class TimePlayer {
       record.end.time += shift;
     }
     position_ += moved;
+  }
+
+  /// A segment that transfers is not repeated.
+  bool advance(const PricedSegment& segment, const Sent* previous, const Sent* next) {
+    if (segment.count > 1) {
+      repeat(segment.count, [&] {
+        for (const PricedInstruction& instruction : segment.instructions) play(instruction);
+      });
+      return true;
+    }
+    for (; at_.instruction < segment.instructions.size(); ++at_.instruction) {
+      const PricedInstruction& priced = segment.instructions[at_.instruction];
+      if (priced.instruction.opcode == Opcode::kReceiveActivations &&
+          !receive(priced.instruction, previous, next)) {
+        return false;
+      }
+      play(priced);
+      if (priced.instruction.opcode == Opcode::kSendActivations) {
+        (at_input(priced.instruction) ? sent_.gradients : sent_.activations)
+            .push_back(clock_[Stream::kPipeline]);
+      }
+    }
+    return true;
+  }
+
+  static bool at_input(const Instruction& instruction) {
+    return instruction.computation == Computation::kEmbedding;
+  }
+
+  /// Compute waits for the message, if it has been sent.
+  bool receive(const Instruction& instruction, const Sent* previous, const Sent* next) {
+    const std::vector<double>& messages =
+        at_input(instruction) ? previous->activations : next->gradients;
+    const auto microbatch = static_cast<std::size_t>(instruction.microbatch + at_.repetition);
+    if (microbatch >= messages.size()) return false;
+    wait({messages[microbatch], Axis::kPp});
+    return true;
   }
 
   void play(const PricedInstruction& priced) {
@@ -160,11 +219,29 @@ class TimePlayer {
 
   static constexpr std::ptrdiff_t kRemembered = 512;
 
+  struct Cursor {
+    std::size_t phase = 0;
+    std::int64_t repetition = 0;
+    std::size_t segment = 0;
+    std::size_t instruction = 0;
+  };
+
   Clock clock_;
+  Cursor at_;
+  Sent sent_;
   std::int64_t position_ = 0;
   std::vector<Record> records_;
   std::vector<End> ends_;
 };
+
+/// The mean distance of a stage's last messages but one, which follow each other as those of any
+/// longer step.
+std::optional<common::Seconds> cycle_of(const std::vector<double>& sent) {
+  constexpr std::size_t kAveraged = 4;
+  if (sent.size() < kAveraged + 3) return std::nullopt;
+  const std::size_t last = sent.size() - 2;
+  return common::Seconds((sent[last] - sent[last - kAveraged]) / kAveraged);
+}
 
 }  // namespace
 
@@ -172,6 +249,28 @@ StepTimes play_times(const PricedProgram& program) {
   TimePlayer player;
   player.play(program);
   return player.times();
+}
+
+PipelineTimes play_pipeline(const std::vector<PricedProgram>& stages) {
+  std::vector<TimePlayer> players(stages.size());
+  std::vector<bool> done(stages.size(), false);
+  const auto advance = [&](std::size_t s) {
+    const Sent* previous = s > 0 ? &players[s - 1].sent() : nullptr;
+    const Sent* next = s + 1 < stages.size() ? &players[s + 1].sent() : nullptr;
+    done[s] = players[s].advance(stages[s], previous, next);
+  };
+  // One round of messages at a time: there to the last stage, and back.
+  while (!done.front()) {
+    for (std::size_t s = 0; s < stages.size(); ++s) advance(s);
+    for (std::size_t s = stages.size(); s-- > 0;) advance(s);
+  }
+  PipelineTimes times;
+  for (const TimePlayer& player : players) {
+    times.stages.push_back(player.times());
+    times.step = std::max(times.step, times.stages.back().step);
+  }
+  if (stages.size() > 1) times.cycle = cycle_of(players.back().sent().gradients);
+  return times;
 }
 
 }  // namespace meshplan::planner

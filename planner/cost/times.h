@@ -1,6 +1,8 @@
 #pragma once
 
 #include <array>
+#include <optional>
+#include <vector>
 
 #include "common/units.h"
 #include "planner/cost/priced_program.h"
@@ -20,5 +22,20 @@ struct StepTimes {
 /// and compute stands still where it waits for a collective. Long repetitions are played until they
 /// are steady, then extrapolated.
 StepTimes play_times(const PricedProgram& program);
+
+/// A step over all stages of a pipeline.
+struct PipelineTimes {
+  /// By stage, each with what it waits for the others' messages, which is exposed on pp.
+  std::vector<StepTimes> stages;
+  /// Until the last stage has ended.
+  common::Seconds step;
+  /// How far apart the microbatches of a longer step follow one another; nothing where there are
+  /// too few to tell.
+  std::optional<common::Seconds> cycle;
+};
+
+/// Plays the programs of all stages, in the order of the pp axis, beside each other: a stage waits
+/// for what its neighbours send.
+PipelineTimes play_pipeline(const std::vector<PricedProgram>& stages);
 
 }  // namespace meshplan::planner

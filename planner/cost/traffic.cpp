@@ -12,8 +12,8 @@ Traffic count_traffic(const DeviceMesh& mesh, const PricedProgram& program) {
           if (operation.kind != OperationKind::kCollective) continue;
           AxisTraffic& axis = traffic[static_cast<std::size_t>(operation.axis)];
           axis.bytes += times * operation.bytes;
-          axis.wire_bytes +=
-              times * wire_bytes(operation.collective, operation.bytes, mesh.sizes[operation.axis]);
+          axis.wire_bytes += times * wire_bytes(operation.collective, operation.bytes,
+                                                group_size(mesh, operation.axis));
           axis.operations += times;
           axis.time += static_cast<double>(times) * price.duration;
         }

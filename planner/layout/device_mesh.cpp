@@ -28,6 +28,14 @@ std::int64_t data_parallel_size(const DeviceMesh& mesh) {
   return mesh.sizes[Axis::kDpReplicate] * mesh.sizes[Axis::kDpShard];
 }
 
+std::int64_t sharding_ranks(const DeviceMesh& mesh) {
+  return mesh.sizes[Axis::kDpShard] * mesh.sizes[Axis::kCp];
+}
+
+std::int64_t group_size(const DeviceMesh& mesh, Axis axis) {
+  return axis == Axis::kDpShard ? sharding_ranks(mesh) : mesh.sizes[axis];
+}
+
 std::int64_t stride_of(const DeviceMesh& mesh, Axis axis) {
   std::int64_t stride = 1;
   for (auto inner = kAxes.rbegin(); *inner != axis; ++inner) stride *= mesh.sizes[*inner];

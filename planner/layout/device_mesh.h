@@ -6,8 +6,7 @@
 
 namespace meshplan::planner {
 
-/// The named axes of the device mesh, outermost first. pp and cp have size 1 until the executor
-/// runs them.
+/// The named axes of the device mesh, outermost first.
 enum class Axis { kPp, kDpReplicate, kDpShard, kCp, kTp };
 inline constexpr std::array kAxes = {Axis::kPp, Axis::kDpReplicate, Axis::kDpShard, Axis::kCp,
                                      Axis::kTp};
@@ -39,6 +38,12 @@ std::int64_t world_size(const DeviceMesh& mesh);
 
 /// Ranks that hold different data: dp_replicate x dp_shard.
 std::int64_t data_parallel_size(const DeviceMesh& mesh);
+
+/// Ranks that share a unit's slices: dp_shard x cp. Collectives on kDpShard run over all of them.
+std::int64_t sharding_ranks(const DeviceMesh& mesh);
+
+/// Ranks of a group that a collective on this axis joins: the axis's size, but for kDpShard.
+std::int64_t group_size(const DeviceMesh& mesh, Axis axis);
 
 /// The rank's place on every axis, each in [0, size of the axis). Requires 0 <= rank < world_size.
 AxisSizes coordinates_of(const DeviceMesh& mesh, std::int64_t rank);

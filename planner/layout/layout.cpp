@@ -1,5 +1,6 @@
 #include "planner/layout/layout.h"
 
+#include <algorithm>
 #include <array>
 
 #include "common/error.h"
@@ -86,8 +87,9 @@ LossNormalization parse_loss_normalization(const std::string& name, const std::s
 
 bool default_sequence_parallel(const Layout& layout, const Job& job) {
   const std::int64_t tp = layout.mesh.sizes[Axis::kTp];
+  const std::int64_t cp = std::max<std::int64_t>(1, layout.mesh.sizes[Axis::kCp]);
   std::int64_t tokens = 0;
-  return tp > 1 && !__builtin_mul_overflow(layout.microbatch_size, job.seq_length, &tokens) &&
+  return tp > 1 && !__builtin_mul_overflow(layout.microbatch_size, job.seq_length / cp, &tokens) &&
          tokens % tp == 0;
 }
 
@@ -120,7 +122,7 @@ std::int64_t global_batch_size(const Layout& layout) {
 }
 
 std::int64_t microbatch_tokens(const Layout& layout, const Job& job) {
-  return layout.microbatch_size * job.seq_length;
+  return layout.microbatch_size * (job.seq_length / layout.mesh.sizes[Axis::kCp]);
 }
 
 }  // namespace meshplan::planner

@@ -77,8 +77,8 @@ struct Layout {
   /// Pieces that the tokens of a microbatch are cut into at the output head, so that only one
   /// piece's logits exist.
   std::int64_t loss_chunks = 1;
-  /// Last blocks that stay gathered from their forward to their backward pass; under strategies
-  /// that gather once a step all do.
+  /// Last blocks of each stage that stay gathered from a forward to the backward pass after it;
+  /// under strategies that gather once a step all do.
   std::int64_t blocks_kept_gathered = 1;
 
   bool operator==(const Layout&) const = default;
@@ -108,7 +108,7 @@ bool accumulates_whole_gradients(const Layout& layout);
 /// Sequences per step over all data-parallel ranks.
 std::int64_t global_batch_size(const Layout& layout);
 
-/// Tokens of one microbatch on one rank.
+/// Tokens of one microbatch on one rank: cp divides each sequence.
 std::int64_t microbatch_tokens(const Layout& layout, const Job& job);
 
 }  // namespace meshplan::planner

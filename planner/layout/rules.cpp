@@ -148,12 +148,25 @@ void check_model(Rules& rules, const ModelSpec& model, const Job& job, std::int6
   rules.divides(tp, "intermediate_size", model.intermediate_size);
 }
 
-void check_supported(Rules& rules, const Layout& layout) {
-  rules.require(layout.mesh.sizes[Axis::kPp] == 1, "pp_supported",
-                "pp={}: pipeline parallelism is not built yet; use 1",
-                layout.mesh.sizes[Axis::kPp]);
-  rules.require(layout.mesh.sizes[Axis::kCp] == 1, "cp_supported",
-                "cp={}: context parallelism is not built yet; use 1", layout.mesh.sizes[Axis::kCp]);
+void check_pipeline(Rules& rules, const ModelSpec& model, const Layout& layout) {
+  const std::int64_t pp = layout.mesh.sizes[Axis::kPp];
+  rules.require(pp <= model.num_hidden_layers, "pp_bounded",
+                "pp={}: a stage has at least one block; use at most num_hidden_layers={}", pp,
+                model.num_hidden_layers);
+}
+
+/// Each rank has one piece from a sequence's front and one from its end, so that all compute as
+/// much of the causal attention.
+void check_context(Rules& rules, const Job& job, const Layout& layout) {
+  const std::int64_t cp = layout.mesh.sizes[Axis::kCp];
+  if (cp == 1) return;
+  rules.require(cp <= job.seq_length / 2 && job.seq_length % (2 * cp) == 0, "cp_divides_seq_length",
+                "cp={}: 2 x cp pieces must divide seq_length={}; use another cp or seq_length", cp,
+                job.seq_length);
+  rules.require(layout.sharding != Sharding::kNoShard, "cp_shards",
+                "cp={}: parameters are sharded over dp_shard x cp; use another strategy than "
+                "no_shard, or cp=1",
+                cp);
 }
 
 void check_sharding(Rules& rules, const Layout& layout) {
@@ -171,15 +184,17 @@ void check_sharding(Rules& rules, const Layout& layout) {
 
 void check_sequence_parallel(Rules& rules, const Job& job, const Layout& layout) {
   const std::int64_t tp = layout.mesh.sizes[Axis::kTp];
+  const std::int64_t cp = layout.mesh.sizes[Axis::kCp];
   std::int64_t tokens = 0;
   if (!layout.sequence_parallel ||
-      __builtin_mul_overflow(layout.microbatch_size, job.seq_length, &tokens)) {
+      __builtin_mul_overflow(layout.microbatch_size, job.seq_length / cp, &tokens)) {
     return;
   }
   rules.require(tokens % tp == 0, "sequence_parallel_divides",
-                "sequence_parallel=on: tp={} must divide the microbatch_size={} x seq_length={} = "
-                "{} tokens that it shares out; use off, or another microbatch_size or seq_length",
-                tp, layout.microbatch_size, job.seq_length, tokens);
+                "sequence_parallel=on: tp={} must divide the {} tokens of a microbatch on a rank "
+                "(microbatch_size={} x seq_length={} / cp={}) that it shares out; use off, or "
+                "another microbatch_size or seq_length",
+                tp, tokens, layout.microbatch_size, job.seq_length, cp);
 }
 
 void check_checkpointing(Rules& rules, const ModelSpec& model, const Layout& layout) {
@@ -223,7 +238,8 @@ std::vector<Violation> violations(const ModelSpec& model, const Job& job, const 
   check_sequence_parallel(rules, job, layout);
   check_checkpointing(rules, model, layout);
   check_data_types(rules, job);
-  check_supported(rules, layout);
+  check_pipeline(rules, model, layout);
+  check_context(rules, job, layout);
   return rules.take();
 }
 
@@ -245,6 +261,17 @@ std::vector<Violation> violations(const ModelSpec& model, const ClusterSpec& clu
                                  layout.mesh.ranks_per_node, cluster.devices_per_node)});
   }
   return found;
+}
+
+std::vector<Violation> executor_violations(const Layout& layout) {
+  Rules rules;
+  for (Axis axis : {Axis::kPp, Axis::kCp}) {
+    rules.require(layout.mesh.sizes[axis] == 1, "executor_runs_axis",
+                  "{}={}: the executor trains over dp_replicate, dp_shard and tp; use {}=1, or "
+                  "export the plan to a trainer that has this axis",
+                  to_string(axis), layout.mesh.sizes[axis], to_string(axis));
+  }
+  return rules.take();
 }
 
 std::string to_string(const std::vector<Violation>& violations) {

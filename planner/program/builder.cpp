@@ -1,7 +1,10 @@
-#include <utility>
+#include <array>
+#include <optional>
 
+#include "planner/layout/stage.h"
 #include "planner/model/parameter_table.h"
 #include "planner/program/emitter.h"
+#include "planner/program/step_context.h"
 #include "planner/program/step_program.h"
 
 namespace meshplan::planner {
@@ -9,7 +12,7 @@ namespace {
 
 /// What of the model and layout shapes the order of instructions.
 struct Order {
-  std::int64_t blocks;
+  Stage stage;
   std::int64_t embedding;
   std::int64_t first_block;
   std::int64_t last_block;
@@ -32,68 +35,80 @@ struct Order {
   bool replicas;
 };
 
-Order order_of(const ModelSpec& model, const Layout& layout) {
+Order order_of(const ModelSpec& model, const Layout& layout, const Stage& stage) {
   const bool tp = layout.mesh.sizes[Axis::kTp] > 1;
   const bool splits_tokens = tp && layout.sequence_parallel;
   const Sharding sharding = without_replicas(layout.sharding);
-  const std::int64_t first_block = block_unit(model, 0);
-  return {.blocks = model.num_hidden_layers,
+  const std::int64_t first_block = block_unit(model, stage.first_block);
+  return {.stage = stage,
           .embedding = embedding_unit(model),
           .first_block = first_block,
-          .last_block = first_block + model.num_hidden_layers - 1,
+          .last_block = first_block + stage.blocks - 1,
           .head = head_unit(model),
           .tied = model.tie_word_embeddings,
           .gathers_each_pass = sharding == Sharding::kFullShard,
           .releases = sharding == Sharding::kFullShard || sharding == Sharding::kShardGradOp,
-          .first_kept = first_block + model.num_hidden_layers - layout.blocks_kept_gathered,
+          .first_kept = first_block + stage.blocks - layout.blocks_kept_gathered,
           .replicated_in_blocks = splits_tokens || (tp && model.qk_norm),
           .replicated_in_head = splits_tokens,
           .accumulates_whole = accumulates_whole_gradients(layout),
-          .shards = layout.mesh.sizes[Axis::kDpShard] > 1,
+          .shards = sharding_ranks(layout.mesh) > 1,
           .replicas = layout.mesh.sizes[Axis::kDpReplicate] > 1};
 }
 
-/// Emits one microbatch after the other.
-class MicrobatchEmitter {
+/// Emits the passes of one microbatch after the other.
+class PassEmitter {
  public:
-  MicrobatchEmitter(Emitter& emit, const Order& order, const Layout& layout)
+  PassEmitter(Emitter& emit, const Order& order, const Layout& layout)
       : emit_(emit), order_(order), layout_(layout) {}
 
   /// Each unit is gathered while the one before it computes.
   void forward() {
     emit_.once([&] {
-      gather_for_forward(order_.embedding);
-      gather_for_forward(order_.first_block);
-      emit_.compute(Opcode::kForward, Computation::kEmbedding, order_.embedding);
-      // A tied weight is needed again by the head.
-      if (order_.gathers_each_pass || !order_.tied) release_after_last_use(order_.embedding);
+      if (order_.stage.is_first()) {
+        emit_.gather(order_.embedding);
+        emit_.gather(order_.first_block);
+        emit_.compute(Opcode::kForward, Computation::kEmbedding, order_.embedding);
+        // A tied weight is needed again by the head.
+        if (order_.gathers_each_pass || !order_.tied) release_after_last_use(order_.embedding);
+      } else {
+        emit_.gather(order_.first_block);
+        emit_.transfer(Opcode::kReceiveActivations, Computation::kEmbedding);
+      }
     });
-    emit_.repeat(order_.first_block, 1, order_.blocks, [&](std::int64_t unit) {
+    emit_.repeat(order_.first_block, 1, order_.stage.blocks, [&](std::int64_t unit) {
       if (unit < order_.last_block) {
-        gather_for_forward(unit + 1);
-      } else if (order_.gathers_each_pass || !order_.tied) {
-        gather_for_forward(order_.head);
+        emit_.gather(unit + 1);
+      } else if (order_.stage.is_last()) {
+        emit_.gather(order_.head);
       }
       emit_.compute(Opcode::kForward, Computation::kBlock, unit, recompute(unit));
       if (order_.gathers_each_pass && unit < order_.first_kept) emit_.release(unit);
     });
+    if (!order_.stage.is_last()) {
+      emit_.once([&] { emit_.transfer(Opcode::kSendActivations, Computation::kHead); });
+    }
   }
 
   void backward() {
     emit_.once([&] {
-      gather_for_backward(order_.last_block);
+      emit_.gather(order_.last_block);
+      if (!order_.stage.is_last())
+        return emit_.transfer(Opcode::kReceiveActivations, Computation::kHead);
       emit_.compute(Opcode::kLoss, Computation::kHead, order_.head);
       release_after_last_use(order_.head);
       // A tied gradient is whole only after the embedding's backward pass.
       if (!order_.tied) reduce(order_.head, order_.replicated_in_head);
     });
-    emit_.repeat(order_.last_block, -1, order_.blocks, [&](std::int64_t unit) {
-      if (unit > order_.first_block) gather_for_backward(unit - 1);
+    emit_.repeat(order_.last_block, -1, order_.stage.blocks, [&](std::int64_t unit) {
+      if (unit > order_.first_block) emit_.gather(unit - 1);
       emit_.compute(Opcode::kBackward, Computation::kBlock, unit, recompute(unit));
       release_after_last_use(unit);
       reduce(unit, order_.replicated_in_blocks);
     });
     emit_.once([&] {
+      if (!order_.stage.is_first())
+        return emit_.transfer(Opcode::kSendActivations, Computation::kEmbedding);
       emit_.compute(Opcode::kBackward, Computation::kEmbedding, order_.embedding);
       reduce(order_.embedding, order_.tied && order_.replicated_in_head);
     });
@@ -102,15 +117,7 @@ class MicrobatchEmitter {
 
  private:
   Recompute recompute(std::int64_t unit) const {
-    return recompute_of(layout_, unit - order_.first_block);
-  }
-
-  void gather_for_forward(std::int64_t unit) {
-    if (order_.gathers_each_pass || emit_.place().first) emit_.gather(unit);
-  }
-
-  void gather_for_backward(std::int64_t block) {
-    if (order_.gathers_each_pass && block < order_.first_kept) emit_.gather(block);
+    return recompute_of(layout_, unit - order_.first_block + order_.stage.first_block);
   }
 
   void release_after_last_use(std::int64_t unit) {
@@ -134,34 +141,69 @@ class MicrobatchEmitter {
   const Layout& layout_;
 };
 
+/// Which passes alternate in a run of the schedule, and the microbatches that they begin with.
+struct Run {
+  std::int64_t length = 0;
+  std::optional<std::int64_t> forward;
+  std::optional<std::int64_t> backward;
+};
+
+/// One forward, one backward: as many forward passes ahead as there are stages behind (Narayanan et
+/// al. 2021, arXiv 2104.04473, figure 4). Without a pipeline nothing is ahead.
+std::array<Run, 3> schedule(const Stage& stage, std::int64_t accumulation) {
+  const std::int64_t ahead = warm_up_microbatches(stage, accumulation);
+  return {Run{.length = ahead, .forward = 0, .backward = {}},
+          Run{.length = accumulation - ahead, .forward = ahead, .backward = 0},
+          Run{.length = ahead, .forward = {}, .backward = accumulation - ahead}};
+}
+
+/// The passes of a run, as phases. Its first two differ from the others: the first by what went
+/// before it, and the second retires what the first left, which may be unlike the others. The last
+/// may be that of the step. All between are alike, and distances do not depend on how many they
+/// are.
+void emit_run(StepProgram& program, Emitter& emit, PassEmitter& passes, const Run& run,
+              std::int64_t accumulation) {
+  const auto emit_at = [&](std::int64_t index) {
+    if (run.forward) {
+      emit.begin_microbatch(*run.forward + index, accumulation);
+      passes.forward();
+    }
+    if (run.backward) {
+      emit.begin_microbatch(*run.backward + index, accumulation);
+      passes.backward();
+    }
+    program.phases.push_back(emit.take_phase());
+  };
+  if (run.length > 0) emit_at(0);
+  if (run.length > 2) emit_at(1);
+  if (run.length > 3) {
+    emit_at(2);
+    program.phases.back().count = run.length - 3;
+  }
+  if (run.length > 1) emit_at(run.length - 1);
+}
+
 }  // namespace
 
-StepProgram build_program(const ModelSpec& model, const Job& job, const Layout& layout) {
-  const Order order = order_of(model, layout);
-  Emitter emit(unit_count(model), order.first_block, order.blocks);
-  MicrobatchEmitter passes(emit, order, layout);
+StepProgram build_program(const ModelSpec& whole, const Job& job, const Layout& layout,
+                          std::int64_t stage_index) {
+  const ModelSpec model = as_stages_hold_it(whole, layout);
+  const Stage stage = stage_at(model, layout, stage_index);
+  const Order order = order_of(model, layout, stage);
+  Emitter emit(unit_count(model), order.first_block, stage.blocks);
+  PassEmitter passes(emit, order, layout);
   StepProgram program;
   if (job.loss_normalization == LossNormalization::kGlobalTokens) {
     emit.once([&] { emit.whole(Opcode::kCountTokens); });
     program.phases.push_back(emit.take_phase());
   }
-  const std::int64_t count = layout.accumulation;
-  const auto microbatch = [&](std::int64_t index) {
-    emit.begin_microbatch(index, count);
-    passes.forward();
-    passes.backward();
-    return emit.take_phase();
-  };
-  program.phases.push_back(microbatch(0));
-  // The loss of the second retires the last reduction of the first, which is unlike the others. All
-  // between it and the last are alike, and distances do not depend on how many they are.
-  if (count > 2) program.phases.push_back(microbatch(1));
-  if (count > 3) {
-    program.phases.push_back(microbatch(2));
-    program.phases.back().count = count - 3;
-  }
-  if (count > 1) program.phases.push_back(microbatch(count - 1));
+  for (const Run& run : schedule(stage, layout.accumulation))
+    emit_run(program, emit, passes, run, layout.accumulation);
   emit.once([&] {
+    const bool ties = whole.tie_word_embeddings && !model.tie_word_embeddings;
+    if (ties && (stage.is_first() || stage.is_last())) {
+      emit.reduce_tied(stage.is_first() ? order.embedding : order.head);
+    }
     emit.whole(Opcode::kGradientNorm);
     // In float16 it divides by the loss scale, too.
     if (job.max_grad_norm > 0 || job.param_dtype == common::DataType::kFloat16)

@@ -8,6 +8,7 @@ namespace meshplan::planner {
 Emitter::Emitter(std::int64_t units, std::int64_t first_block, std::int64_t blocks)
     : first_block_(first_block),
       blocks_(blocks),
+      held_(static_cast<std::size_t>(units), false),
       gathered_(static_cast<std::size_t>(units), kNowhere),
       computed_(static_cast<std::size_t>(units)) {}
 
@@ -17,6 +18,8 @@ void Emitter::begin_microbatch(std::int64_t index, std::int64_t count) {
 }
 
 void Emitter::gather(std::int64_t unit) {
+  if (held_[static_cast<std::size_t>(unit)]) return;
+  held_[static_cast<std::size_t>(unit)] = true;
   Instruction instruction{
       .opcode = Opcode::kGatherParameters, .stream = Stream::kGather, .unit = unit};
   if (released_ != kNowhere) instruction.waits[0] = position_ - released_;
@@ -25,6 +28,7 @@ void Emitter::gather(std::int64_t unit) {
 }
 
 void Emitter::release(std::int64_t unit) {
+  held_[static_cast<std::size_t>(unit)] = false;
   released_ = add({.opcode = Opcode::kReleaseParameters, .unit = unit});
 }
 
@@ -49,6 +53,10 @@ void Emitter::reduce_replicated(std::int64_t unit) {
       add({.opcode = Opcode::kReduceReplicatedGradients, .stream = Stream::kTp, .unit = unit});
 }
 
+void Emitter::transfer(Opcode opcode, Computation in_place_of) {
+  add({.opcode = opcode, .stream = Stream::kPipeline, .computation = in_place_of});
+}
+
 void Emitter::reduce(std::int64_t unit) {
   Instruction instruction{
       .opcode = Opcode::kReduceGradients, .stream = Stream::kReduce, .unit = unit};
@@ -70,6 +78,14 @@ void Emitter::sum_replicas_of_last_reduction() {
       .opcode = Opcode::kSumReplicas, .stream = Stream::kReplicate, .unit = reduced_.unit};
   retire_reduction(instruction);
   summed_ = add(instruction);
+}
+
+void Emitter::reduce_tied(std::int64_t unit) {
+  Instruction instruction{
+      .opcode = Opcode::kReduceTiedGradients, .stream = Stream::kPipeline, .unit = unit};
+  retire_reduction(instruction);
+  if (summed_ != kNowhere) instruction.waits[0] = position_ - summed_;
+  add(instruction);
 }
 
 void Emitter::whole(Opcode opcode) {

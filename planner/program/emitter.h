@@ -18,7 +18,7 @@ class Emitter {
   const MicrobatchPlace& place() const { return place_; }
 
   /// Issues the gathering of a copy that takes the place of the one released last: one unit ahead,
-  /// and no further.
+  /// and no further. Nothing where the unit's copy is still there.
   void gather(std::int64_t unit);
   void release(std::int64_t unit);
 
@@ -27,6 +27,10 @@ class Emitter {
   void compute(Opcode opcode, Computation computation, std::int64_t unit, Recompute recompute = {});
   void reduce_replicated(std::int64_t unit);
 
+  /// Sends or receives at the stage's input or output, where the embedding's or the head's own
+  /// computation would stand.
+  void transfer(Opcode opcode, Computation in_place_of);
+
   /// Reduces the unit's gradients and retires the reduction before it: two are alive at most.
   void reduce(std::int64_t unit);
   /// Adds the unit's gradients to those that are kept whole; nothing is issued.
@@ -34,6 +38,8 @@ class Emitter {
   /// Retires the reduction under way, if it is one of the last microbatch, and sums what it left
   /// over the replicas.
   void sum_replicas_of_last_reduction();
+  /// Adds the gradients of a weight that another stage holds, too; retires the last reduction.
+  void reduce_tied(std::int64_t unit);
 
   /// An instruction of no unit. The gradient norm retires the last reduction and waits for the sums
   /// over replicas.
@@ -85,6 +91,8 @@ class Emitter {
   std::int64_t blocks_;
   std::vector<Instruction> instructions_;
   std::vector<Segment> segments_;
+  /// Units with a gathered copy.
+  std::vector<bool> held_;
   /// Where each unit was gathered, until that is waited for, and last computed.
   std::vector<std::int64_t> gathered_;
   std::vector<std::int64_t> computed_;

@@ -11,7 +11,7 @@ namespace {
 constexpr std::int64_t kScalarBytes = 8;
 
 void all_reduce_scalar(OperationList& list, const StepContext& c, const char* name, Axis axis) {
-  if (c.layout.mesh.sizes[axis] > 1)
+  if (group_size(c.layout.mesh, axis) > 1)
     list.collective(name, CollectiveKind::kAllReduce, axis, kScalarBytes, Stream::kCompute);
 }
 
@@ -26,6 +26,7 @@ void expand_gradient_norm(OperationList& list, const StepContext& c,
   list.elementwise("gradient_norm", shard_elements(c) * c.reduce_size);
   all_reduce_scalar(list, c, "gradient_norm", Axis::kDpShard);
   all_reduce_scalar(list, c, "gradient_norm", Axis::kTp);
+  all_reduce_scalar(list, c, "gradient_norm", Axis::kPp);
 }
 
 }  // namespace
@@ -69,6 +70,9 @@ Operations expand(const StepContext& context, const Instruction& instruction) {
     case Opcode::kSumReplicas:
       expand_sum_replicas(list, context, instruction);
       break;
+    case Opcode::kReduceTiedGradients:
+      expand_reduce_tied(list, context, instruction);
+      break;
     case Opcode::kGradientNorm:
       expand_gradient_norm(list, context, instruction);
       break;
@@ -80,6 +84,12 @@ Operations expand(const StepContext& context, const Instruction& instruction) {
       break;
     case Opcode::kReportLoss:
       expand_dp_sum(list, context, "loss");
+      break;
+    case Opcode::kSendActivations:
+      expand_send(list, context, instruction.computation);
+      break;
+    case Opcode::kReceiveActivations:
+      expand_receive(list, context, instruction.computation);
       break;
   }
   return list.take();

@@ -69,6 +69,21 @@ std::int64_t attention_workspace(const StepContext& c, bool backward) {
   return flash + 4 * c.tokens * c.model.head_dim * copies;
 }
 
+/// Keys and values of whole sequences while attention reads them, gathered over cp, and on the way
+/// back what is to be summed of their gradients (Dubey et al. 2024, arXiv 2407.21783, section
+/// 3.3.2); 0 without cp.
+std::int64_t whole_keys_and_values(const StepContext& c) {
+  const std::int64_t cp = c.layout.mesh.sizes[Axis::kCp];
+  return cp > 1 ? cp * c.tokens * 2 * c.kv_heads * c.model.head_dim * c.param_size : 0;
+}
+
+void gather_keys_and_values(OperationList& list, const StepContext& c) {
+  const std::int64_t whole = whole_keys_and_values(c);
+  if (whole == 0) return;
+  list.allocate("whole keys and values", kTemporaries, whole);
+  list.collective("keys and values", CollectiveKind::kAllGather, Axis::kCp, whole, Stream::kCp);
+}
+
 bool has_tp(const StepContext& c) { return c.layout.mesh.sizes[Axis::kTp] > 1; }
 
 void all_reduce_tp(OperationList& list, const StepContext& c, const char* name,
@@ -142,9 +157,11 @@ void expand_attention_forward(OperationList& list, const StepContext& c, const A
   if (a.rotated > 0) list.elementwise("rope", 2 * a.rotated);
   list.allocate("attention output", kActivations, a.queries);
   list.allocate("log_sum_exp", kActivations, a.log_sum_exp);
+  gather_keys_and_values(list, c);
   list.allocate("attention workspace", kTemporaries, attention_workspace(c, false));
   list.attention("attention", attention_flops(c, 2), a.qkv + a.queries);
   list.free("attention workspace", kTemporaries, attention_workspace(c, false));
+  list.free("whole keys and values", kTemporaries, whole_keys_and_values(c));
   list.free("rotated", kTemporaries, a.rotated);
   if (drop.qkv) list.free("qkv", kActivations, a.qkv);
   const RowSum sum{"attention_output", kActivations};
@@ -302,9 +319,17 @@ void expand_attention_backward(OperationList& list, const StepContext& c, const 
   list.allocate("rotated", kTemporaries, a.rotated);
   if (a.rotated > 0) list.elementwise("rope", 2 * a.rotated);
   list.allocate("qkv gradient", kTemporaries, a.qkv);
+  gather_keys_and_values(list, c);
+  list.allocate("whole gradients of keys and values", kTemporaries, whole_keys_and_values(c));
   list.allocate("attention workspace", kTemporaries, attention_workspace(c, true));
   list.attention("attention backward", attention_flops(c, 5), 2 * a.qkv + 2 * a.queries);
   list.free("attention workspace", kTemporaries, attention_workspace(c, true));
+  list.free("whole keys and values", kTemporaries, whole_keys_and_values(c));
+  if (const std::int64_t whole = whole_keys_and_values(c); whole > 0) {
+    list.collective("gradients of keys and values", CollectiveKind::kReduceScatter, Axis::kCp,
+                    whole, Stream::kCp);
+    list.free("whole gradients of keys and values", kTemporaries, whole);
+  }
   list.free("rotated", kTemporaries, a.rotated);
   list.free("attention output gradient", kTemporaries, a.queries);
   list.free("attention output", kActivations, a.queries);

@@ -2,6 +2,7 @@
 
 #include "planner/program/operation_list.h"
 #include "planner/program/step_context.h"
+#include "planner/program/step_program.h"
 
 namespace meshplan::planner {
 
@@ -14,5 +15,10 @@ void expand_block_forward(OperationList& list, const StepContext& context,
 void expand_block_backward(OperationList& list, const StepContext& context,
                            const Recompute& recompute);
 void expand_loss(OperationList& list, const StepContext& context);
+
+/// What crosses the border of a pipeline stage: the residual stream at its input (kEmbedding) or
+/// output (kHead), or its gradient.
+void expand_send(OperationList& list, const StepContext& context, Computation border);
+void expand_receive(OperationList& list, const StepContext& context, Computation border);
 
 }  // namespace meshplan::planner

@@ -7,7 +7,7 @@ namespace {
 
 using enum MemoryClass;
 
-bool shards(const StepContext& c) { return c.layout.mesh.sizes[Axis::kDpShard] > 1; }
+bool shards(const StepContext& c) { return sharding_ranks(c.layout.mesh) > 1; }
 
 /// Whether the reduction of the microbatch at this place is of a gradient that earlier ones have
 /// been added to.
@@ -74,12 +74,14 @@ void expand_update(OperationList& list, const StepContext& c, std::int64_t eleme
 }  // namespace
 
 std::int64_t shard_elements(const StepContext& c) {
-  const std::int64_t head = c.model.tie_word_embeddings ? 0 : c.head.shard_elements;
-  return c.embedding.shard_elements + c.model.num_hidden_layers * c.block.shard_elements + head;
+  std::int64_t elements = c.stage.blocks * c.block.shard_elements;
+  if (c.stage.is_first()) elements += c.embedding.shard_elements;
+  if (c.has_head_unit()) elements += c.head.shard_elements;
+  return elements;
 }
 
 std::int64_t whole_elements(const StepContext& c) {
-  return shard_elements(c) * c.layout.mesh.sizes[Axis::kDpShard];
+  return shard_elements(c) * sharding_ranks(c.layout.mesh);
 }
 
 void expand_gather(OperationList& list, const StepContext& c, const Instruction& instruction) {
@@ -144,15 +146,24 @@ void expand_sum_replicas(OperationList& list, const StepContext& c,
              c.sizes_of(instruction.unit).shard_elements * c.reduce_size, Stream::kReplicate);
 }
 
+void expand_reduce_tied(OperationList& list, const StepContext& c, const Instruction& instruction) {
+  expand_retire(list, c, instruction);
+  const std::int64_t slice = c.embedding.shard_elements * c.reduce_size;
+  list.allocate("tied gradient of the other stage", kCommunicationBuffers, slice);
+  list.collective("tied gradient", CollectiveKind::kSend, Axis::kPp, slice, Stream::kPipeline);
+  list.elementwise("tied gradient", 3 * slice);
+  list.free("tied gradient of the other stage", kCommunicationBuffers, slice);
+}
+
 void expand_optimizer_step(OperationList& list, const StepContext& c) {
   if (c.job.reduce_dtype == c.job.master_dtype) {
     expand_update(list, c, shard_elements(c));
   } else {
     // Unit by unit, so that only one has its gradient twice.
-    expand_update(list, c, c.embedding.shard_elements);
-    for (std::int64_t block = 0; block < c.model.num_hidden_layers; ++block)
+    if (c.stage.is_first()) expand_update(list, c, c.embedding.shard_elements);
+    for (std::int64_t block = 0; block < c.stage.blocks; ++block)
       expand_update(list, c, c.block.shard_elements);
-    if (!c.model.tie_word_embeddings) expand_update(list, c, c.head.shard_elements);
+    if (c.has_head_unit()) expand_update(list, c, c.head.shard_elements);
   }
   list.free("gradient slices", kGradients, shard_elements(c) * c.reduce_size);
 }

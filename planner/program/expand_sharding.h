@@ -16,6 +16,9 @@ void expand_reduce_replicated(OperationList& list, const StepContext& context,
 void expand_reduce(OperationList& list, const StepContext& context, const Instruction& instruction);
 void expand_sum_replicas(OperationList& list, const StepContext& context,
                          const Instruction& instruction);
+/// The two stages that hold a tied weight exchange what each has of its gradient, and add.
+void expand_reduce_tied(OperationList& list, const StepContext& context,
+                        const Instruction& instruction);
 /// The end of the reduction that the instruction retires, if it does.
 void expand_retire(OperationList& list, const StepContext& context, const Instruction& instruction);
 void expand_optimizer_step(OperationList& list, const StepContext& context);

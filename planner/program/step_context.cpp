@@ -18,7 +18,7 @@ FlatRange replicated_range(const FlatLayout& flat, bool splits_tokens) {
 
 FlatLayout flat_of(const StepContext& context, const Unit& unit) {
   const AxisSizes& sizes = context.layout.mesh.sizes;
-  return flat_layout(context.model, unit, sizes[Axis::kTp], sizes[Axis::kDpShard],
+  return flat_layout(context.model, unit, sizes[Axis::kTp], sharding_ranks(context.layout.mesh),
                      context.param_size, context.job.decay_norms_and_biases);
 }
 
@@ -30,7 +30,7 @@ UnitSizes unit_sizes(const StepContext& context, std::int64_t unit) {
 }  // namespace
 
 ParameterCopy StepContext::parameter_copy() const {
-  if (layout.mesh.sizes[Axis::kDpShard] == 1 && job.param_dtype == job.master_dtype)
+  if (sharding_ranks(layout.mesh) == 1 && job.param_dtype == job.master_dtype)
     return ParameterCopy::kNone;
   const bool whole =
       layout.sharding == Sharding::kShardOptimizer || layout.sharding == Sharding::kNoShard;
@@ -51,13 +51,20 @@ const UnitSizes& StepContext::sizes_of(std::int64_t unit) const {
   return block;
 }
 
+ModelSpec as_stages_hold_it(const ModelSpec& model, const Layout& layout) {
+  ModelSpec staged = model;
+  if (layout.mesh.sizes[Axis::kPp] > 1) staged.tie_word_embeddings = false;
+  return staged;
+}
+
 StepContext make_step_context(const ModelSpec& model, const Job& job, const Layout& layout,
-                              DeviceKind device) {
+                              DeviceKind device, std::int64_t stage) {
   const std::int64_t tp = layout.mesh.sizes[Axis::kTp];
-  StepContext context{.model = model,
+  StepContext context{.model = as_stages_hold_it(model, layout),
                       .job = job,
                       .layout = layout,
                       .device = device,
+                      .stage = stage_at(model, layout, stage),
                       .embedding = {},
                       .block = {},
                       .head = {},
@@ -71,9 +78,9 @@ StepContext make_step_context(const ModelSpec& model, const Job& job, const Layo
                       .reduce_size = common::size_of(job.reduce_dtype),
                       .master_size = common::size_of(job.master_dtype)};
   context.residual_tokens = context.splits_tokens() ? context.tokens / tp : context.tokens;
-  context.embedding = unit_sizes(context, embedding_unit(model));
-  context.block = unit_sizes(context, block_unit(model, 0));
-  context.head = unit_sizes(context, head_unit(model));
+  context.embedding = unit_sizes(context, embedding_unit(context.model));
+  context.block = unit_sizes(context, block_unit(context.model, 0));
+  context.head = unit_sizes(context, head_unit(context.model));
   // The widest activations, so that no later product of sizes overflows.
   for (std::int64_t width :
        {model.hidden_size, context.heads * model.head_dim * 4, context.intermediate * 4,

@@ -5,6 +5,7 @@
 
 #include "planner/cluster/cluster_spec.h"
 #include "planner/layout/layout.h"
+#include "planner/layout/stage.h"
 #include "planner/model/flat_layout.h"
 #include "planner/model/model_spec.h"
 
@@ -26,10 +27,13 @@ enum class ParameterCopy { kNone, kGathered, kPersistent };
 
 /// All that the operations of a step depend on, with the sizes worked out once.
 struct StepContext {
+  /// As its stages hold it.
   ModelSpec model;
   Job job;
   Layout layout;
   DeviceKind device = DeviceKind::kGpu;
+  /// The pipeline stage whose ranks this is about.
+  Stage stage;
 
   UnitSizes embedding;
   UnitSizes block;
@@ -54,13 +58,19 @@ struct StepContext {
   bool master_in_copy() const;
   /// Whether the residual stream is split by tokens over tp.
   bool splits_tokens() const;
+  /// Whether the stage holds final norm and head in a unit of their own.
+  bool has_head_unit() const { return stage.is_last() && !model.tie_word_embeddings; }
   /// Sizes of the unit with this index.
   const UnitSizes& sizes_of(std::int64_t unit) const;
 };
 
+/// The model with units of its own for embedding and head where stages divide them: each holds a
+/// tied weight, and their gradients are summed.
+ModelSpec as_stages_hold_it(const ModelSpec& model, const Layout& layout);
+
 /// Requires a layout without violations. Throws kInvalidInput when a size does not fit 63 bits.
 StepContext make_step_context(const ModelSpec& model, const Job& job, const Layout& layout,
-                              DeviceKind device);
+                              DeviceKind device, std::int64_t stage = 0);
 
 /// The flat layout that the context's sizes come from: the executor places its parameters by it.
 FlatLayout flat_layout_of(const StepContext& context, std::int64_t unit);

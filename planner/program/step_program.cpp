@@ -24,6 +24,8 @@ const char* to_string(Opcode opcode) {
       return "reduce_gradients";
     case Opcode::kSumReplicas:
       return "sum_replicas";
+    case Opcode::kReduceTiedGradients:
+      return "reduce_tied_gradients";
     case Opcode::kGradientNorm:
       return "gradient_norm";
     case Opcode::kClipGradients:
@@ -32,6 +34,10 @@ const char* to_string(Opcode opcode) {
       return "optimizer_step";
     case Opcode::kReportLoss:
       return "report_loss";
+    case Opcode::kSendActivations:
+      return "send_activations";
+    case Opcode::kReceiveActivations:
+      return "receive_activations";
   }
   return "forward";
 }
@@ -48,6 +54,10 @@ const char* to_string(Stream stream) {
       return "reduce";
     case Stream::kReplicate:
       return "replicate";
+    case Stream::kCp:
+      return "cp";
+    case Stream::kPipeline:
+      return "pipeline";
   }
   return "compute";
 }
@@ -84,6 +94,13 @@ std::int64_t instruction_count(const StepProgram& program) {
 
 std::string describe(const ModelSpec& model, const Instruction& instruction) {
   std::string text = to_string(instruction.opcode);
+  const bool sends = instruction.opcode == Opcode::kSendActivations;
+  if (sends || instruction.opcode == Opcode::kReceiveActivations) {
+    const bool gradient = sends == (instruction.computation == Computation::kEmbedding);
+    const bool previous = instruction.computation == Computation::kEmbedding;
+    return text + (gradient ? ", gradients, " : ", ") + (sends ? "to" : "from") + " the " +
+           (previous ? "previous" : "next") + " stage";
+  }
   if (instruction.unit == kNoUnit) return text;
   const Unit unit = unit_at(model, instruction.unit);
   if (instruction.computation == Computation::kEmbedding) return text + " embedding";

@@ -21,20 +21,24 @@ enum class Opcode {
   kReduceReplicatedGradients,
   kReduceGradients,
   kSumReplicas,
+  kReduceTiedGradients,
   kGradientNorm,
   kClipGradients,
   kOptimizerStep,
   kReportLoss,
+  kSendActivations,
+  kReceiveActivations,
 };
 const char* to_string(Opcode opcode);
 
 /// Queues that run beside each other on a device; each runs its work in order. Kernels run on
 /// compute, the collectives of each sort on a queue of their own.
-enum class Stream { kCompute, kTp, kGather, kReduce, kReplicate };
-inline constexpr std::size_t kStreams = 5;
+enum class Stream { kCompute, kTp, kGather, kReduce, kReplicate, kCp, kPipeline };
+inline constexpr std::size_t kStreams = 7;
 const char* to_string(Stream stream);
 
-/// What forward, backward and loss run.
+/// What forward, backward and loss run. Of a transfer between stages: kEmbedding at the stage's
+/// input, where the first stage has the embedding, kHead at its output.
 enum class Computation { kNone, kEmbedding, kBlock, kHead };
 
 /// No unit, and no instruction to wait for.
@@ -81,7 +85,8 @@ struct Segment {
   bool operator==(const Segment&) const = default;
 };
 
-/// Segments that repeat as a whole, once per microbatch.
+/// Segments that repeat as a whole, once per microbatch: its passes, or on a pipeline stage the
+/// forward pass of one and the backward pass of an earlier one.
 struct Phase {
   std::int64_t count = 1;
   std::vector<Segment> segments;
@@ -96,9 +101,11 @@ struct StepProgram {
   bool operator==(const StepProgram&) const = default;
 };
 
-/// The program of a step; every choice of the layout (prefetch, resharding, accumulation) shows in
-/// it. Requires a layout without violations.
-StepProgram build_program(const ModelSpec& model, const Job& job, const Layout& layout);
+/// The program of a step on the ranks of a pipeline stage; every choice of the layout (prefetch,
+/// resharding, accumulation, the order of forward and backward passes) shows in it. Requires a
+/// layout without violations.
+StepProgram build_program(const ModelSpec& model, const Job& job, const Layout& layout,
+                          std::int64_t stage = 0);
 
 /// The instructions in the order of issue, with the unit and microbatch of each repetition filled
 /// in.

@@ -36,7 +36,7 @@ TEST(Estimate, JsonHasTheKeysOfTheContract) {
                                          "tokens_per_second_per_gpu", "mfu"));
   EXPECT_THAT(keys_of(json["memory"]),
               ElementsAre("peak_allocated_bytes", "peak_reserved_bytes", "peak_device_bytes",
-                          "capacity_bytes", "peak_instruction", "breakdown"));
+                          "capacity_bytes", "peak_instruction", "peak_stage", "breakdown"));
   EXPECT_THAT(keys_of(json["memory"]["breakdown"]),
               ElementsAre("parameters", "gradients", "optimizer", "gathered_parameters",
                           "activations", "logits", "communication_buffers", "temporaries"));

@@ -48,6 +48,10 @@ RC_GTEST_PROP(Price, AnAxisSpansNodesIfOneOfItsGroupsDoes, ()) {
     for (std::int64_t rank = 0; rank < world; ++rank) {
       for (std::int64_t peer : group_of(mesh, axis, rank)) {
         spans |= node_of(mesh, peer) != node_of(mesh, rank);
+        // Slices are shared over cp, too.
+        if (axis != Axis::kDpShard) continue;
+        for (std::int64_t other : group_of(mesh, Axis::kCp, peer))
+          spans |= node_of(mesh, other) != node_of(mesh, rank);
       }
     }
     RC_ASSERT(spans_nodes(mesh, axis) == spans);

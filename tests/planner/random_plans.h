@@ -2,6 +2,7 @@
 
 #include <rapidcheck.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 
@@ -82,11 +83,26 @@ inline ClusterSpec any_cluster(Layout& layout) {
   return cluster;
 }
 
-/// A plan of these; it has no violations.
+/// A plan of these, over the axes that the executor has; it has no violations.
 inline Plan any_plan() {
   const ModelSpec model = any_model();
   const Job job = any_job();
   Layout layout = any_layout(model, job);
+  const ClusterSpec cluster = any_cluster(layout);
+  return plan_of(model, cluster, job, layout);
+}
+
+/// The same over pipeline and context as well.
+inline Plan any_plan_over_all_axes() {
+  const ModelSpec model = any_model();
+  const Job job = any_job();
+  Layout layout = any_layout(model, job);
+  AxisSizes& sizes = layout.mesh.sizes;
+  sizes[Axis::kPp] = std::min(model.num_hidden_layers, *rc::gen::element<std::int64_t>(1, 2, 3, 5));
+  const bool divides = job.seq_length % 4 == 0 && layout.sharding != Sharding::kNoShard;
+  if (divides) sizes[Axis::kCp] = *rc::gen::element<std::int64_t>(1, 2);
+  if (microbatch_tokens(layout, job) % sizes[Axis::kTp] != 0) layout.sequence_parallel = false;
+  layout.loss_chunks = std::min(layout.loss_chunks, microbatch_tokens(layout, job));
   const ClusterSpec cluster = any_cluster(layout);
   return plan_of(model, cluster, job, layout);
 }

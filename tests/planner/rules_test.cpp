@@ -99,11 +99,12 @@ const std::vector<Spoilt> kModel = {
      [](Case& c) { c.job.seq_length = 5000; }},
 };
 
-const std::vector<Spoilt> kUnsupported = {
-    {"pp_supported", "pp=2: pipeline parallelism is not built yet; use 1",
-     [](Case& c) { set_axis(c, Axis::kPp, 2); }},
-    {"cp_supported", "cp=4: context parallelism is not built yet; use 1",
-     [](Case& c) { set_axis(c, Axis::kCp, 4); }},
+const std::vector<Spoilt> kAxesOfModel = {
+    {"pp_bounded", "pp=5: a stage has at least one block; use at most num_hidden_layers=4",
+     [](Case& c) { set_axis(c, Axis::kPp, 5); }},
+    {"cp_divides_seq_length",
+     "cp=3: 2 x cp pieces must divide seq_length=128; use another cp or seq_length",
+     [](Case& c) { set_axis(c, Axis::kCp, 3); }},
 };
 
 const std::vector<Spoilt> kStrategies = {
@@ -114,9 +115,17 @@ const std::vector<Spoilt> kStrategies = {
      "dp_replicate=1: hybrid_shard_zero2 needs at least 2 replicas; use shard_grad_op, or a larger "
      "dp_replicate",
      [](Case& c) { c.layout.sharding = Sharding::kHybridShardZero2; }},
+    {"cp_shards",
+     "cp=2: parameters are sharded over dp_shard x cp; use another strategy than no_shard, or cp=1",
+     [](Case& c) {
+       c.layout.sharding = Sharding::kNoShard;
+       set_axis(c, Axis::kDpShard, 1);
+       set_axis(c, Axis::kCp, 2);
+     }},
     {"sequence_parallel_divides",
-     "sequence_parallel=on: tp=2 must divide the microbatch_size=1 x seq_length=127 = 127 tokens "
-     "that it shares out; use off, or another microbatch_size or seq_length",
+     "sequence_parallel=on: tp=2 must divide the 127 tokens of a microbatch on a rank "
+     "(microbatch_size=1 x seq_length=127 / cp=1) that it shares out; use off, or another "
+     "microbatch_size or seq_length",
      [](Case& c) {
        c.layout.sequence_parallel = true;
        c.layout.microbatch_size = 1;
@@ -153,7 +162,19 @@ TEST(Rules, FitTheModel) { expect_each_broken_alone(kModel); }
 
 TEST(Rules, FitTheStrategy) { expect_each_broken_alone(kStrategies); }
 
-TEST(Rules, RefuseWhatIsNotBuiltYet) { expect_each_broken_alone(kUnsupported); }
+TEST(Rules, BoundPipelineAndContext) { expect_each_broken_alone(kAxesOfModel); }
+
+TEST(Rules, NameTheAxesThatTheExecutorDoesNotRun) {
+  EXPECT_THAT(executor_violations(layout_of({.dp_shard = 2, .tp = 2})), testing::IsEmpty());
+  Layout layout = layout_of({});
+  layout.mesh.sizes[Axis::kPp] = 2;
+  layout.mesh.sizes[Axis::kCp] = 4;
+  const auto found = executor_violations(layout);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[1].message,
+            "cp=4: the executor trains over dp_replicate, dp_shard and tp; use cp=1, or export the "
+            "plan to a trainer that has this axis");
+}
 
 TEST(Rules, NameTheDivisorsThatWouldDo) {
   const auto found = broken([](Case& c) {
@@ -170,9 +191,7 @@ TEST(Rules, NameTheDivisorsThatWouldDo) {
 
 TEST(Rules, ReportEveryViolationAtOnce) {
   const auto found = broken([](Case& c) {
-    for (const auto* list : {&kUnsupported}) {
-      for (const Spoilt& spoilt : *list) spoilt.spoil(c);
-    }
+    for (const Spoilt& spoilt : kAxesOfModel) spoilt.spoil(c);
     set_axis(c, Axis::kTp, 3);
     c.job.seq_length = 5000;
     c.layout.blocks_kept_gathered = 9;
@@ -182,7 +201,7 @@ TEST(Rules, ReportEveryViolationAtOnce) {
   EXPECT_THAT(codes, testing::UnorderedElementsAre(
                          "blocks_kept_gathered_bounded", "seq_length_within_positions",
                          "tp_divides_num_key_value_heads", "tp_divides_num_attention_heads",
-                         "tp_divides_intermediate_size", "pp_supported", "cp_supported"));
+                         "tp_divides_intermediate_size", "pp_bounded", "cp_divides_seq_length"));
   const std::string text = to_string(found);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n') + 1, std::ssize(found));
 }
@@ -212,8 +231,8 @@ TEST(Rules, CompareTheMeshWithTheCluster) {
   cluster.nodes = 3;
   set_axis(c, Axis::kCp, 2);
   const auto found = violations(c.model, cluster, c.job, c.layout);
-  ASSERT_EQ(found.size(), 2u);
-  EXPECT_EQ(found[1].message,
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].message,
             "dp_replicate=1 x dp_shard=2 x cp=2 x tp=2 = 8: must equal the cluster's 3 nodes x 4 "
             "devices = 12; change an axis or the cluster");
 }

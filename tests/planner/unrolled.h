@@ -15,10 +15,11 @@ struct UnrolledStep {
   std::vector<Operations> operations;
 };
 
-inline UnrolledStep unrolled_step(const Plan& plan) {
-  UnrolledStep step{make_step_context(plan.model, plan.job, plan.layout, plan.cluster.device.kind),
-                    unroll(build_program(plan.model, plan.job, plan.layout)),
-                    {}};
+inline UnrolledStep unrolled_step(const Plan& plan, std::int64_t stage = 0) {
+  UnrolledStep step{
+      make_step_context(plan.model, plan.job, plan.layout, plan.cluster.device.kind, stage),
+      unroll(build_program(plan.model, plan.job, plan.layout, stage)),
+      {}};
   for (const Instruction& instruction : step.instructions) {
     step.operations.push_back(expand(step.context, instruction));
   }

@@ -93,6 +93,35 @@ TEST(Simulate, TimesAgreeWithTheEstimatesOnRandomLayouts) {
   worst.expect_within(kTolerance);
 }
 
+/// Over pipeline and context as well: every stage is played here, waiting for its neighbours'
+/// messages, and the estimate has a closed form of that.
+TEST(Simulate, AgreesWithTheEstimatesOverAllAxes) {
+  double worst = 0;
+  int plans = 0;
+  const bool held = rc::check([&] {
+    for (int i = 0; i < 3; ++i) {
+      Plan plan = planner::any_plan_over_all_axes();
+      if (*rc::gen::arbitrary<bool>())
+        plan.layout.accumulation = *rc::gen::inRange<std::int64_t>(1, 60);
+      plan.estimate = planner::estimate(plan.model, plan.cluster, plan.job, plan.layout);
+      RC_ASSERT(plan.estimate.violations.empty());
+      const SimulatedStep step = simulate(plan);
+      RC_ASSERT(step.peak_memory == plan.estimate.memory.peak_allocated);
+      RC_ASSERT(step.peak == plan.estimate.memory.breakdown);
+      RC_ASSERT(step.stage == plan.estimate.memory.peak_stage);
+      const double estimated = plan.estimate.step_time.value;
+      const double difference = std::abs(seconds(step.step_time) - estimated) / estimated;
+      worst = std::max(worst, difference);
+      ++plans;
+    }
+  });
+  fmt::print("over {} layouts of all axes: step {:.2g} of itself apart; tolerance 0.03\n", plans,
+             worst);
+  EXPECT_TRUE(held);
+  EXPECT_GE(plans, 200);
+  EXPECT_LT(worst, 0.03);
+}
+
 TEST(Simulate, TimesAgreeWithTheEstimatesOnEveryLayoutOfASearch) {
   Worst worst;
   for (const auto& [name, nodes] : {std::pair{"llama-3-8b", 2}, {"qwen2.5-0.5b", 1}}) {
@@ -168,7 +197,7 @@ TEST(Simulate, ItsJsonHasItsKeys) {
   for (const auto& [key, value] : json.items()) keys.push_back(key);
   EXPECT_THAT(keys, testing::ElementsAre("schema_version", "step_time_s", "compute_s", "exposed_s",
                                          "peak_memory_bytes", "peak_memory", "peak_instruction",
-                                         "instructions", "events"));
+                                         "stage", "instructions", "events"));
   EXPECT_EQ(json["peak_memory_bytes"], plan.estimate.memory.peak_allocated.value);
   EXPECT_EQ(json["exposed_s"].size(), kAxes.size());
 }
