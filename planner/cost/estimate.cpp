@@ -26,18 +26,24 @@ MemoryEstimate memory_of(const StepContext& context, const ClusterSpec& cluster,
   return memory;
 }
 
-common::Flops count_flops(const PricedProgram& program) {
+/// Traffic and FLOPs of all instructions.
+struct Totals {
+  Traffic traffic{};
   common::Flops flops;
+};
+
+Totals totals_of(const PricedProgram& program) {
+  Totals totals;
   for (const PricedPhase& phase : program.phases) {
     for (const PricedSegment& segment : phase.segments) {
+      const std::int64_t times = phase.count * segment.count;
       for (const PricedInstruction& instruction : segment.instructions) {
-        for (const PricedOperation& step : *instruction.operations) {
-          flops += static_cast<double>(phase.count * segment.count) * step.operation.flops;
-        }
+        add(totals.traffic, instruction.cost->traffic, times);
+        totals.flops += static_cast<double>(times) * instruction.cost->flops;
       }
     }
   }
-  return flops;
+  return totals;
 }
 
 common::Flops model_flops(const StepContext& context) {
@@ -67,11 +73,11 @@ void add_stage(Estimate& result, const StepContext& context, const ClusterSpec& 
   const MemoryPeak peak = memory_peak(context, program);
   if (total(peak.breakdown) > result.memory.peak_allocated)
     result.memory = memory_of(context, cluster, peak);
-  const Traffic traffic = count_traffic(context.layout.mesh, program);
+  const Totals totals = totals_of(program);
   for (std::size_t a = 0; a < kAxes.size(); ++a) {
-    if (traffic[a].bytes > result.traffic[a].bytes) result.traffic[a] = traffic[a];
+    if (totals.traffic[a].bytes > result.traffic[a].bytes) result.traffic[a] = totals.traffic[a];
   }
-  result.hardware_flops = std::max(result.hardware_flops, count_flops(program));
+  result.hardware_flops = std::max(result.hardware_flops, totals.flops);
 }
 
 /// The program of each stage, priced.

@@ -16,16 +16,11 @@ class MemoryPlayer {
 
   void play(const PricedSegment& segment, std::int64_t repetition) {
     for (const PricedInstruction& priced : segment.instructions) {
-      for (const PricedOperation& step : *priced.operations) {
-        const Operation& operation = step.operation;
-        if (operation.kind != OperationKind::kAllocate && operation.kind != OperationKind::kFree)
-          continue;
-        const common::Bytes change =
-            operation.kind == OperationKind::kAllocate ? operation.bytes : -operation.bytes;
-        now_[static_cast<std::size_t>(operation.memory)] += change;
-        total_ += change;
-        if (total_ > peak_total_) note_peak(priced.instruction, repetition * segment.unit_stride);
-      }
+      const InstructionCost& cost = *priced.cost;
+      if (total_ + cost.peak_total > peak_total_)
+        note_peak(priced.instruction, cost, repetition * segment.unit_stride);
+      for (std::size_t c = 0; c < kMemoryClasses; ++c) now_[c] += cost.net[c];
+      total_ += cost.net_total;
     }
   }
 
@@ -40,10 +35,11 @@ class MemoryPlayer {
   }
 
  private:
-  void note_peak(Instruction instruction, std::int64_t units) {
-    peak_total_ = total_;
+  void note_peak(Instruction instruction, const InstructionCost& cost, std::int64_t units) {
+    peak_total_ = total_ + cost.peak_total;
     if (instruction.unit != kNoUnit) instruction.unit += units;
-    peak_ = {now_, instruction};
+    peak_.instruction = instruction;
+    for (std::size_t c = 0; c < kMemoryClasses; ++c) peak_.breakdown[c] = now_[c] + cost.peak[c];
   }
 
   MemoryBreakdown now_;
@@ -67,12 +63,6 @@ void play_segment(MemoryPlayer& player, const PricedSegment& segment) {
 }
 
 }  // namespace
-
-common::Bytes total(const MemoryBreakdown& breakdown) {
-  common::Bytes sum;
-  for (common::Bytes size : breakdown) sum += size;
-  return sum;
-}
 
 MemoryBreakdown persistent_breakdown(const StepContext& context) {
   const PersistentMemory persistent = persistent_memory(context);

@@ -1,16 +1,8 @@
 #pragma once
 
-#include <array>
-
-#include "common/units.h"
 #include "planner/cost/priced_program.h"
 
 namespace meshplan::planner {
-
-/// Bytes by class, indexed by MemoryClass.
-using MemoryBreakdown = std::array<common::Bytes, kMemoryClasses>;
-
-common::Bytes total(const MemoryBreakdown& breakdown);
 
 /// What the step holds from its start to its end.
 MemoryBreakdown persistent_breakdown(const StepContext& context);

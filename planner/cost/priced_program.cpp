@@ -13,7 +13,7 @@ class Pricer {
   PricedInstruction price(const Instruction& instruction) {
     for (const PricedInstruction& known : known_) {
       if (expand_alike(context_, known.instruction, instruction)) {
-        return {instruction, known.operations};
+        return {instruction, known.operations, known.cost};
       }
     }
     const Operations operations = expand(context_, instruction);
@@ -23,8 +23,10 @@ class Pricer {
       priced.push_back({operation, planner::price(cluster_, context_.layout.mesh,
                                                   context_.job.param_dtype, operation)});
     }
-    return known_.emplace_back(PricedInstruction{
-        instruction, std::make_shared<const PricedOperations>(std::move(priced))});
+    const InstructionCost cost = add_up(context_.layout.mesh, priced);
+    return known_.emplace_back(
+        PricedInstruction{instruction, std::make_shared<const PricedOperations>(std::move(priced)),
+                          std::make_shared<const InstructionCost>(cost)});
   }
 
  private:

@@ -4,23 +4,18 @@
 #include <memory>
 #include <vector>
 
-#include "planner/cost/price.h"
+#include "planner/cost/instruction_cost.h"
 #include "planner/program/expand.h"
 #include "planner/program/step_program.h"
 
 namespace meshplan::planner {
 
-struct PricedOperation {
-  Operation operation;
-  Price price;
-};
-using PricedOperations = std::vector<PricedOperation>;
-
-/// An instruction with the operations inside it and what each costs.
+/// An instruction with the operations inside it, what each costs, and all of them together.
 struct PricedInstruction {
   Instruction instruction;
   /// Shared by instructions that expand alike; never null.
   std::shared_ptr<const PricedOperations> operations;
+  std::shared_ptr<const InstructionCost> cost;
 };
 
 struct PricedSegment {

@@ -155,29 +155,16 @@ class TimePlayer {
       if (end.time >= ready.time) ready = end;
     }
     wait(ready);
-    const PricedOperations& operations = *priced.operations;
-    End last;
-    ends_.assign(operations.size(), End{});
-    for (std::size_t i = 0; i < operations.size(); ++i) {
-      const auto& [operation, price] = operations[i];
-      switch (operation.kind) {
-        case OperationKind::kKernel:
-          clock_[Stream::kCompute] += price.duration.value;
-          clock_.compute += price.duration.value;
-          break;
-        case OperationKind::kCollective:
-          ends_[i] = run(operation, price);
-          if (ends_[i].time >= last.time) last = ends_[i];
-          break;
-        case OperationKind::kWait:
-          wait(ends_[static_cast<std::size_t>(operation.awaited)]);
-          break;
-        case OperationKind::kAllocate:
-        case OperationKind::kFree:
-          break;
-      }
+    const InstructionCost& cost = *priced.cost;
+    run(cost.before);
+    if (cost.issued) {
+      double& free = clock_[cost.issued->stream];
+      free = std::max(free, clock_[Stream::kCompute]) + cost.issued->duration.value;
+      const End end{free, cost.issued->axis};
+      if (cost.issued->awaited) wait(end);
+      remember(end);
+      run(cost.after);
     }
-    if (last.axis) remember(last);
     ++position_;
   }
 
@@ -189,18 +176,10 @@ class TimePlayer {
     compute = end.time;
   }
 
-  End run(const Operation& operation, const Price& price) {
-    double& compute = clock_[Stream::kCompute];
-    double& exposed = clock_.exposed_on(operation.axis);
-    double& free = clock_[operation.stream];
-    free = std::max(free, compute) + price.duration.value;
-    if (operation.stream == Stream::kCompute) {
-      exposed += price.duration.value;
-    } else {
-      compute += price.taken_from_compute.value;
-      exposed += price.taken_from_compute.value;
-    }
-    return {free, operation.axis};
+  void run(const ComputeTime& time) {
+    clock_[Stream::kCompute] += time.total.value;
+    clock_.compute += time.kernels.value;
+    for (std::size_t a = 0; a < kAxes.size(); ++a) clock_.exposed[a] += time.exposed[a].value;
   }
 
   void remember(const End& end) {
@@ -231,7 +210,6 @@ class TimePlayer {
   Sent sent_;
   std::int64_t position_ = 0;
   std::vector<Record> records_;
-  std::vector<End> ends_;
 };
 
 /// The mean distance of a stage's last messages but one, which follow each other as those of any

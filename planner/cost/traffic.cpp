@@ -2,25 +2,13 @@
 
 namespace meshplan::planner {
 
-Traffic count_traffic(const DeviceMesh& mesh, const PricedProgram& program) {
-  Traffic traffic{};
-  for (const PricedPhase& phase : program.phases) {
-    for (const PricedSegment& segment : phase.segments) {
-      const std::int64_t times = phase.count * segment.count;
-      for (const PricedInstruction& instruction : segment.instructions) {
-        for (const auto& [operation, price] : *instruction.operations) {
-          if (operation.kind != OperationKind::kCollective) continue;
-          AxisTraffic& axis = traffic[static_cast<std::size_t>(operation.axis)];
-          axis.bytes += times * operation.bytes;
-          axis.wire_bytes += times * wire_bytes(operation.collective, operation.bytes,
-                                                group_size(mesh, operation.axis));
-          axis.operations += times;
-          axis.time += static_cast<double>(times) * price.duration;
-        }
-      }
-    }
+void add(Traffic& traffic, const Traffic& more, std::int64_t times) {
+  for (std::size_t a = 0; a < traffic.size(); ++a) {
+    traffic[a].bytes += times * more[a].bytes;
+    traffic[a].wire_bytes += times * more[a].wire_bytes;
+    traffic[a].operations += times * more[a].operations;
+    traffic[a].time += static_cast<double>(times) * more[a].time;
   }
-  return traffic;
 }
 
 }  // namespace meshplan::planner

@@ -3,7 +3,7 @@
 #include <array>
 
 #include "common/units.h"
-#include "planner/cost/priced_program.h"
+#include "planner/layout/device_mesh.h"
 
 namespace meshplan::planner {
 
@@ -22,7 +22,7 @@ struct AxisTraffic {
 /// Indexed by Axis.
 using Traffic = std::array<AxisTraffic, kAxes.size()>;
 
-/// Sums the program's collectives; `exposed` is left 0 for the estimate to fill.
-Traffic count_traffic(const DeviceMesh& mesh, const PricedProgram& program);
+/// Adds `times` what `more` has, but for what is exposed.
+void add(Traffic& traffic, const Traffic& more, std::int64_t times);
 
 }  // namespace meshplan::planner
