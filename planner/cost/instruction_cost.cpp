@@ -7,8 +7,8 @@ namespace {
 
 std::size_t index_of(Axis axis) { return static_cast<std::size_t>(axis); }
 
-/// Whether a collective of this stream is waited for by later instructions. Those of compute, tp and
-/// cp have ended when their instruction has.
+/// Whether a collective of this stream is waited for by later instructions. Those of compute, tp
+/// and cp have ended when their instruction has.
 bool goes_on(Stream stream) {
   return stream != Stream::kCompute && stream != Stream::kTp && stream != Stream::kCp;
 }

@@ -35,8 +35,8 @@ struct IssuedCollective {
   bool awaited = false;
 };
 
-/// An instruction's operations, added up. Collectives over tp and cp, which it waits for itself, are
-/// part of its compute time; one other may be issued after `before`.
+/// An instruction's operations, added up. Collectives over tp and cp, which it waits for itself,
+/// are part of its compute time; one other may be issued after `before`.
 struct InstructionCost {
   ComputeTime before;
   std::optional<IssuedCollective> issued;

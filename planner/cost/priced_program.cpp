@@ -13,7 +13,7 @@ class Pricer {
   PricedInstruction price(const Instruction& instruction) {
     for (const PricedInstruction& known : known_) {
       if (expand_alike(context_, known.instruction, instruction)) {
-        return {instruction, known.operations, known.cost};
+        return {instruction, known.operations, known.cost, nullptr};
       }
     }
     const Operations operations = expand(context_, instruction);
@@ -26,7 +26,7 @@ class Pricer {
     const InstructionCost cost = add_up(context_.layout.mesh, priced);
     return known_.emplace_back(
         PricedInstruction{instruction, std::make_shared<const PricedOperations>(std::move(priced)),
-                          std::make_shared<const InstructionCost>(cost)});
+                          std::make_shared<const InstructionCost>(cost), nullptr});
   }
 
  private:
@@ -43,10 +43,11 @@ PricedProgram price_program(const StepContext& context, const ClusterSpec& clust
   Pricer pricer(context, cluster);
   PricedProgram priced;
   for (const Phase& phase : program.phases) {
-    PricedPhase& priced_phase = priced.phases.emplace_back(PricedPhase{phase.count, {}});
+    PricedPhase& priced_phase =
+        priced.phases.emplace_back(PricedPhase{.count = phase.count, .segments = {}});
     for (const Segment& segment : phase.segments) {
-      PricedSegment& priced_segment =
-          priced_phase.segments.emplace_back(PricedSegment{segment.count, segment.unit_stride, {}});
+      PricedSegment& priced_segment = priced_phase.segments.emplace_back(PricedSegment{
+          .count = segment.count, .unit_stride = segment.unit_stride, .instructions = {}});
       priced_segment.instructions.reserve(segment.instructions.size());
       for (const Instruction& instruction : segment.instructions) {
         priced_segment.instructions.push_back(pricer.price(instruction));

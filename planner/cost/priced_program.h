@@ -16,16 +16,31 @@ struct PricedInstruction {
   /// Shared by instructions that expand alike; never null.
   std::shared_ptr<const PricedOperations> operations;
   std::shared_ptr<const InstructionCost> cost;
+  /// The same for a model of one block more; null where that is the same.
+  std::shared_ptr<const InstructionCost> cost_of_longer;
+};
+
+/// What the number of repetitions grows with, between programs that differ in nothing else: the
+/// blocks of a region, or the microbatches.
+inline constexpr int kConstant = -1;
+inline constexpr int kMicrobatches = -2;
+
+struct Repetition {
+  std::int64_t count = 1;
+  /// kConstant, kMicrobatches or the index of a region.
+  int varies = kConstant;
 };
 
 struct PricedSegment {
   std::int64_t count = 1;
+  int varies = kConstant;
   std::int64_t unit_stride = 0;
   std::vector<PricedInstruction> instructions;
 };
 
 struct PricedPhase {
   std::int64_t count = 1;
+  int varies = kConstant;
   std::vector<PricedSegment> segments;
 };
 

@@ -1,0 +1,180 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "planner/cost/priced_program.h"
+
+namespace meshplan::planner {
+
+/// Plays a program on the streams of one rank, all ranks being alike. A Clock holds the time of
+/// each stream in numbers of its own, Clock::Time, and has
+///   play(instruction)        runs it, and returns the end of the collective that it leaves under
+///   way wait(end)                compute stands still until then later(a, b)              the end
+///   that is waited for when both are skip(before, repetition) goes on by repetitions that each
+///   take what went by since `before`
+template <class Clock>
+class TimePlayer {
+ public:
+  using Time = typename Clock::Time;
+  using End = typename Clock::End;
+
+  /// When a stage's messages arrive at its neighbours, by microbatch, as far as they have been
+  /// sent.
+  struct Sent {
+    std::vector<Time> activations;
+    std::vector<Time> gradients;
+  };
+
+  /// Repetitions played before a repeated part is taken to be steady.
+  static constexpr std::int64_t kPlayed = 4;
+
+  explicit TimePlayer(Clock clock = {}) : clock_(std::move(clock)) {}
+
+  /// Long repetitions are played until they are steady, then skipped.
+  void play(const PricedProgram& program) {
+    for (const PricedPhase& phase : program.phases) {
+      repeat({phase.count, phase.varies}, [&] {
+        for (const PricedSegment& segment : phase.segments) play(segment);
+      });
+    }
+  }
+
+  /// Plays every microbatch, on until a message is needed that has not been sent; true at the
+  /// program's end.
+  bool advance(const PricedProgram& program, const Sent* previous, const Sent* next) {
+    for (; at_.phase < program.phases.size(); ++at_.phase, at_.repetition = 0) {
+      const PricedPhase& phase = program.phases[at_.phase];
+      for (; at_.repetition < phase.count; ++at_.repetition, at_.segment = 0) {
+        for (; at_.segment < phase.segments.size(); ++at_.segment, at_.instruction = 0) {
+          if (!advance(phase.segments[at_.segment], previous, next)) return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  const Clock& clock() const { return clock_; }
+  const Sent& sent() const { return sent_; }
+
+ private:
+  static constexpr std::ptrdiff_t kRemembered = 512;
+
+  /// The end of the collective of the instruction at a position of the unrolled program.
+  struct Record {
+    std::int64_t position;
+    End end;
+  };
+
+  struct Cursor {
+    std::size_t phase = 0;
+    std::int64_t repetition = 0;
+    std::size_t segment = 0;
+    std::size_t instruction = 0;
+  };
+
+  template <class Body>
+  void repeat(const Repetition& repetition, const Body& body) {
+    const std::int64_t count = repetition.count;
+    for (std::int64_t i = 0; i < std::min(count, kPlayed - 1); ++i) {
+      if (count > kPlayed && i == kPlayed - 2) {
+        const Clock before = clock_;
+        const std::int64_t from = position_;
+        body();
+        skip(before, from, {count - kPlayed, repetition.varies});
+      } else {
+        body();
+      }
+    }
+    if (count >= kPlayed) body();
+  }
+
+  void skip(const Clock& before, std::int64_t from, const Repetition& repetition) {
+    const Time begin = clock_[Stream::kCompute];
+    clock_.skip(before, repetition);
+    const Time shift = clock_[Stream::kCompute] - begin;
+    const std::int64_t moved = repetition.count * (position_ - from);
+    for (Record& record : records_) {
+      if (record.position < from) continue;
+      record.position += moved;
+      record.end.time += shift;
+    }
+    position_ += moved;
+  }
+
+  void play(const PricedSegment& segment) {
+    repeat({segment.count, segment.varies}, [&] {
+      for (const PricedInstruction& instruction : segment.instructions) play(instruction);
+    });
+  }
+
+  /// A segment that transfers is not repeated.
+  bool advance(const PricedSegment& segment, const Sent* previous, const Sent* next) {
+    if (segment.count > 1) return play(segment), true;
+    for (; at_.instruction < segment.instructions.size(); ++at_.instruction) {
+      const PricedInstruction& priced = segment.instructions[at_.instruction];
+      if (priced.instruction.opcode == Opcode::kReceiveActivations &&
+          !receive(priced.instruction, previous, next)) {
+        return false;
+      }
+      play(priced);
+      if (priced.instruction.opcode == Opcode::kSendActivations) {
+        (at_input(priced.instruction) ? sent_.gradients : sent_.activations)
+            .push_back(clock_[Stream::kPipeline]);
+      }
+    }
+    return true;
+  }
+
+  static bool at_input(const Instruction& instruction) {
+    return instruction.computation == Computation::kEmbedding;
+  }
+
+  /// Compute waits for the message, if it has been sent.
+  bool receive(const Instruction& instruction, const Sent* previous, const Sent* next) {
+    const std::vector<Time>& messages =
+        at_input(instruction) ? previous->activations : next->gradients;
+    const auto microbatch = static_cast<std::size_t>(instruction.microbatch + at_.repetition);
+    if (microbatch >= messages.size()) return false;
+    clock_.wait({messages[microbatch], Axis::kPp});
+    return true;
+  }
+
+  void play(const PricedInstruction& priced) {
+    std::optional<End> ready;
+    for (std::int64_t distance : priced.instruction.waits) {
+      if (distance == 0) continue;
+      const End* end = end_of(position_ - distance);
+      if (end != nullptr) ready = ready ? clock_.later(*ready, *end) : *end;
+    }
+    if (ready) clock_.wait(*ready);
+    if (const std::optional<End> issued = clock_.play(priced)) remember(*issued);
+    ++position_;
+  }
+
+  void remember(const End& end) {
+    records_.push_back({position_, end});
+    if (records_.size() > 2 * kRemembered)
+      records_.erase(records_.begin(), records_.end() - kRemembered);
+  }
+
+  /// Nothing where the instruction had no collective, or is long past: what is waited for was
+  /// issued not long ago.
+  const End* end_of(std::int64_t position) const {
+    for (auto record = records_.rbegin(); record != records_.rend(); ++record) {
+      if (record->position <= position)
+        return record->position == position ? &record->end : nullptr;
+    }
+    return nullptr;
+  }
+
+  Clock clock_;
+  Cursor at_;
+  Sent sent_;
+  std::int64_t position_ = 0;
+  std::vector<Record> records_;
+};
+
+}  // namespace meshplan::planner
