@@ -274,10 +274,11 @@ void play_memory(SimulatedStep& step, const planner::StepContext& context,
 
 std::int64_t operation_count(const planner::PricedProgram& program) {
   std::int64_t count = 0;
-  for (const planner::PricedPhase& phase : program.phases) {
-    for (const planner::PricedSegment& segment : phase.segments) {
-      for (const planner::PricedInstruction& instruction : segment.instructions) {
-        count += phase.count * segment.count * std::ssize(*instruction.operations);
+  for (const planner::ShapedPhase& phase : program.shape.phases) {
+    for (const planner::ShapedSegment& segment : phase.segments) {
+      for (const planner::ShapedInstruction& instruction : segment.instructions) {
+        count += phase.repetition.count * segment.repetition.count *
+                 std::ssize(program.kinds[instruction.kind].operations);
       }
     }
   }
@@ -317,12 +318,12 @@ std::vector<StageProgram> stage_programs(const planner::Plan& plan) {
 void add_stage(GraphBuilder& built, const StageProgram& stage) {
   built.begin_stage();
   auto unrolled = stage.instructions.begin();
-  for (const planner::PricedPhase& phase : stage.priced.phases) {
-    for (std::int64_t p = 0; p < phase.count; ++p) {
-      for (const planner::PricedSegment& segment : phase.segments) {
-        for (std::int64_t s = 0; s < segment.count; ++s) {
-          for (const planner::PricedInstruction& priced : segment.instructions) {
-            built.add(*unrolled++, *priced.operations);
+  for (const planner::ShapedPhase& phase : stage.priced.shape.phases) {
+    for (std::int64_t p = 0; p < phase.repetition.count; ++p) {
+      for (const planner::ShapedSegment& segment : phase.segments) {
+        for (std::int64_t s = 0; s < segment.repetition.count; ++s) {
+          for (const planner::ShapedInstruction& shaped : segment.instructions) {
+            built.add(*unrolled++, stage.priced.kinds[shaped.kind].operations);
           }
         }
       }

@@ -34,12 +34,13 @@ struct Totals {
 
 Totals totals_of(const PricedProgram& program) {
   Totals totals;
-  for (const PricedPhase& phase : program.phases) {
-    for (const PricedSegment& segment : phase.segments) {
-      const std::int64_t times = phase.count * segment.count;
-      for (const PricedInstruction& instruction : segment.instructions) {
-        add(totals.traffic, instruction.cost->traffic, times);
-        totals.flops += static_cast<double>(times) * instruction.cost->flops;
+  for (const ShapedPhase& phase : program.shape.phases) {
+    for (const ShapedSegment& segment : phase.segments) {
+      const std::int64_t times = phase.repetition.count * segment.repetition.count;
+      for (const ShapedInstruction& instruction : segment.instructions) {
+        const InstructionCost& cost = program.kinds[instruction.kind].cost;
+        add(totals.traffic, cost.traffic, times);
+        totals.flops += static_cast<double>(times) * cost.flops;
       }
     }
   }

@@ -5,7 +5,8 @@
 #include <vector>
 
 #include "planner/cost/form.h"
-#include "planner/cost/priced_program.h"
+#include "planner/cost/instruction_cost.h"
+#include "planner/cost/program_shape.h"
 
 namespace meshplan::planner {
 
@@ -15,6 +16,13 @@ struct Decisions {
   std::vector<Form<double>> margins;
   /// False when times are no linear forms.
   bool linear = true;
+};
+
+/// What a kind of instruction costs in a program, and what more where the model has a block more.
+struct KindCost {
+  const InstructionCost* cost = nullptr;
+  /// Null where a block more changes nothing.
+  const InstructionCost* of_longer = nullptr;
 };
 
 /// A clock of TimePlayer in linear forms: where two times meet, the one that is later without
@@ -27,13 +35,15 @@ class FormClock {
     Axis axis = Axis::kTp;
   };
 
-  explicit FormClock(Decisions& decisions) : decisions_(&decisions) {}
+  /// The costs are those of a model with `more_blocks` less than the one that is played.
+  FormClock(const std::vector<KindCost>& kinds, std::int64_t more_blocks, Decisions& decisions)
+      : kinds_(&kinds), more_blocks_(static_cast<double>(more_blocks)), decisions_(&decisions) {}
 
   const Time& operator[](Stream stream) const { return free_[static_cast<std::size_t>(stream)]; }
 
-  std::optional<End> play(const PricedInstruction& priced) {
-    const InstructionCost& cost = *priced.cost;
-    const InstructionCost* longer = priced.cost_of_longer.get();
+  std::optional<End> play(std::size_t kind) {
+    const InstructionCost& cost = *(*kinds_)[kind].cost;
+    const InstructionCost* longer = (*kinds_)[kind].of_longer;
     run(cost.before, longer != nullptr ? &longer->before : nullptr);
     if (!cost.issued) return std::nullopt;
     Time& free = at(cost.issued->stream);
@@ -70,8 +80,9 @@ class FormClock {
     Time& compute = at(Stream::kCompute);
     compute.coefficients[0] += time.total.value;
     if (longer == nullptr) return;
-    for (std::size_t r = 0; r < kRegions; ++r)
-      compute.coefficients[block_term(r)] += longer->total.value - time.total.value;
+    const double more = longer->total.value - time.total.value;
+    compute.coefficients[0] += more_blocks_ * more;
+    for (std::size_t r = 0; r < kRegions; ++r) compute.coefficients[block_term(r)] += more;
   }
 
   Time latest(const Time& a, const Time& b) {
@@ -92,6 +103,8 @@ class FormClock {
     return once.times_blocks(factor, static_cast<std::size_t>(varies));
   }
 
+  const std::vector<KindCost>* kinds_;
+  double more_blocks_;
   std::array<Time, kStreams> free_{};
   Decisions* decisions_;
 };

@@ -1,9 +1,7 @@
 #include "planner/cost/layout_table.h"
 
 #include <algorithm>
-#include <memory>
 
-#include "planner/cost/form_clock.h"
 #include "planner/cost/memory.h"
 #include "planner/cost/time_player.h"
 #include "planner/model/parameter_table.h"
@@ -16,21 +14,42 @@ namespace {
 constexpr std::int64_t kLong = 8;
 constexpr std::int64_t kMany = 9;
 
-/// The model and layout with regions of these lengths, and so many microbatches.
-struct Shortened {
-  ModelSpec model;
-  Layout layout;
-};
+/// Part of a step by which a wait may be decided wrongly: the rounding of equal times.
+constexpr double kNegligible = 1e-12;
 
-Shortened with_regions(const ModelSpec& model, const Layout& layout, const Regions& regions,
-                       std::int64_t microbatches) {
-  Shortened cut{model, layout};
-  const auto& [front, middle, back] = regions.blocks;
-  cut.model.num_hidden_layers = front + middle + back;
-  cut.layout.checkpointed_blocks = regions.overlap ? front + middle : front;
-  cut.layout.blocks_kept_gathered = regions.overlap ? middle + back : back;
-  cut.layout.accumulation = microbatches;
-  return cut;
+Variation lengths_of(const Regions& regions, std::int64_t microbatches) {
+  return {.blocks = regions.blocks, .microbatches = microbatches};
+}
+
+Variation difference(const Variation& a, const Variation& b) {
+  Variation difference = a;
+  for (std::size_t r = 0; r < kRegions; ++r) difference.blocks[r] -= b.blocks[r];
+  difference.microbatches -= b.microbatches;
+  return difference;
+}
+
+std::int64_t blocks_of(const Variation& lengths) {
+  return lengths.blocks[0] + lengths.blocks[1] + lengths.blocks[2];
+}
+
+/// The long region that the segment's repetitions are in, or kConstant.
+int region_of(const ModelSpec& model, const Regions& regions, const ShapedSegment& segment) {
+  const std::int64_t count = segment.repetition.count;
+  if (count == 1 || segment.unit_stride == 0) return kConstant;
+  std::int64_t unit = 0;
+  for (const ShapedInstruction& shaped : segment.instructions) {
+    if (shaped.instruction.computation == Computation::kBlock) unit = shaped.instruction.unit;
+  }
+  std::int64_t block = unit + segment.unit_stride * (count / 2) - block_unit(model, 0);
+  std::size_t region = 0;
+  while (block >= regions.blocks[region]) block -= regions.blocks[region++];
+  return regions.blocks[region] == kLong ? static_cast<int>(region) : kConstant;
+}
+
+/// The unit of the same sort in a model of one block.
+std::int64_t in_one_block(const ModelSpec& model, std::int64_t unit) {
+  if (unit == kNoUnit || unit == embedding_unit(model)) return unit;
+  return unit == head_unit(model) ? block_unit(model, 0) + 1 : block_unit(model, 0);
 }
 
 }  // namespace
@@ -54,124 +73,114 @@ Regions shortened(const Regions& regions) {
 
 std::int64_t shortened(std::int64_t microbatches) { return std::min(microbatches, kMany); }
 
-/// Makes a table from the program of its shortest layout.
-class TableMaker {
- public:
-  TableMaker(LayoutTable& table, const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
-             const Layout& layout)
-      : table_(table), cluster_(cluster), job_(job) {
-    Regions regions = shortened(regions_of(model, layout));
-    table_.blocks_ = regions.blocks;
-    table_.microbatches_ = shortened(layout.accumulation);
-    short_ = with_regions(model, layout, regions, table_.microbatches_);
-    // Where a model is one block longer does not matter to what depends on its whole.
-    ++regions.blocks[0];
-    longer_ = with_regions(model, layout, regions, table_.microbatches_);
+TableProgram table_program(const ModelSpec& model, const Job& job, const Layout& layout) {
+  TableProgram program{.regions = shortened(regions_of(model, layout)),
+                       .microbatches = shortened(layout.accumulation),
+                       .shape = {}};
+  const auto& [front, middle, back] = program.regions.blocks;
+  ModelSpec short_model = model;
+  short_model.num_hidden_layers = front + middle + back;
+  Layout short_layout = layout;
+  short_layout.checkpointed_blocks = program.regions.overlap ? front + middle : front;
+  short_layout.blocks_kept_gathered = program.regions.overlap ? middle + back : back;
+  short_layout.accumulation = program.microbatches;
+  // Neither sizes nor the device shape a program.
+  const StepContext context = make_step_context(short_model, job, short_layout, DeviceKind::kGpu);
+  program.shape = shape_of(context, build_program(short_model, job, short_layout));
+  for (Instruction& kind : program.shape.kinds) {
+    kind.unit = in_one_block(short_model, kind.unit);
+    kind.retires = in_one_block(short_model, kind.retires);
   }
-
-  void make() {
-    const StepContext context = context_of(short_);
-    const StepContext longer = context_of(longer_);
-    PricedProgram program =
-        price_program(context, cluster_, build_program(short_.model, job_, short_.layout));
-    for (PricedPhase& phase : program.phases) {
-      if (phase.count > 1 && table_.microbatches_ == kMany) phase.varies = kMicrobatches;
-      for (PricedSegment& segment : phase.segments) {
-        segment.varies = region_of(context, segment);
-        for (PricedInstruction& instruction : segment.instructions)
-          price_longer(longer, instruction);
+  for (ShapedPhase& phase : program.shape.phases) {
+    if (phase.repetition.count > 1 && program.microbatches == kMany)
+      phase.repetition.varies = kMicrobatches;
+    for (ShapedSegment& segment : phase.segments) {
+      segment.repetition.varies = region_of(short_model, program.regions, segment);
+      if (segment.repetition.varies != kConstant &&
+          segment.repetition.count <= TimePlayer<FormClock>::kPlayed) {
+        program.long_enough = false;
       }
     }
-    make_memory(context, longer, program);
-    for (const PricedPhase& phase : program.phases) count_traffic(phase);
+  }
+  return program;
+}
+
+HeldMemory held_memory(const StepContext& context) {
+  StepContext without = context;
+  without.stage.blocks = 0;
+  without.layout.accumulation = 0;
+  StepContext block = without;
+  block.stage.blocks = 1;
+  StepContext microbatch = without;
+  microbatch.layout.accumulation = 1;
+  HeldMemory held{.without_blocks = persistent_breakdown(without),
+                  .per_block = persistent_breakdown(block),
+                  .per_microbatch = persistent_breakdown(microbatch)};
+  for (std::size_t c = 0; c < kMemoryClasses; ++c) {
+    held.per_block[c] -= held.without_blocks[c];
+    held.per_microbatch[c] -= held.without_blocks[c];
+  }
+  return held;
+}
+
+/// Plays the program of the shortest layout in forms.
+class TableMaker {
+ public:
+  TableMaker(LayoutTable& table, const TableProgram& program, const std::vector<KindCost>& costs)
+      : table_(table), program_(program), costs_(costs) {}
+
+  void make_times() {
+    const Variation longer = difference(table_.made_for_, table_.shortest_);
     Decisions decisions;
-    decisions.linear = !too_short_;
-    TimePlayer<FormClock> player{FormClock(decisions)};
-    player.play(program);
+    decisions.linear = program_.long_enough;
+    TimePlayer<FormClock> player(FormClock(costs_, blocks_of(table_.made_for_), decisions), longer);
+    player.play(program_.shape);
     FormClock clock = player.clock();
     table_.step_ = clock.end();
     table_.margins_ = std::move(decisions.margins);
     table_.holds_ = decisions.linear;
   }
 
- private:
-  using Bytes = LayoutTable::Bytes;
-  using Breakdown = std::array<Bytes, kMemoryClasses>;
-
-  StepContext context_of(const Shortened& cut) const {
-    return make_step_context(cut.model, job_, cut.layout, cluster_.device.kind);
-  }
-
-  /// The long region that the segment's repetitions are in.
-  int region_of(const StepContext& context, const PricedSegment& segment) {
-    if (segment.count == 1 || segment.unit_stride == 0) return kConstant;
-    const Instruction& first = segment.instructions.front().instruction;
-    std::int64_t unit = first.unit;
-    for (const PricedInstruction& priced : segment.instructions) {
-      if (priced.instruction.computation == Computation::kBlock) unit = priced.instruction.unit;
-    }
-    std::int64_t block =
-        unit + segment.unit_stride * (segment.count / 2) - block_unit(context.model, 0);
-    std::size_t region = 0;
-    while (block >= table_.blocks_[region]) block -= table_.blocks_[region++];
-    if (table_.blocks_[region] != kLong) return kConstant;
-    if (segment.count <= TimePlayer<FormClock>::kPlayed) too_short_ = true;
-    return static_cast<int>(region);
-  }
-
-  /// What is done for the whole model at once.
-  void price_longer(const StepContext& longer, PricedInstruction& priced) {
-    const Opcode opcode = priced.instruction.opcode;
-    if (opcode != Opcode::kGradientNorm && opcode != Opcode::kClipGradients &&
-        opcode != Opcode::kOptimizerStep) {
-      return;
-    }
-    PricedOperations operations;
-    for (const Operation& operation : expand(longer, priced.instruction)) {
-      operations.push_back(
-          {operation, price(cluster_, longer.layout.mesh, job_.param_dtype, operation)});
-    }
-    priced.cost_of_longer =
-        std::make_shared<const InstructionCost>(add_up(longer.layout.mesh, operations));
-  }
-
-  void make_memory(const StepContext& context, const StepContext& longer,
-                   const PricedProgram& program) {
-    StepContext more = context;
-    ++more.layout.accumulation;
-    const MemoryBreakdown held = persistent_breakdown(context);
-    const MemoryBreakdown held_longer = persistent_breakdown(longer);
-    const MemoryBreakdown held_more = persistent_breakdown(more);
+  void make_memory(const HeldMemory& held) {
     for (std::size_t c = 0; c < kMemoryClasses; ++c) {
-      now_[c] = Bytes(held[c].value);
-      for (std::size_t r = 0; r < kRegions; ++r)
-        now_[c].coefficients[block_term(r)] = (held_longer[c] - held[c]).value;
-      now_[c].coefficients[kMicrobatchTerm] = (held_more[c] - held[c]).value;
+      now_[c] = Bytes(held.without_blocks[c].value +
+                      table_.shortest_.microbatches * held.per_microbatch[c].value);
+      now_[c].coefficients[kMicrobatchTerm] = held.per_microbatch[c].value;
+      add_per_block(c, held.per_block[c]);
     }
     note_peak({});
-    for (const PricedPhase& phase : program.phases) {
-      repeat({phase.count, phase.varies}, [&] {
-        for (const PricedSegment& segment : phase.segments) {
-          repeat({segment.count, segment.varies}, [&] {
-            for (const PricedInstruction& instruction : segment.instructions) play(instruction);
+    for (const ShapedPhase& phase : program_.shape.phases) {
+      repeat(phase.repetition, [&] {
+        for (const ShapedSegment& segment : phase.segments) {
+          repeat(segment.repetition, [&] {
+            for (const ShapedInstruction& instruction : segment.instructions)
+              play(costs_[instruction.kind]);
           });
         }
       });
     }
   }
 
-  /// Plays the first and the last repetition.
-  template <class Body>
-  void repeat(const Repetition& repetition, const Body& body) {
-    const Breakdown before = now_;
-    body();
-    if (repetition.count == 1) return;
-    for (std::size_t c = 0; c < kMemoryClasses; ++c) {
-      const Bytes once = now_[c] - before[c];
-      now_[c] += grown(once, repetition.count - 2, repetition.varies);
+  void count_traffic() {
+    for (const ShapedPhase& phase : program_.shape.phases) {
+      for (const ShapedSegment& segment : phase.segments) {
+        for (const ShapedInstruction& instruction : segment.instructions) {
+          for (std::size_t a = 0; a < kAxes.size(); ++a) {
+            const AxisTraffic& axis = costs_[instruction.kind].cost->traffic[a];
+            if (axis.operations == 0) continue;
+            LayoutTable::AxisForms& forms = table_.traffic_[a];
+            forms.bytes += repeated(axis.bytes.value, segment, phase);
+            forms.wire_bytes += repeated(axis.wire_bytes.value, segment, phase);
+            forms.operations += repeated(axis.operations, segment, phase);
+          }
+        }
+      }
     }
-    body();
   }
+
+ private:
+  using Bytes = LayoutTable::Bytes;
+  using Breakdown = std::array<Bytes, kMemoryClasses>;
 
   static Bytes grown(const Bytes& once, std::int64_t factor, int varies) {
     if (varies == kConstant) return once.times(factor);
@@ -179,85 +188,92 @@ class TableMaker {
     return once.times_blocks(factor, static_cast<std::size_t>(varies));
   }
 
-  void play(const PricedInstruction& priced) {
-    if (priced.cost->peak_total.value > 0) note_peak(priced.cost->peak);
+  static Bytes repeated(std::int64_t once, const ShapedSegment& segment, const ShapedPhase& phase) {
+    const auto& [segments, block] = segment.repetition;
+    const auto& [phases, microbatch] = phase.repetition;
+    return grown(grown(Bytes(once), segments, block), phases, microbatch);
+  }
+
+  /// Plays the first and the last repetition.
+  template <class Body>
+  void repeat(const Repetition& repetition, const Body& body) {
+    if (repetition.count == 1) return body();
+    const Breakdown before = now_;
+    body();
+    for (std::size_t c = 0; c < kMemoryClasses; ++c)
+      now_[c] += grown(now_[c] - before[c], repetition.count - 2, repetition.varies);
+    body();
+  }
+
+  void play(const KindCost& kind) {
+    if (kind.cost->peak_total.value > 0) note_peak(kind.cost->peak);
+    // Unit by unit, so that blocks beyond the first need no more.
+    if (kind.of_longer != nullptr && kind.of_longer->peak_total.value > 0)
+      note_peak(kind.of_longer->peak);
     for (std::size_t c = 0; c < kMemoryClasses; ++c) {
-      now_[c].coefficients[0] += priced.cost->net[c].value;
-      if (!priced.cost_of_longer) continue;
-      const common::Bytes more = priced.cost_of_longer->net[c] - priced.cost->net[c];
-      for (std::size_t r = 0; r < kRegions; ++r) now_[c].coefficients[block_term(r)] += more.value;
+      now_[c].coefficients[0] += kind.cost->net[c].value;
+      if (kind.of_longer != nullptr) add_per_block(c, kind.of_longer->net[c] - kind.cost->net[c]);
     }
+  }
+
+  void add_per_block(std::size_t memory, common::Bytes size) {
+    now_[memory].coefficients[0] += blocks_of(table_.shortest_) * size.value;
+    for (std::size_t r = 0; r < kRegions; ++r)
+      now_[memory].coefficients[block_term(r)] += size.value;
   }
 
   /// What is held now and this; forgotten where another is never lower, as numbers only grow.
   void note_peak(const MemoryBreakdown& above) {
-    LayoutTable::Peak peak{.total = {}, .breakdown = now_};
-    for (std::size_t c = 0; c < kMemoryClasses; ++c) {
-      peak.breakdown[c].coefficients[0] += above[c].value;
-      peak.total += peak.breakdown[c];
-    }
     const auto never_lower = [](const Bytes& a, const Bytes& b) {
       for (std::size_t t = 0; t < kTerms; ++t) {
         if (a.coefficients[t] < b.coefficients[t]) return false;
       }
       return true;
     };
+    Bytes sum;
+    for (std::size_t c = 0; c < kMemoryClasses; ++c) {
+      sum += now_[c];
+      sum.coefficients[0] += above[c].value;
+    }
     std::vector<LayoutTable::Peak>& peaks = table_.peaks_;
     for (const LayoutTable::Peak& other : peaks) {
-      if (never_lower(other.total, peak.total)) return;
+      if (never_lower(other.total, sum)) return;
     }
-    std::erase_if(peaks, [&](const LayoutTable::Peak& other) {
-      return never_lower(peak.total, other.total);
-    });
-    peaks.push_back(peak);
-  }
-
-  void count_traffic(const PricedPhase& phase) {
-    for (const PricedSegment& segment : phase.segments) {
-      for (const PricedInstruction& instruction : segment.instructions) {
-        for (std::size_t a = 0; a < kAxes.size(); ++a) {
-          const AxisTraffic& axis = instruction.cost->traffic[a];
-          const auto count = [&](Bytes& form, std::int64_t once) {
-            form +=
-                grown(grown(Bytes(once), segment.count, segment.varies), phase.count, phase.varies);
-          };
-          if (axis.operations == 0) continue;
-          count(table_.traffic_[a].bytes, axis.bytes.value);
-          count(table_.traffic_[a].wire_bytes, axis.wire_bytes.value);
-          count(table_.traffic_[a].operations, axis.operations);
-        }
-      }
-    }
+    std::erase_if(peaks,
+                  [&](const LayoutTable::Peak& other) { return never_lower(sum, other.total); });
+    LayoutTable::Peak& peak = peaks.emplace_back(LayoutTable::Peak{sum, now_});
+    for (std::size_t c = 0; c < kMemoryClasses; ++c)
+      peak.breakdown[c].coefficients[0] += above[c].value;
   }
 
   LayoutTable& table_;
-  const ClusterSpec& cluster_;
-  const Job& job_;
-  Shortened short_;
-  Shortened longer_;
+  const TableProgram& program_;
+  const std::vector<KindCost>& costs_;
   Breakdown now_{};
-  /// Whether a segment of a long region is not repeated often enough to be extrapolated.
-  bool too_short_ = false;
 };
 
-LayoutTable::LayoutTable(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
-                         const Layout& layout) {
-  TableMaker(*this, model, cluster, job, layout).make();
+LayoutTable::LayoutTable(const Regions& regions, std::int64_t microbatches,
+                         const TableProgram& program, const std::vector<KindCost>& costs,
+                         const HeldMemory& held)
+    : shortest_(lengths_of(program.regions, program.microbatches)),
+      made_for_(lengths_of(regions, microbatches)) {
+  TableMaker maker(*this, program, costs);
+  maker.make_memory(held);
+  maker.count_traffic();
+  maker.make_times();
 }
 
 std::optional<QuickEstimate> LayoutTable::price(const Regions& regions,
                                                 std::int64_t microbatches) const {
   if (!holds_) return std::nullopt;
-  Variation variation;
-  for (std::size_t r = 0; r < kRegions; ++r) variation.blocks[r] = regions.blocks[r] - blocks_[r];
-  variation.microbatches = microbatches - microbatches_;
-  const auto times = terms_of<double>(variation);
+  const Variation lengths = lengths_of(regions, microbatches);
+  const auto times = terms_of<double>(difference(lengths, made_for_));
   QuickEstimate estimate;
   estimate.step_time = common::Seconds(step_.at(times));
   for (const Time& margin : margins_) {
-    if (margin.at(times) < 0) return std::nullopt;
+    if (margin.at(times) < -kNegligible * estimate.step_time.value) return std::nullopt;
   }
-  const auto sizes = terms_of<std::int64_t>(variation);
+  const auto sizes = terms_of<std::int64_t>(difference(lengths, shortest_));
   const Peak* highest = nullptr;
   for (const Peak& peak : peaks_) {
     const common::Bytes total(peak.total.at(sizes));

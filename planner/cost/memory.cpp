@@ -14,11 +14,12 @@ class MemoryPlayer {
   const MemoryBreakdown& now() const { return now_; }
   const MemoryPeak& peak() const { return peak_; }
 
-  void play(const PricedSegment& segment, std::int64_t repetition) {
-    for (const PricedInstruction& priced : segment.instructions) {
-      const InstructionCost& cost = *priced.cost;
+  void play(const ShapedSegment& segment, const std::vector<PricedInstruction>& kinds,
+            std::int64_t repetition) {
+    for (const ShapedInstruction& shaped : segment.instructions) {
+      const InstructionCost& cost = kinds[shaped.kind].cost;
       if (total_ + cost.peak_total > peak_total_)
-        note_peak(priced.instruction, cost, repetition * segment.unit_stride);
+        note_peak(shaped.instruction, cost, repetition * segment.unit_stride);
       for (std::size_t c = 0; c < kMemoryClasses; ++c) now_[c] += cost.net[c];
       total_ += cost.net_total;
     }
@@ -57,11 +58,6 @@ void play_repeated(MemoryPlayer& player, std::int64_t count, const Body& body) {
   if (count > 1) body(count - 1);
 }
 
-void play_segment(MemoryPlayer& player, const PricedSegment& segment) {
-  play_repeated(player, segment.count,
-                [&](std::int64_t repetition) { player.play(segment, repetition); });
-}
-
 }  // namespace
 
 MemoryBreakdown persistent_breakdown(const StepContext& context) {
@@ -75,9 +71,13 @@ MemoryBreakdown persistent_breakdown(const StepContext& context) {
 
 MemoryPeak memory_peak(const StepContext& context, const PricedProgram& program) {
   MemoryPlayer player(persistent_breakdown(context));
-  for (const PricedPhase& phase : program.phases) {
-    play_repeated(player, phase.count, [&](std::int64_t) {
-      for (const PricedSegment& segment : phase.segments) play_segment(player, segment);
+  for (const ShapedPhase& phase : program.shape.phases) {
+    play_repeated(player, phase.repetition.count, [&](std::int64_t) {
+      for (const ShapedSegment& segment : phase.segments) {
+        play_repeated(player, segment.repetition.count, [&](std::int64_t repetition) {
+          player.play(segment, program.kinds, repetition);
+        });
+      }
     });
   }
   return player.peak();

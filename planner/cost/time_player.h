@@ -5,15 +5,16 @@
 #include <optional>
 #include <vector>
 
-#include "planner/cost/priced_program.h"
+#include "planner/cost/form.h"
+#include "planner/cost/program_shape.h"
 
 namespace meshplan::planner {
 
 /// Plays a program on the streams of one rank, all ranks being alike. A Clock holds the time of
 /// each stream in numbers of its own, Clock::Time, and has
-///   play(instruction)        runs it, and returns the end of the collective that it leaves under
-///   way wait(end)                compute stands still until then later(a, b)              the end
-///   that is waited for when both are skip(before, repetition) goes on by repetitions that each
+///   play(kind)               runs an instruction of it, and returns the end of the collective that
+///   it leaves under way wait(end)                compute stands still until then later(a, b) the
+///   end that is waited for when both are skip(before, repetition) goes on by repetitions that each
 ///   take what went by since `before`
 template <class Clock>
 class TimePlayer {
@@ -31,23 +32,25 @@ class TimePlayer {
   /// Repetitions played before a repeated part is taken to be steady.
   static constexpr std::int64_t kPlayed = 4;
 
-  explicit TimePlayer(Clock clock = {}) : clock_(std::move(clock)) {}
+  /// The program's repetitions are more by what `longer` has.
+  explicit TimePlayer(Clock clock, const Variation& longer = {})
+      : clock_(std::move(clock)), longer_(longer) {}
 
   /// Long repetitions are played until they are steady, then skipped.
-  void play(const PricedProgram& program) {
-    for (const PricedPhase& phase : program.phases) {
-      repeat({phase.count, phase.varies}, [&] {
-        for (const PricedSegment& segment : phase.segments) play(segment);
+  void play(const ProgramShape& program) {
+    for (const ShapedPhase& phase : program.phases) {
+      repeat(phase.repetition, [&] {
+        for (const ShapedSegment& segment : phase.segments) play(segment);
       });
     }
   }
 
   /// Plays every microbatch, on until a message is needed that has not been sent; true at the
   /// program's end.
-  bool advance(const PricedProgram& program, const Sent* previous, const Sent* next) {
+  bool advance(const ProgramShape& program, const Sent* previous, const Sent* next) {
     for (; at_.phase < program.phases.size(); ++at_.phase, at_.repetition = 0) {
-      const PricedPhase& phase = program.phases[at_.phase];
-      for (; at_.repetition < phase.count; ++at_.repetition, at_.segment = 0) {
+      const ShapedPhase& phase = program.phases[at_.phase];
+      for (; at_.repetition < phase.repetition.count; ++at_.repetition, at_.segment = 0) {
         for (; at_.segment < phase.segments.size(); ++at_.segment, at_.instruction = 0) {
           if (!advance(phase.segments[at_.segment], previous, next)) return false;
         }
@@ -91,11 +94,13 @@ class TimePlayer {
     if (count >= kPlayed) body();
   }
 
-  void skip(const Clock& before, std::int64_t from, const Repetition& repetition) {
+  /// Moves on by repetitions that each take as long as the one played from `before` to now.
+  /// Positions stay those of the program as it is, which its waits count in.
+  void skip(const Clock& before, std::int64_t from, const Repetition& skipped) {
     const Time begin = clock_[Stream::kCompute];
-    clock_.skip(before, repetition);
+    clock_.skip(before, {skipped.count + more(skipped.varies), skipped.varies});
     const Time shift = clock_[Stream::kCompute] - begin;
-    const std::int64_t moved = repetition.count * (position_ - from);
+    const std::int64_t moved = skipped.count * (position_ - from);
     for (Record& record : records_) {
       if (record.position < from) continue;
       record.position += moved;
@@ -104,24 +109,30 @@ class TimePlayer {
     position_ += moved;
   }
 
-  void play(const PricedSegment& segment) {
-    repeat({segment.count, segment.varies}, [&] {
-      for (const PricedInstruction& instruction : segment.instructions) play(instruction);
+  std::int64_t more(int varies) const {
+    if (varies == kConstant) return 0;
+    return varies == kMicrobatches ? longer_.microbatches
+                                   : longer_.blocks[static_cast<std::size_t>(varies)];
+  }
+
+  void play(const ShapedSegment& segment) {
+    repeat(segment.repetition, [&] {
+      for (const ShapedInstruction& instruction : segment.instructions) play(instruction);
     });
   }
 
   /// A segment that transfers is not repeated.
-  bool advance(const PricedSegment& segment, const Sent* previous, const Sent* next) {
-    if (segment.count > 1) return play(segment), true;
+  bool advance(const ShapedSegment& segment, const Sent* previous, const Sent* next) {
+    if (segment.repetition.count > 1) return play(segment), true;
     for (; at_.instruction < segment.instructions.size(); ++at_.instruction) {
-      const PricedInstruction& priced = segment.instructions[at_.instruction];
-      if (priced.instruction.opcode == Opcode::kReceiveActivations &&
-          !receive(priced.instruction, previous, next)) {
+      const ShapedInstruction& instruction = segment.instructions[at_.instruction];
+      if (instruction.instruction.opcode == Opcode::kReceiveActivations &&
+          !receive(instruction.instruction, previous, next)) {
         return false;
       }
-      play(priced);
-      if (priced.instruction.opcode == Opcode::kSendActivations) {
-        (at_input(priced.instruction) ? sent_.gradients : sent_.activations)
+      play(instruction);
+      if (instruction.instruction.opcode == Opcode::kSendActivations) {
+        (at_input(instruction.instruction) ? sent_.gradients : sent_.activations)
             .push_back(clock_[Stream::kPipeline]);
       }
     }
@@ -142,15 +153,15 @@ class TimePlayer {
     return true;
   }
 
-  void play(const PricedInstruction& priced) {
+  void play(const ShapedInstruction& shaped) {
     std::optional<End> ready;
-    for (std::int64_t distance : priced.instruction.waits) {
+    for (std::int64_t distance : shaped.instruction.waits) {
       if (distance == 0) continue;
       const End* end = end_of(position_ - distance);
       if (end != nullptr) ready = ready ? clock_.later(*ready, *end) : *end;
     }
     if (ready) clock_.wait(*ready);
-    if (const std::optional<End> issued = clock_.play(priced)) remember(*issued);
+    if (const std::optional<End> issued = clock_.play(shaped.kind)) remember(*issued);
     ++position_;
   }
 
@@ -171,6 +182,7 @@ class TimePlayer {
   }
 
   Clock clock_;
+  Variation longer_;
   Cursor at_;
   Sent sent_;
   std::int64_t position_ = 0;

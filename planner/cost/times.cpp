@@ -17,10 +17,12 @@ class SecondsClock {
     Axis axis = Axis::kTp;
   };
 
+  explicit SecondsClock(const std::vector<PricedInstruction>& kinds) : kinds_(&kinds) {}
+
   double operator[](Stream stream) const { return free_[static_cast<std::size_t>(stream)]; }
 
-  std::optional<End> play(const PricedInstruction& priced) {
-    const InstructionCost& cost = *priced.cost;
+  std::optional<End> play(std::size_t kind) {
+    const InstructionCost& cost = (*kinds_)[kind].cost;
     run(cost.before);
     if (!cost.issued) return std::nullopt;
     double& free = at(cost.issued->stream);
@@ -65,6 +67,7 @@ class SecondsClock {
     for (std::size_t a = 0; a < kAxes.size(); ++a) exposed_[a] += time.exposed[a].value;
   }
 
+  const std::vector<PricedInstruction>* kinds_;
   std::array<double, kStreams> free_{};
   double kernels_ = 0;
   std::array<double, kAxes.size()> exposed_{};
@@ -84,18 +87,19 @@ std::optional<common::Seconds> cycle_of(const std::vector<double>& sent) {
 }  // namespace
 
 StepTimes play_times(const PricedProgram& program) {
-  Player player;
-  player.play(program);
+  Player player{SecondsClock(program.kinds)};
+  player.play(program.shape);
   return player.clock().times();
 }
 
 PipelineTimes play_pipeline(const std::vector<PricedProgram>& stages) {
-  std::vector<Player> players(stages.size());
+  std::vector<Player> players;
+  for (const PricedProgram& stage : stages) players.emplace_back(SecondsClock(stage.kinds));
   std::vector<bool> done(stages.size(), false);
   const auto advance = [&](std::size_t s) {
     const Player::Sent* previous = s > 0 ? &players[s - 1].sent() : nullptr;
     const Player::Sent* next = s + 1 < stages.size() ? &players[s + 1].sent() : nullptr;
-    done[s] = players[s].advance(stages[s], previous, next);
+    done[s] = players[s].advance(stages[s].shape, previous, next);
   };
   // One round of messages at a time: there to the last stage, and back.
   while (!done.front()) {

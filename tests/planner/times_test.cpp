@@ -19,12 +19,12 @@ PricedProgram priced(const Plan& plan) {
 
 /// The same program without repetitions, so that nothing is extrapolated.
 PricedProgram unrolled(const PricedProgram& program) {
-  PricedProgram plain;
-  PricedSegment& all = plain.phases.emplace_back().segments.emplace_back();
-  for (const PricedPhase& phase : program.phases) {
-    for (std::int64_t p = 0; p < phase.count; ++p) {
-      for (const PricedSegment& segment : phase.segments) {
-        for (std::int64_t s = 0; s < segment.count; ++s) {
+  PricedProgram plain{{}, program.kinds};
+  ShapedSegment& all = plain.shape.phases.emplace_back().segments.emplace_back();
+  for (const ShapedPhase& phase : program.shape.phases) {
+    for (std::int64_t p = 0; p < phase.repetition.count; ++p) {
+      for (const ShapedSegment& segment : phase.segments) {
+        for (std::int64_t s = 0; s < segment.repetition.count; ++s) {
           all.instructions.insert(all.instructions.end(), segment.instructions.begin(),
                                   segment.instructions.end());
         }

@@ -1,4 +1,4 @@
-#include "planner/cost/layout_table.h"
+#include "planner/cost/estimate_tables.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -24,37 +24,36 @@ Plan any_long_plan() {
   return plan;
 }
 
-TEST(LayoutTable, PricesALayoutAsPlayingItsProgramDoes) {
+TEST(EstimateTables, PriceALayoutAsPlayingItsProgramDoes) {
   int priced = 0;
-  int refused = 0;
   double worst = 0;
   const bool held = rc::check([&] {
     for (int i = 0; i < 5; ++i) {
       const Plan plan = any_long_plan();
-      const LayoutTable table(plan.model, plan.cluster, plan.job, plan.layout);
-      const auto quick = table.price(regions_of(plan.model, plan.layout), plan.layout.accumulation);
-      if (!quick) {
-        ++refused;
-        continue;
-      }
+      EstimateTables tables(plan.model, plan.cluster, plan.job);
+      // The table is made for another layout of the kind, if there is one.
+      Layout other = plan.layout;
+      if (other.accumulation > 9) other.accumulation = *rc::gen::inRange<std::int64_t>(9, 60);
+      other.blocks_kept_gathered = plan.model.num_hidden_layers / 2;
+      tables.price(other);
+      const QuickEstimate quick = tables.price(plan.layout);
       ++priced;
-      RC_ASSERT(quick->peak_allocated == plan.estimate.memory.peak_allocated);
-      RC_ASSERT(total(quick->peak) == quick->peak_allocated);
+      RC_ASSERT(quick.peak_allocated == plan.estimate.memory.peak_allocated);
+      RC_ASSERT(total(quick.peak) == quick.peak_allocated);
       for (std::size_t a = 0; a < kAxes.size(); ++a) {
-        RC_ASSERT(quick->traffic[a].bytes == plan.estimate.traffic[a].bytes);
-        RC_ASSERT(quick->traffic[a].wire_bytes == plan.estimate.traffic[a].wire_bytes);
-        RC_ASSERT(quick->traffic[a].operations == plan.estimate.traffic[a].operations);
+        RC_ASSERT(quick.traffic[a].bytes == plan.estimate.traffic[a].bytes);
+        RC_ASSERT(quick.traffic[a].wire_bytes == plan.estimate.traffic[a].wire_bytes);
+        RC_ASSERT(quick.traffic[a].operations == plan.estimate.traffic[a].operations);
       }
       const double step = plan.estimate.step_time.value;
-      const double difference = std::abs(quick->step_time.value - step) / step;
+      const double difference = std::abs(quick.step_time.value - step) / step;
       worst = std::max(worst, difference);
       RC_ASSERT(difference < 1e-9);
     }
   });
-  fmt::print("{} layouts priced, {} left to be played; step time {:.2g} apart, tolerance 1e-9\n",
-             priced, refused, worst);
+  fmt::print("{} layouts priced: step time {:.2g} apart, tolerance 1e-9\n", priced, worst);
   EXPECT_TRUE(held);
-  EXPECT_GT(priced, 9 * refused);
+  EXPECT_GE(priced, 400);
 }
 
 }  // namespace
