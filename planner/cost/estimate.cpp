@@ -92,15 +92,16 @@ std::vector<PricedProgram> stage_programs(const ModelSpec& model, const ClusterS
   return programs;
 }
 
-/// A pipeline's times repeat themselves after so many microbatches more than it has stages.
-constexpr std::int64_t kPipelineTransient = 8;
+/// Microbatches after which a pipeline's times repeat themselves: each stage's pace has gone there
+/// and back.
+std::int64_t pipeline_transient(std::int64_t stages) { return 4 * stages + 8; }
 
 /// Times of the stage that computes longest; its step is that of the whole pipeline.
 StepTimes times_of(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
                    const Layout& layout, const std::vector<PricedProgram>& programs) {
   if (programs.size() == 1) return play_times(programs.front());
   Layout shorter = layout;
-  shorter.accumulation = std::min(layout.accumulation, std::ssize(programs) + kPipelineTransient);
+  shorter.accumulation = std::min(layout.accumulation, pipeline_transient(std::ssize(programs)));
   const auto more = static_cast<double>(layout.accumulation - shorter.accumulation);
   const PipelineTimes played =
       play_pipeline(more > 0 ? stage_programs(model, cluster, job, shorter) : programs);

@@ -49,6 +49,7 @@ class FormClock {
     Time& free = at(cost.issued->stream);
     free = latest(free, at(Stream::kCompute)) + Time(cost.issued->duration.value);
     const End end{free, cost.issued->axis};
+    at(Stream::kCompute).coefficients[0] += cost.issued->taken.value;
     if (cost.issued->awaited) wait(end);
     run(cost.after, longer != nullptr ? &longer->after : nullptr);
     return end;

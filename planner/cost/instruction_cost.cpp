@@ -71,8 +71,7 @@ class Adder {
       cost.issued = {.stream = operation.stream,
                      .axis = operation.axis,
                      .duration = price.duration,
-                     .awaited = false};
-      expose(operation.axis, price.taken_from_compute);
+                     .taken = price.taken_from_compute};
       return now_;
     }
     common::Seconds& free = operation.stream == Stream::kTp ? tp_ : cp_;

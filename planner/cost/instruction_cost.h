@@ -31,6 +31,8 @@ struct IssuedCollective {
   Stream stream;
   Axis axis;
   common::Seconds duration;
+  /// Time that it takes from compute meanwhile.
+  common::Seconds taken;
   /// Whether the instruction waits for it all the same.
   bool awaited = false;
 };

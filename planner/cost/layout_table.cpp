@@ -12,7 +12,7 @@ namespace {
 /// Longer regions, and more microbatches, repeat what these have: the first and last few of each
 /// are unlike the others, and times are extrapolated from the fourth repetition on.
 constexpr std::int64_t kLong = 8;
-constexpr std::int64_t kMany = 9;
+constexpr std::int64_t kMany = 4;
 
 /// Part of a step by which a wait may be decided wrongly: the rounding of equal times.
 constexpr double kNegligible = 1e-12;
@@ -45,6 +45,9 @@ int region_of(const ModelSpec& model, const Regions& regions, const ShapedSegmen
   while (block >= regions.blocks[region]) block -= regions.blocks[region++];
   return regions.blocks[region] == kLong ? static_cast<int>(region) : kConstant;
 }
+
+/// Of kMany microbatches the third, which is before the last and the epilogue.
+ShapedPhase& alike_microbatches(ProgramShape& shape) { return *(shape.phases.end() - 3); }
 
 /// The unit of the same sort in a model of one block.
 std::int64_t in_one_block(const ModelSpec& model, std::int64_t unit) {
@@ -91,13 +94,13 @@ TableProgram table_program(const ModelSpec& model, const Job& job, const Layout&
     kind.unit = in_one_block(short_model, kind.unit);
     kind.retires = in_one_block(short_model, kind.retires);
   }
+  if (program.microbatches == kMany)
+    alike_microbatches(program.shape).repetition.varies = kMicrobatches;
   for (ShapedPhase& phase : program.shape.phases) {
-    if (phase.repetition.count > 1 && program.microbatches == kMany)
-      phase.repetition.varies = kMicrobatches;
     for (ShapedSegment& segment : phase.segments) {
       segment.repetition.varies = region_of(short_model, program.regions, segment);
       if (segment.repetition.varies != kConstant &&
-          segment.repetition.count <= TimePlayer<FormClock>::kPlayed) {
+          segment.repetition.count < TimePlayer<FormClock>::kPlayed) {
         program.long_enough = false;
       }
     }
@@ -197,7 +200,7 @@ class TableMaker {
   /// Plays the first and the last repetition.
   template <class Body>
   void repeat(const Repetition& repetition, const Body& body) {
-    if (repetition.count == 1) return body();
+    if (repetition.count == 1 && repetition.varies == kConstant) return body();
     const Breakdown before = now_;
     body();
     for (std::size_t c = 0; c < kMemoryClasses; ++c)

@@ -29,7 +29,7 @@ class TimePlayer {
     std::vector<Time> gradients;
   };
 
-  /// Repetitions played before a repeated part is taken to be steady.
+  /// Repetitions of a segment that are played; in the third it is taken to be steady.
   static constexpr std::int64_t kPlayed = 4;
 
   /// The program's repetitions are more by what `longer` has.
@@ -39,7 +39,8 @@ class TimePlayer {
   /// Long repetitions are played until they are steady, then skipped.
   void play(const ProgramShape& program) {
     for (const ShapedPhase& phase : program.phases) {
-      repeat(phase.repetition, [&] {
+      // Microbatches that are alike follow two that are nearly so, and are steady from the first.
+      repeat(phase.repetition, 1, [&] {
         for (const ShapedSegment& segment : phase.segments) play(segment);
       });
     }
@@ -78,20 +79,22 @@ class TimePlayer {
     std::size_t instruction = 0;
   };
 
+  /// Plays so many repetitions, and takes those between to last as long as the last but one of
+  /// them, or the only one.
   template <class Body>
-  void repeat(const Repetition& repetition, const Body& body) {
-    const std::int64_t count = repetition.count;
-    for (std::int64_t i = 0; i < std::min(count, kPlayed - 1); ++i) {
-      if (count > kPlayed && i == kPlayed - 2) {
-        const Clock before = clock_;
-        const std::int64_t from = position_;
+  void repeat(const Repetition& repetition, std::int64_t played, const Body& body) {
+    const std::int64_t measured = std::max<std::int64_t>(0, played - 2);
+    const bool skips = repetition.count > played || repetition.varies != kConstant;
+    for (std::int64_t i = 0; i < std::min(repetition.count, played); ++i) {
+      if (!skips || i != measured) {
         body();
-        skip(before, from, {count - kPlayed, repetition.varies});
-      } else {
-        body();
+        continue;
       }
+      const Clock before = clock_;
+      const std::int64_t from = position_;
+      body();
+      skip(before, from, {repetition.count - played, repetition.varies});
     }
-    if (count >= kPlayed) body();
   }
 
   /// Moves on by repetitions that each take as long as the one played from `before` to now.
@@ -116,7 +119,7 @@ class TimePlayer {
   }
 
   void play(const ShapedSegment& segment) {
-    repeat(segment.repetition, [&] {
+    repeat(segment.repetition, kPlayed, [&] {
       for (const ShapedInstruction& instruction : segment.instructions) play(instruction);
     });
   }

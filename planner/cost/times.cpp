@@ -28,6 +28,8 @@ class SecondsClock {
     double& free = at(cost.issued->stream);
     free = std::max(free, at(Stream::kCompute)) + cost.issued->duration.value;
     const End end{free, cost.issued->axis};
+    at(Stream::kCompute) += cost.issued->taken.value;
+    exposed_[static_cast<std::size_t>(cost.issued->axis)] += cost.issued->taken.value;
     if (cost.issued->awaited) wait(end);
     run(cost.after);
     return end;
@@ -75,13 +77,12 @@ class SecondsClock {
 
 using Player = TimePlayer<SecondsClock>;
 
-/// The mean distance of a stage's last messages but one, which follow each other as those of any
-/// longer step.
-std::optional<common::Seconds> cycle_of(const std::vector<double>& sent) {
-  constexpr std::size_t kAveraged = 4;
-  if (sent.size() < kAveraged + 3) return std::nullopt;
+/// The mean distance of so many of the last stage's messages before its last, which follow each
+/// other as those of any longer step.
+std::optional<common::Seconds> cycle_of(const std::vector<double>& sent, std::size_t averaged) {
+  if (sent.size() < averaged + 3) return std::nullopt;
   const std::size_t last = sent.size() - 2;
-  return common::Seconds((sent[last] - sent[last - kAveraged]) / kAveraged);
+  return common::Seconds((sent[last] - sent[last - averaged]) / static_cast<double>(averaged));
 }
 
 }  // namespace
@@ -111,7 +112,7 @@ PipelineTimes play_pipeline(const std::vector<PricedProgram>& stages) {
     times.stages.push_back(player.clock().times());
     times.step = std::max(times.step, times.stages.back().step);
   }
-  if (stages.size() > 1) times.cycle = cycle_of(players.back().sent().gradients);
+  if (stages.size() > 1) times.cycle = cycle_of(players.back().sent().gradients, 2 * stages.size());
   return times;
 }
 
