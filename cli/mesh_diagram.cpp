@@ -40,7 +40,8 @@ class Diagram {
  public:
   explicit Diagram(const planner::DeviceMesh& mesh)
       : mesh_(mesh),
-        rows_(shown_lines(planner::data_parallel_size(mesh), kFirstRows, kMostRows)),
+        rows_(
+            shown_lines(planner::world_size(mesh) / mesh.sizes[Axis::kTp], kFirstRows, kMostRows)),
         columns_(shown_lines(mesh.sizes[Axis::kTp], kFirstColumns, kMostColumns)),
         width_(std::max<std::size_t>(3, std::to_string(planner::world_size(mesh) - 1).size())) {
     for (const Line& row : rows_) label_width_ = std::max(label_width_, row_label(row).size());
@@ -70,9 +71,18 @@ class Diagram {
 
   std::string row_label(const Line& row) const {
     if (row.elided()) return "...";
-    const std::int64_t shards = mesh_.sizes[Axis::kDpShard];
-    if (mesh_.sizes[Axis::kDpReplicate] == 1) return fmt::format("dp {}", row.first);
-    return fmt::format("dp_replicate {}, dp_shard {}", row.first / shards, row.first % shards);
+    const planner::AxisSizes at =
+        planner::coordinates_of(mesh_, row.first * mesh_.sizes[Axis::kTp]);
+    const bool one = mesh_.sizes[Axis::kDpReplicate] == 1;
+    std::string label;
+    const auto add = [&](const char* name, Axis axis) {
+      label += fmt::format("{}{} {}", label.empty() ? "" : ", ", name, at[axis]);
+    };
+    if (mesh_.sizes[Axis::kPp] > 1) add("pp", Axis::kPp);
+    if (!one) add("dp_replicate", Axis::kDpReplicate);
+    add(one ? "dp" : "dp_shard", Axis::kDpShard);
+    if (mesh_.sizes[Axis::kCp] > 1) add("cp", Axis::kCp);
+    return label;
   }
 
   std::string node_label(const Line& row) const {

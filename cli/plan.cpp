@@ -78,6 +78,8 @@ Ranking rank_layouts(const PlanFlags& flags) {
   require_divisors("tp", ranking.request.tp, ranking.cluster);
   require_divisors("dp_shard", ranking.request.dp_shard, ranking.cluster);
   require_divisors("dp_replicate", ranking.request.dp_replicate, ranking.cluster);
+  require_divisors("pp", ranking.request.pp, ranking.cluster);
+  require_divisors("cp", ranking.request.cp, ranking.cluster);
   ranking.found =
       planner::search(ranking.model.spec, ranking.cluster, ranking.job, ranking.request);
   return ranking;
@@ -87,27 +89,42 @@ std::int64_t wire_bytes(const planner::Estimate& estimate, Axis axis) {
   return estimate.traffic[static_cast<std::size_t>(axis)].wire_bytes.value;
 }
 
+/// The axes that the table has a column for: pp and cp where they are tried.
+std::vector<Axis> shown_axes(const planner::SearchRequest& request) {
+  std::vector<Axis> axes = {Axis::kTp, Axis::kDpShard, Axis::kDpReplicate};
+  const std::vector<std::int64_t> alone = {1};
+  if (request.cp != alone) axes.push_back(Axis::kCp);
+  if (request.pp != alone) axes.push_back(Axis::kPp);
+  return axes;
+}
+
 std::string ranked_table(const Ranking& ranking, std::size_t top) {
   const bool gpu = ranking.cluster.device.kind == planner::DeviceKind::kGpu;
-  std::vector<std::vector<std::string>> rows = {{"#", "tp", "dp_shard", "dp_replicate",
-                                                 "microbatch", "accumulation", "step",
-                                                 gpu ? "tokens/s/GPU" : "tokens/s/rank", "MFU",
-                                                 "memory", "of", "tp wire", "dp wire", "exposed"}};
+  const std::vector<Axis> axes = shown_axes(ranking.request);
+  std::vector<std::vector<std::string>> rows = {{"#"}};
+  for (Axis axis : axes) rows.front().push_back(to_string(axis));
+  for (const char* title :
+       {"microbatch", "accumulation", "step", gpu ? "tokens/s/GPU" : "tokens/s/rank", "MFU",
+        "memory", "of", "tp wire", "dp wire", "exposed"}) {
+    rows.front().push_back(title);
+  }
   for (const auto& [layout, estimate] : ranking.found.ranked) {
     if (rows.size() > top) break;
     common::Seconds exposed;
     for (const planner::AxisTraffic& axis : estimate.traffic) exposed += axis.exposed;
-    const planner::AxisSizes& sizes = layout.mesh.sizes;
     const std::int64_t dp_wire =
         wire_bytes(estimate, Axis::kDpShard) + wire_bytes(estimate, Axis::kDpReplicate);
-    rows.push_back(
-        {std::to_string(rows.size()), std::to_string(sizes[Axis::kTp]),
-         std::to_string(sizes[Axis::kDpShard]), std::to_string(sizes[Axis::kDpReplicate]),
-         std::to_string(layout.microbatch_size), std::to_string(layout.accumulation),
-         human(estimate.step_time), fmt::format("{:.0f}", estimate.tokens_per_second_per_gpu),
-         percent(estimate.mfu), human(estimate.memory.peak_device), human(estimate.memory.capacity),
-         human(common::Bytes(wire_bytes(estimate, Axis::kTp))), human(common::Bytes(dp_wire)),
-         human(exposed)});
+    std::vector<std::string> row = {std::to_string(rows.size())};
+    for (Axis axis : axes) row.push_back(std::to_string(layout.mesh.sizes[axis]));
+    for (std::string text :
+         {std::to_string(layout.microbatch_size), std::to_string(layout.accumulation),
+          human(estimate.step_time), fmt::format("{:.0f}", estimate.tokens_per_second_per_gpu),
+          percent(estimate.mfu), human(estimate.memory.peak_device),
+          human(estimate.memory.capacity), human(common::Bytes(wire_bytes(estimate, Axis::kTp))),
+          human(common::Bytes(dp_wire)), human(exposed)}) {
+      row.push_back(std::move(text));
+    }
+    rows.push_back(std::move(row));
   }
   return common::format_table(rows);
 }
@@ -257,8 +274,9 @@ int run_plan(const PlanFlags& flags) {
 void add_search_flags(CLI::App& app, PlanFlags& flags) {
   const char* const group = "Search";
   planner::SearchRequest& request = flags.request;
-  const auto add_sizes = [&](const char* name, std::vector<std::int64_t>& sizes) {
-    app.add_option(name, sizes, "Sizes to try, as 1,2,4 (default: all)")
+  const auto add_sizes = [&](const char* name, std::vector<std::int64_t>& sizes,
+                             const char* help = "Sizes to try, as 1,2,4 (default: all)") {
+    app.add_option(name, sizes, help)
         ->delimiter(',')
         ->allow_extra_args(false)
         ->type_name("N,N")
@@ -267,6 +285,9 @@ void add_search_flags(CLI::App& app, PlanFlags& flags) {
   add_sizes("--tp", request.tp);
   add_sizes("--dp-shard", request.dp_shard);
   add_sizes("--dp-replicate", request.dp_replicate);
+  const char* const not_run = "Sizes to try, as 1,2,4 (default: 1, as the executor runs no other)";
+  add_sizes("--pp", request.pp, not_run);
+  add_sizes("--cp", request.cp, not_run);
   app.add_option("--microbatch-size", flags.microbatch_size,
                  "Sequences of a rank and forward pass; auto tries 1, 2, 4 ... 64")
       ->capture_default_str()

@@ -45,6 +45,8 @@ void check(const SearchRequest& request) {
   check_positive("tp", request.tp);
   check_positive("dp_shard", request.dp_shard);
   check_positive("dp_replicate", request.dp_replicate);
+  check_positive("pp", request.pp);
+  check_positive("cp", request.cp);
   if (request.microbatch_size) check_positive("microbatch_size", {*request.microbatch_size});
   if (request.global_batch_size) check_positive("global_batch_size", {*request.global_batch_size});
   if (request.loss_chunks) check_positive("loss_chunks", {*request.loss_chunks});
@@ -58,21 +60,38 @@ class Search {
 
   SearchResult run() {
     const std::int64_t world = world_size(cluster_);
-    for (std::int64_t tp : divisors(world)) {
-      for (std::int64_t dp_replicate : divisors(world / tp)) {
-        Layout layout = request_.base;
-        layout.mesh.ranks_per_node = cluster_.devices_per_node;
-        layout.mesh.sizes[Axis::kTp] = tp;
-        layout.mesh.sizes[Axis::kDpReplicate] = dp_replicate;
-        layout.mesh.sizes[Axis::kDpShard] = world / tp / dp_replicate;
-        if (wanted(layout.mesh.sizes)) price_mesh(layout);
-      }
+    for (std::int64_t pp : wanted_divisors(world, request_.pp)) {
+      for (std::int64_t cp : wanted_divisors(world / pp, request_.cp)) price_meshes(pp, cp);
     }
     rank();
     return std::move(result_);
   }
 
  private:
+  static std::vector<std::int64_t> wanted_divisors(std::int64_t ranks,
+                                                   const std::vector<std::int64_t>& list) {
+    std::vector<std::int64_t> found = divisors(ranks);
+    std::erase_if(found, [&](std::int64_t size) { return !allowed(list, size); });
+    return found;
+  }
+
+  /// Every mesh with these axes.
+  void price_meshes(std::int64_t pp, std::int64_t cp) {
+    const std::int64_t ranks = world_size(cluster_) / pp / cp;
+    for (std::int64_t tp : divisors(ranks)) {
+      for (std::int64_t dp_replicate : divisors(ranks / tp)) {
+        Layout layout = request_.base;
+        layout.mesh.ranks_per_node = cluster_.devices_per_node;
+        layout.mesh.sizes[Axis::kPp] = pp;
+        layout.mesh.sizes[Axis::kCp] = cp;
+        layout.mesh.sizes[Axis::kTp] = tp;
+        layout.mesh.sizes[Axis::kDpReplicate] = dp_replicate;
+        layout.mesh.sizes[Axis::kDpShard] = ranks / tp / dp_replicate;
+        if (wanted(layout.mesh.sizes)) price_mesh(layout);
+      }
+    }
+  }
+
   bool wanted(const AxisSizes& sizes) const {
     const Sharding sharding = request_.base.sharding;
     if (sharding == Sharding::kNoShard && sizes[Axis::kDpShard] > 1) return false;

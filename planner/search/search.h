@@ -12,13 +12,16 @@ enum class Objective { kThroughput, kMemory };
 const char* to_string(Objective objective);
 Objective parse_objective(const std::string& name, const std::string& where);
 
-/// What is fixed and what is tried. Empty lists allow every divisor of the world size.
+/// What is fixed and what is tried. Empty lists allow every divisor of the world size, but for pp
+/// and cp, which are 1 unless named, as the executor does not run them.
 struct SearchRequest {
   /// The choices that are not searched: sharding, checkpointing, kept blocks.
   Layout base;
   std::vector<std::int64_t> tp;
   std::vector<std::int64_t> dp_shard;
   std::vector<std::int64_t> dp_replicate;
+  std::vector<std::int64_t> pp = {1};
+  std::vector<std::int64_t> cp = {1};
   /// Nothing: 1, 2, 4, ... 64 are tried, less those that a smaller one's rejection rules out.
   std::optional<std::int64_t> microbatch_size;
   /// Sequences a step over all ranks; accumulation follows from it. Nothing: accumulation is
@@ -43,14 +46,14 @@ struct Rejection {
 };
 
 struct SearchResult {
-  /// Those that fit, best first; ties in the order of enumeration (tp, dp_replicate, microbatch
-  /// ascending).
+  /// Those that fit, best first; ties in the order of enumeration (pp, cp, tp, dp_replicate,
+  /// microbatch ascending).
   std::vector<Candidate> ranked;
   std::vector<Rejection> rejected;
 };
 
-/// Prices every layout of dp_replicate x dp_shard x tp over the cluster. Throws kInvalidInput when
-/// the request itself is wrong (a size that is not positive).
+/// Prices every layout of pp x dp_replicate x dp_shard x cp x tp over the cluster. Throws
+/// kInvalidInput when the request itself is wrong (a size that is not positive).
 SearchResult search(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
                     const SearchRequest& request);
 
