@@ -37,9 +37,9 @@ constexpr GpuFigures gpu(const char* name, double tflops, double memory_gbps, do
 constexpr std::array kGpus = {
     gpu("a100-40gb-sxm", 312, 1555, 300, 39.4, 0.8, 0.5159, 0.2603),
     gpu("a100-80gb-sxm", 312, 2039, 300, 79.2, 0.8, 0.5159, 0.2603),
-    gpu("h100-sxm", 989, 3350, 450, 79.1, 0.6578, 0.2708, 0.1495),
-    gpu("h100-96gb-500w", 989, 2400, 450, 94.5, 0.653, 0.2708, 0.1495),
-    gpu("h200-sxm", 989, 4800, 450, 139.8, 0.7264, 0.4954, 0.3146),
+    gpu("h100-sxm", 989, 3350, 450, 79.1, 0.6577, 0.2708, 0.1495),
+    gpu("h100-96gb-500w", 989, 2400, 450, 94.5, 0.6534, 0.2708, 0.1495),
+    gpu("h200-sxm", 989, 4800, 450, 139.8, 0.7266, 0.4955, 0.3147),
     gpu("b200-sxm", 2250, 8000, 900, 178.3, 0.6043, 0.2927, 0.1693, true),
     gpu("gb200", 2500, 8000, 900, 184, 0.6043, 0.2927, 0.1693, true),
     gpu("mi300x", 1307, 5300, 448, 191.5, 0.51, 0.2708, 0.1495, true),
@@ -50,22 +50,22 @@ constexpr std::array kGpus = {
 /// Share of the nominal memory bandwidth that memory-bound kernels reach.
 constexpr double kMemoryShare = 0.8667;
 /// Passes over the operands and the result of a matrix multiply that its arithmetic does not hide.
-constexpr double kMatmulPasses = 0.9415;
+constexpr double kMatmulPasses = 0.9472;
 /// Time in which a kernel fills and drains the GPU.
-constexpr Seconds kKernelTail{3.228e-06};
+constexpr Seconds kKernelTail{3.234e-06};
 /// Arithmetic in fp8 against bfloat16, and the passes over the operands that its casts add.
 constexpr double kFp8Speedup = 1.716;
-constexpr double kFp8CastPasses = 0.2622;
+constexpr double kFp8CastPasses = 0.2621;
 /// Sequence length whose attention takes twice the time that its FLOPs ask for.
-constexpr double kAttentionHalfLength = 287.8;
+constexpr double kAttentionHalfLength = 288.6;
 /// Share of the nominal NVLink bandwidth that collectives and sends reach.
-constexpr double kLinkShare = 0.8176;
+constexpr double kLinkShare = 0.8183;
 /// What issuing a collective and waiting for all of its ranks costs, and each further rank of a
 /// node's ring.
-constexpr Seconds kCollectiveStart{8.042e-05};
-constexpr Seconds kLinkHop{2.267e-06};
+constexpr Seconds kCollectiveStart{8.035e-05};
+constexpr Seconds kLinkHop{2.266e-06};
 /// An all-reduce loses less bandwidth with the size of its group than a gather does: trees.
-constexpr double kAllReduceDecay = 0.402;
+constexpr double kAllReduceDecay = 0.4016;
 constexpr Seconds kSendStart{1.97e-05};
 
 struct Fabric {
@@ -77,9 +77,9 @@ struct Fabric {
 };
 
 constexpr std::array kFabrics = {
-    Fabric{"efa", 0.6615, Seconds(4.343e-05), 0.2552, Seconds(3.719e-04)},
+    Fabric{"efa", 0.6629, Seconds(4.342e-05), 0.256, Seconds(0.0003729)},
     Fabric{"roce", 0.8723, Seconds(1.586e-05), 0.01527, Seconds(0)},
-    Fabric{"ib", 0.9106, Seconds(1.528e-05), 0.01895, Seconds(0)},
+    Fabric{"ib", 0.9104, Seconds(1.528e-05), 0.01895, Seconds(0)},
 };
 
 NetworkFigures network(const Fabric& fabric, double gbit) {
