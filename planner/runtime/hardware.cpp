@@ -110,7 +110,7 @@ std::optional<NetworkFigures> parse_network(std::string_view name, std::int64_t 
   const bool per_gpu = name.ends_with(kPerGpu);
   if (per_gpu) name.remove_suffix(kPerGpu.size());
   const std::size_t dash = name.rfind('-');
-  if (dash == std::string_view::npos) return std::nullopt;
+  if (dash == std::string_view::npos || dash == 0 || name[dash - 1] == '-') return std::nullopt;
   const std::string_view digits = name.substr(dash + 1);
   std::int64_t gbit = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), gbit);

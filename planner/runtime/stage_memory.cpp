@@ -200,11 +200,16 @@ double activations(const PeerRun& run, const Held& held, double in_flight) {
   return in_flight * held.blocks * (per_block + gathered);
 }
 
+/// A block's backward pass: its saved list, where it is computed again, and what it works on. Under
+/// sequence parallelism three whole activations stand beside: a gathered input and its gradient,
+/// and a product before its reduce-scatter.
 double working_set(const PeerRun& run) {
   const RuntimeProfile& runtime = *run.runtime;
   const double again = run.checkpointing == PeerCheckpointing::kNone ? 0 : 1;
-  return kElement * as_double(peer_widths(run).tokens) * (again + runtime.working_blocks) *
-         saved_elements(run, runtime.saved);
+  const bool gathers = run.sequence_parallel && run.mesh.sizes[Axis::kTp] > 1;
+  const double whole = gathers ? 3 * as_double(run.model.hidden_size) : 0;
+  return kElement * as_double(peer_widths(run).tokens) *
+         ((again + runtime.working_blocks) * saved_elements(run, runtime.saved) + whole);
 }
 
 }  // namespace
