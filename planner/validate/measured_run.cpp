@@ -51,19 +51,34 @@ struct Unpriced {
   std::string reason;
 };
 
+std::int64_t published(std::optional<std::int64_t> value, const char* column) {
+  if (!value) throw Unpriced{fmt::format("{} is not published", column)};
+  return *value;
+}
+
+/// A number that has to be there for a row to be priced.
+std::int64_t needed(const RowReader& row, const char* column, std::int64_t max) {
+  return published(row.integer(column, 1, max), column);
+}
+
 PeerModel read_model(const RowReader& row) {
   PeerModel model;
-  model.num_hidden_layers = row.required_integer("layers", 1, kMaxPeerLayers);
-  model.hidden_size = row.required_integer("hidden_size", 1, kMaxPeerWidth);
-  model.intermediate_size = row.required_integer("intermediate_size", 1, kMaxPeerWidth);
+  model.num_hidden_layers = needed(row, "layers", kMaxPeerLayers);
+  model.hidden_size = needed(row, "hidden_size", kMaxPeerWidth);
+  model.intermediate_size = needed(row, "intermediate_size", kMaxPeerWidth);
   model.gated_mlp = row.flag("gated_mlp");
   // Heads of 128 where they are not published.
-  model.num_attention_heads = row.integer("num_attention_heads", 1, model.hidden_size)
+  model.num_attention_heads = row.integer("num_attention_heads", 1, kMaxPeerWidth)
                                   .value_or(std::max<std::int64_t>(1, model.hidden_size / 128));
-  model.num_key_value_heads = row.integer("num_key_value_heads", 1, model.num_attention_heads)
-                                  .value_or(model.num_attention_heads);
+  model.num_key_value_heads =
+      row.integer("num_key_value_heads", 1, kMaxPeerWidth).value_or(model.num_attention_heads);
+  if (model.num_attention_heads > model.hidden_size ||
+      model.num_key_value_heads > model.num_attention_heads)
+    throw Unpriced{fmt::format("{} query heads and {} key-value heads of hidden size {}",
+                               model.num_attention_heads, model.num_key_value_heads,
+                               model.hidden_size)};
   model.head_dim = model.hidden_size / model.num_attention_heads;
-  model.vocab_size = row.required_integer("vocab_size", 1, kMaxPeerWidth);
+  model.vocab_size = needed(row, "vocab_size", kMaxPeerWidth);
   model.tie_word_embeddings = row.flag("tied_embeddings");
   return model;
 }
@@ -78,7 +93,7 @@ DeviceMesh read_mesh(const RowReader& row) {
   mesh.sizes[Axis::kDpShard] = size("dp_shard");
   mesh.sizes[Axis::kCp] = size("cp");
   mesh.sizes[Axis::kTp] = size("tp");
-  mesh.ranks_per_node = row.required_integer("gpus_per_node", 1, 1024);
+  mesh.ranks_per_node = needed(row, "gpus_per_node", 1024);
   return mesh;
 }
 
@@ -133,11 +148,6 @@ Value priced(const RowReader& row, const char* column,
   throw Unpriced{fmt::format("{} '{:.60}' is not known", column, row.text(column))};
 }
 
-std::int64_t published(std::optional<std::int64_t> value, const char* column) {
-  if (!value) throw Unpriced{fmt::format("{} is not published", column)};
-  return *value;
-}
-
 /// Where a runtime's pipeline cuts what one data-parallel rank is given into microbatches.
 void split_over_stages(PeerRun& run) {
   const std::int64_t stages = run.mesh.sizes[Axis::kPp];
@@ -162,8 +172,9 @@ PeerRun read_run(const RowReader& row, const MeasuredRun& measured) {
   PeerRun run;
   run.model = read_model(row);
   run.mesh = read_mesh(row);
-  const std::int64_t published_world = row.required_integer("world_size", 1, kMaxPeerRanks);
-  run.virtual_stages = row.integer("virtual_stages", 1, kMaxPeerLayers).value_or(1);
+  const std::int64_t published_world = needed(row, "world_size", kMaxPeerRanks);
+  run.virtual_stages =
+      std::max<std::int64_t>(1, row.integer("virtual_stages", 0, kMaxPeerLayers).value_or(1));
   run.sequence_parallel = row.flag("sequence_parallel");
   run.async_tp = row.flag("async_tp");
   const auto state = row.number("state_bytes_per_parameter", 64);

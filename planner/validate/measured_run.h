@@ -21,7 +21,7 @@ struct MeasuredRun {
   /// Null where the row cannot be priced, for the reason in `skipped`.
   std::optional<PeerRun> run;
   std::string skipped;
-  /// "ok", or what the source says instead: "failed".
+  /// "ok", or what the source says instead: "failed", "oom".
   std::string status;
   /// Why throughput or memory are not judged; empty where they are.
   std::string throughput_doubt;

@@ -27,11 +27,6 @@ const std::string& RowReader::text(std::string_view column) const {
   return table_->field(row_, index(column));
 }
 
-std::string RowReader::text_or_empty(std::string_view column) const {
-  const auto found = table_->column(column);
-  return found ? table_->field(row_, *found) : std::string();
-}
-
 std::optional<double> RowReader::number(std::string_view column, double max) const {
   const std::string& field = text(column);
   if (field.empty()) return std::nullopt;

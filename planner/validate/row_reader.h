@@ -16,8 +16,6 @@ class RowReader {
   RowReader(const formats::CsvTable& table, std::size_t row) : table_(&table), row_(row) {}
 
   const std::string& text(std::string_view column) const;
-  /// Empty where the table lacks the column.
-  std::string text_or_empty(std::string_view column) const;
   /// Nothing where the field is empty.
   std::optional<std::int64_t> integer(std::string_view column, std::int64_t min,
                                       std::int64_t max) const;

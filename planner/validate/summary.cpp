@@ -90,7 +90,7 @@ void count_fit(FitCounts& counts, const ValidatedRun& run) {
   if (run.measured.status == "ok") {
     ++counts.ran;
     counts.ran_over += over;
-  } else if (run.measured.status == "failed") {
+  } else if (run.measured.status == "failed" || run.measured.status == "oom") {
     ++counts.failed;
     counts.failed_over += over;
     if (run.measured.run->mesh.sizes[Axis::kPp] >= 16) return;
