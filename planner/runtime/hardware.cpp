@@ -100,11 +100,6 @@ const GpuFigures* find_gpu(std::string_view name) {
   return found == kGpus.end() ? nullptr : &*found;
 }
 
-const char* gpu_names() {
-  return "a100-40gb-sxm, a100-80gb-sxm, h100-sxm, h100-96gb-500w, h200-sxm, b200-sxm, gb200, "
-         "mi300x, l40s, rtx-4090";
-}
-
 std::optional<NetworkFigures> parse_network(std::string_view name, std::int64_t gpus_per_node) {
   constexpr std::string_view kPerGpu = "-per-gpu";
   const bool per_gpu = name.ends_with(kPerGpu);

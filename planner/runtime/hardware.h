@@ -30,8 +30,6 @@ struct GpuFigures {
 
 /// The GPU of this catalog name, or null.
 const GpuFigures* find_gpu(std::string_view name);
-/// The names that find_gpu knows, separated by ", ".
-const char* gpu_names();
 
 /// Between nodes.
 struct NetworkFigures {

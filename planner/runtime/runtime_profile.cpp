@@ -168,9 +168,4 @@ const RuntimeProfile* find_runtime(std::string_view name) {
   return found == kRuntimes.end() ? nullptr : &*found;
 }
 
-const char* runtime_names() {
-  return "meshplan, torch_eager, torch_compile, torch_aot_eager, megatron, nanotron, "
-         "composer_fsdp1";
-}
-
 }  // namespace meshplan::planner

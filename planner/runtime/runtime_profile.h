@@ -112,7 +112,5 @@ struct RuntimeProfile {
 
 /// The profile of this name, or null.
 const RuntimeProfile* find_runtime(std::string_view name);
-/// The names that find_runtime knows, separated by ", ".
-const char* runtime_names();
 
 }  // namespace meshplan::planner

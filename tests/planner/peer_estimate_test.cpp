@@ -183,7 +183,6 @@ TEST(Hardware, KnowsGpusAndNetworksByName) {
   for (const char* name : {"a100-40gb-sxm", "a100-80gb-sxm", "h100-sxm", "h100-96gb-500w",
                            "h200-sxm", "b200-sxm", "gb200", "mi300x", "l40s", "rtx-4090"}) {
     ASSERT_NE(find_gpu(name), nullptr) << name;
-    EXPECT_NE(std::string_view(gpu_names()).find(name), std::string_view::npos);
   }
   EXPECT_EQ(find_gpu("h100"), nullptr);
   EXPECT_DOUBLE_EQ(parse_network("efa-3200", 8)->nominal.value, 50e9);
@@ -227,7 +226,6 @@ TEST(RuntimeProfile, NamesItself) {
   for (const char* name : {"meshplan", "torch_eager", "torch_compile", "torch_aot_eager",
                            "megatron", "nanotron", "composer_fsdp1"}) {
     ASSERT_NE(find_runtime(name), nullptr) << name;
-    EXPECT_NE(std::string_view(runtime_names()).find(name), std::string_view::npos);
   }
   EXPECT_EQ(find_runtime("torch"), nullptr);
 }
