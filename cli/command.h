@@ -20,6 +20,7 @@ Action define_calibrate(CLI::App& app);
 Action define_compare(CLI::App& app);
 Action define_catalog(CLI::App& app);
 Action define_checkpoint(CLI::App& app);
+Action define_validate(CLI::App& app);
 
 /// Prints the one object that --json promises on stdout.
 void print_json(const common::Json& json);

@@ -1,0 +1,171 @@
+#include "planner/runtime/hardware.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+namespace meshplan::planner {
+namespace {
+
+using common::Bytes;
+using common::BytesPerSecond;
+using common::FlopsPerSecond;
+using common::Seconds;
+
+constexpr Bytes gib(double size) {
+  return Bytes(static_cast<std::int64_t>(size * static_cast<double>(common::kGiB.value)));
+}
+
+constexpr GpuFigures gpu(const char* name, double tflops, double memory_gbps, double link_gbps,
+                         double memory_gib, double ceiling, double forward, double backward,
+                         bool switched_in_fours = false) {
+  return {.name = name,
+          .peak = FlopsPerSecond(tflops * 1e12),
+          .memory_bandwidth = BytesPerSecond(memory_gbps * 1e9),
+          .link = BytesPerSecond(link_gbps * 1e9),
+          .memory = gib(memory_gib),
+          .matmul_ceiling = ceiling,
+          .attention_forward = forward,
+          .attention_backward = backward,
+          .switched_in_fours = switched_in_fours};
+}
+
+// Datasheets: dense bfloat16 TFLOP/s, memory GB/s, links GB/s in one direction, GiB. Shares are
+// fitted for the A100, H100, H200 and B200; the others take those of the nearest of them (GB200 of
+// B200, L40S and RTX 4090 of A100), but MI300X takes its ceiling from published matrix multiplies,
+// 51 % of the peak.
+constexpr std::array kGpus = {
+    gpu("a100-40gb-sxm", 312, 1555, 300, 39.4, 0.8, 0.5159, 0.2603),
+    gpu("a100-80gb-sxm", 312, 2039, 300, 79.2, 0.8, 0.5159, 0.2603),
+    gpu("h100-sxm", 989, 3350, 450, 79.1, 0.6577, 0.2708, 0.1495),
+    gpu("h100-96gb-500w", 989, 2400, 450, 94.5, 0.6534, 0.2708, 0.1495),
+    gpu("h200-sxm", 989, 4800, 450, 139.8, 0.7266, 0.4955, 0.3147),
+    gpu("b200-sxm", 2250, 8000, 900, 178.3, 0.6043, 0.2927, 0.1693, true),
+    gpu("gb200", 2500, 8000, 900, 184, 0.6043, 0.2927, 0.1693, true),
+    gpu("mi300x", 1307, 5300, 448, 191.5, 0.51, 0.2708, 0.1495, true),
+    gpu("l40s", 362, 864, 32, 44.5, 0.8, 0.5159, 0.2603, true),
+    gpu("rtx-4090", 165, 1008, 32, 23.6, 0.8, 0.5159, 0.2603, true),
+};
+
+/// Share of the nominal memory bandwidth that memory-bound kernels reach.
+constexpr double kMemoryShare = 0.8667;
+/// Passes over the operands and the result of a matrix multiply that its arithmetic does not hide.
+constexpr double kMatmulPasses = 0.9472;
+/// Time in which a kernel fills and drains the GPU.
+constexpr Seconds kKernelTail{3.234e-06};
+/// Arithmetic in fp8 against bfloat16, and the passes over the operands that its casts add.
+constexpr double kFp8Speedup = 1.716;
+constexpr double kFp8CastPasses = 0.2621;
+/// Sequence length whose attention takes twice the time that its FLOPs ask for.
+constexpr double kAttentionHalfLength = 288.6;
+/// Share of the nominal NVLink bandwidth that collectives and sends reach.
+constexpr double kLinkShare = 0.8183;
+/// What issuing a collective and waiting for all of its ranks costs, and each further rank of a
+/// node's ring.
+constexpr Seconds kCollectiveStart{8.035e-05};
+constexpr Seconds kLinkHop{2.266e-06};
+/// An all-reduce loses less bandwidth with the size of its group than a gather does: trees.
+constexpr double kAllReduceDecay = 0.4016;
+constexpr Seconds kSendStart{1.97e-05};
+
+struct Fabric {
+  const char* name;
+  double share;
+  Seconds hop;
+  double decay;
+  Seconds tensor_parallel_hop;
+};
+
+constexpr std::array kFabrics = {
+    Fabric{"efa", 0.6629, Seconds(4.342e-05), 0.256, Seconds(0.0003729)},
+    Fabric{"roce", 0.8723, Seconds(1.586e-05), 0.01527, Seconds(0)},
+    Fabric{"ib", 0.9104, Seconds(1.528e-05), 0.01895, Seconds(0)},
+};
+
+NetworkFigures network(const Fabric& fabric, double gbit) {
+  return {.nominal = BytesPerSecond(gbit / 8 * 1e9),
+          .share = fabric.share,
+          .hop = fabric.hop,
+          .decay = fabric.decay,
+          .tensor_parallel_hop = fabric.tensor_parallel_hop};
+}
+
+double as_double(Bytes bytes) { return static_cast<double>(bytes.value); }
+
+}  // namespace
+
+const GpuFigures* find_gpu(std::string_view name) {
+  const auto found =
+      std::find_if(kGpus.begin(), kGpus.end(), [&](const auto& g) { return g.name == name; });
+  return found == kGpus.end() ? nullptr : &*found;
+}
+
+std::optional<NetworkFigures> parse_network(std::string_view name, std::int64_t gpus_per_node) {
+  constexpr std::string_view kPerGpu = "-per-gpu";
+  const bool per_gpu = name.ends_with(kPerGpu);
+  if (per_gpu) name.remove_suffix(kPerGpu.size());
+  const std::size_t dash = name.rfind('-');
+  if (dash == std::string_view::npos || dash == 0 || name[dash - 1] == '-') return std::nullopt;
+  const std::string_view digits = name.substr(dash + 1);
+  std::int64_t gbit = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), gbit);
+  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  if (gbit <= 0 || gbit > 1'000'000) return std::nullopt;
+  const std::string_view kind = name.substr(0, std::min(dash, name.find('-')));
+  for (const Fabric& fabric : kFabrics) {
+    if (kind != fabric.name) continue;
+    const double share = per_gpu ? 1.0 : 1.0 / static_cast<double>(gpus_per_node);
+    return network(fabric, static_cast<double>(gbit) * share);
+  }
+  return std::nullopt;
+}
+
+NetworkFigures usual_network(const GpuFigures& gpu) {
+  return network(kFabrics[1], std::string_view(gpu.name).starts_with("a100") ? 200 : 400);
+}
+
+Seconds matmul_time(const GpuFigures& gpu, common::Flops flops, Bytes bytes, bool fp8) {
+  const Seconds arithmetic = flops / (gpu.peak * gpu.matmul_ceiling);
+  const Seconds pass = memory_time(gpu, bytes);
+  if (!fp8) return arithmetic + kMatmulPasses * pass + kKernelTail;
+  return arithmetic / kFp8Speedup + (kMatmulPasses + kFp8CastPasses) * pass + kKernelTail;
+}
+
+Seconds attention_time(const GpuFigures& gpu, common::Flops flops, double seq_length,
+                       bool backward) {
+  const double share = backward ? gpu.attention_backward : gpu.attention_forward;
+  return (1 + kAttentionHalfLength / seq_length) * (flops / (gpu.peak * share)) + kKernelTail;
+}
+
+Seconds memory_time(const GpuFigures& gpu, Bytes bytes) {
+  return bytes / (gpu.memory_bandwidth * kMemoryShare);
+}
+
+Seconds collective_time(const Hardware& hardware, CollectiveKind kind, Bytes bytes,
+                        const GroupShape& group) {
+  if (group.ranks <= 1) return {};
+  const double n = static_cast<double>(group.ranks);
+  const double local = std::clamp(
+      static_cast<double>(group.ranks_per_node) / static_cast<double>(group.stride), 1.0, n);
+  const double nodes = n / local;
+  const bool reduces_all = kind == CollectiveKind::kAllReduce;
+  const double rounds = reduces_all ? 2 : 1;
+  const double wire = as_double(bytes) * rounds * (n - 1) / n;
+  double link = hardware.gpu->link.value * kLinkShare;
+  if (group.ranks_per_node == 4 && !hardware.gpu->switched_in_fours)
+    link *= std::min(local - 1, 3.0) / 3;
+  if (nodes <= 1)
+    return Seconds(wire / std::max(link, 1e9)) + kCollectiveStart + rounds * (local - 1) * kLinkHop;
+  const NetworkFigures& network = hardware.network;
+  double bandwidth = network.nominal.value * network.share * local;
+  if (local > 1) bandwidth = std::min(bandwidth, link);
+  const double decay = network.decay * (reduces_all ? kAllReduceDecay : 1) * (n - local) / 8;
+  return Seconds(wire / bandwidth * (1 + decay)) + kCollectiveStart + rounds * nodes * network.hop;
+}
+
+Seconds send_time(const Hardware& hardware, Bytes bytes, bool between_nodes) {
+  if (!between_nodes) return bytes / (hardware.gpu->link * kLinkShare) + kSendStart / 2;
+  return bytes / (hardware.network.nominal * hardware.network.share) + kSendStart;
+}
+
+}  // namespace meshplan::planner

@@ -1,0 +1,87 @@
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "common/units.h"
+#include "planner/cluster/cluster_spec.h"
+
+namespace meshplan::planner {
+
+/// A GPU model: nominal figures of its maker's datasheet, and the shares of them that training
+/// reaches, fitted to published runs (docs/cost_model.md).
+struct GpuFigures {
+  const char* name;
+  /// Dense bfloat16 and float16 matrix multiply.
+  common::FlopsPerSecond peak;
+  common::BytesPerSecond memory_bandwidth;
+  /// All links of one GPU to the others of its node together, one direction.
+  common::BytesPerSecond link;
+  /// What PyTorch reports, or the nominal size where that is not known.
+  common::Bytes memory;
+  /// Share of the peak of a matrix multiply whose memory traffic is hidden.
+  double matmul_ceiling;
+  /// Share of the peak of fused causal attention, forward and backward, on long sequences.
+  double attention_forward;
+  double attention_backward;
+  /// Whether boards of four have a switch; without one each pair has a third of the links.
+  bool switched_in_fours;
+};
+
+/// The GPU of this catalog name, or null.
+const GpuFigures* find_gpu(std::string_view name);
+
+/// Between nodes.
+struct NetworkFigures {
+  /// Nominal, of one GPU's share of its node's adapters, one direction.
+  common::BytesPerSecond nominal;
+  /// Share of it that training reaches between two nodes.
+  double share;
+  /// Time of one step from node to node inside a collective.
+  common::Seconds hop;
+  /// Loss of bandwidth of a gather or reduce-scatter for each further eight ranks of its ring, as a
+  /// share of the time over one node.
+  double decay;
+  /// What each tensor-parallel collective costs for every node that it spans.
+  common::Seconds tensor_parallel_hop;
+};
+
+/// "efa-3200", "roce-1600": Gbit/s a node; "roce-400-per-gpu", "ib-hdr-200-per-gpu": an adapter a
+/// GPU. Null for a name that is not of this form, or not of a known fabric. Requires
+/// gpus_per_node > 0.
+std::optional<NetworkFigures> parse_network(std::string_view name, std::int64_t gpus_per_node);
+
+/// The network taken where none is named: RoCE with 200 Gbit/s a GPU beside A100, 400 beside later
+/// ones.
+NetworkFigures usual_network(const GpuFigures& gpu);
+
+/// A group of ranks that a collective joins: n ranks, `stride` ranks apart, on nodes of
+/// `ranks_per_node`.
+struct GroupShape {
+  std::int64_t ranks = 1;
+  std::int64_t stride = 1;
+  std::int64_t ranks_per_node = 1;
+};
+
+/// Where a run takes place.
+struct Hardware {
+  const GpuFigures* gpu = nullptr;
+  NetworkFigures network;
+};
+
+/// [m, k] x [k, n], `bytes` of operands: arithmetic at the ceiling, plus the memory traffic that it
+/// does not hide, plus the tail of a kernel. In fp8 the arithmetic is faster and the casts add
+/// traffic.
+common::Seconds matmul_time(const GpuFigures& gpu, common::Flops flops, common::Bytes bytes,
+                            bool fp8);
+/// Fused causal attention over sequences of `seq_length`; short ones waste part of their tiles.
+common::Seconds attention_time(const GpuFigures& gpu, common::Flops flops, double seq_length,
+                               bool backward);
+common::Seconds memory_time(const GpuFigures& gpu, common::Bytes bytes);
+/// `bytes`: all_reduce the tensor, all_gather its output, reduce_scatter its input.
+common::Seconds collective_time(const Hardware& hardware, CollectiveKind kind, common::Bytes bytes,
+                                const GroupShape& group);
+/// One message between neighbouring stages, on other nodes or not.
+common::Seconds send_time(const Hardware& hardware, common::Bytes bytes, bool between_nodes);
+
+}  // namespace meshplan::planner

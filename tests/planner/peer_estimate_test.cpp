@@ -1,0 +1,234 @@
+#include "planner/runtime/peer_estimate.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <cmath>
+#include <set>
+
+#include "planner/runtime/stage_share.h"
+
+namespace meshplan::planner {
+namespace {
+
+using common::Bytes;
+using common::Flops;
+
+/// Llama 3 8B on eight H100, fully sharded.
+PeerRun eight_billion(const char* runtime = "torch_eager") {
+  PeerRun run;
+  run.runtime = find_runtime(runtime);
+  run.hardware.gpu = find_gpu("h100-sxm");
+  run.hardware.network = usual_network(*run.hardware.gpu);
+  run.model = {.num_hidden_layers = 32,
+               .hidden_size = 4096,
+               .intermediate_size = 14336,
+               .gated_mlp = true,
+               .num_attention_heads = 32,
+               .num_key_value_heads = 8,
+               .head_dim = 128,
+               .vocab_size = 128256,
+               .tie_word_embeddings = false};
+  run.mesh.sizes[Axis::kDpShard] = 8;
+  run.mesh.ranks_per_node = 8;
+  run.microbatch_size = 1;
+  run.seq_length = 8192;
+  run.state_bytes_per_parameter = run.runtime->state_bytes_per_parameter;
+  return run;
+}
+
+double gib(Bytes bytes) { return static_cast<double>(bytes.value) / 0x1p30; }
+
+/// Any run within the limits, small or huge.
+PeerRun any_run() {
+  PeerRun run =
+      eight_billion(*rc::gen::element("torch_eager", "torch_compile", "torch_aot_eager", "megatron",
+                                      "nanotron", "composer_fsdp1", "meshplan"));
+  const auto up_to = [](std::int64_t limit) {
+    const int bits = *rc::gen::inRange(0, 64 - __builtin_clzll(static_cast<std::uint64_t>(limit)));
+    return *rc::gen::inRange<std::int64_t>(1, (std::int64_t{1} << bits) + 1);
+  };
+  PeerModel& model = run.model;
+  model.num_hidden_layers = up_to(kMaxPeerLayers / 2);
+  model.hidden_size = up_to(kMaxPeerWidth / 2);
+  model.intermediate_size = up_to(kMaxPeerWidth / 2);
+  model.num_attention_heads = up_to(model.hidden_size);
+  model.num_key_value_heads = up_to(model.num_attention_heads);
+  model.head_dim = std::max<std::int64_t>(1, model.hidden_size / model.num_attention_heads);
+  model.vocab_size = up_to(kMaxPeerWidth / 2);
+  model.gated_mlp = *rc::gen::arbitrary<bool>();
+  for (Axis axis : kAxes) run.mesh.sizes[axis] = up_to(64);
+  run.mesh.ranks_per_node = *rc::gen::element<std::int64_t>(1, 2, 4, 8, 72);
+  run.virtual_stages = *rc::gen::inRange(1, 9);
+  run.sharding = *rc::gen::element(Sharding::kFullShard, Sharding::kShardGradOp,
+                                   Sharding::kShardOptimizer, Sharding::kNoShard);
+  run.checkpointing =
+      *rc::gen::element(PeerCheckpointing::kNone, PeerCheckpointing::kFull,
+                        PeerCheckpointing::kSelectiveOp, PeerCheckpointing::kSelectiveAttention,
+                        PeerCheckpointing::kSelectiveGraph, PeerCheckpointing::kSecondBlocks);
+  run.sequence_parallel = *rc::gen::arbitrary<bool>();
+  run.async_tp = *rc::gen::arbitrary<bool>();
+  run.fp8 = *rc::gen::arbitrary<bool>();
+  run.seq_length = up_to(1 << 20);
+  run.microbatch_size = up_to(1 << 11);
+  run.accumulation = up_to(1 << 12);
+  return run;
+}
+
+RC_GTEST_PROP(PeerEstimate, IsFiniteAndPositiveForEveryRun, ()) {
+  const PeerRun run = any_run();
+  const PeerEstimate result = estimate(run);
+  RC_ASSERT(std::isfinite(result.step_time.value));
+  RC_ASSERT(result.step_time.value > 0.0);
+  RC_ASSERT(result.tokens_per_second > 0.0);
+  RC_ASSERT(result.peak_allocated.value > 0);
+  RC_ASSERT(result.peak_reserved >= result.peak_allocated);
+}
+
+RC_GTEST_PROP(PeerEstimate, FreesWhatItAllocatesOnlyOnce, ()) {
+  const PeerRun run = any_run();
+  for (const bool first : {true, false}) {
+    std::int64_t standing = 0;
+    for (const Operation& operation : stage_memory(run, first)) {
+      if (operation.kind == OperationKind::kAllocate) standing += operation.bytes.value;
+      if (operation.kind == OperationKind::kFree) standing -= operation.bytes.value;
+      RC_ASSERT(standing >= 0);
+    }
+  }
+}
+
+RC_GTEST_PROP(PeerEstimate, MoreShardsNeverTakeMoreMemory, ()) {
+  PeerRun run = any_run();
+  run.sharding = Sharding::kFullShard;
+  run.mesh.sizes[Axis::kDpShard] = std::max<std::int64_t>(2, run.mesh.sizes[Axis::kDpShard]);
+  const Bytes few = estimate(run).peak_allocated;
+  run.mesh.sizes[Axis::kDpShard] *= 2;
+  // Sizes are rounded down to bytes one by one.
+  RC_ASSERT(estimate(run).peak_allocated.value <= few.value + 16);
+}
+
+TEST(PeerEstimate, FullCheckpointingTradesTimeForMemory) {
+  PeerRun run = eight_billion();
+  const PeerEstimate none = estimate(run);
+  run.checkpointing = PeerCheckpointing::kFull;
+  const PeerEstimate full = estimate(run);
+  EXPECT_GT(full.step_time, none.step_time);
+  EXPECT_LT(full.peak_allocated, none.peak_allocated);
+}
+
+TEST(PeerEstimate, KeepingParametersGatheredTradesMemoryForTime) {
+  PeerRun run = eight_billion();
+  const PeerEstimate resharded = estimate(run);
+  run.sharding = Sharding::kShardGradOp;
+  const PeerEstimate kept = estimate(run);
+  EXPECT_LT(kept.step_time, resharded.step_time);
+  EXPECT_GT(kept.peak_allocated, resharded.peak_allocated);
+}
+
+TEST(PeerEstimate, MatmulsOfABlockAreSixFlopsAParameterAndToken) {
+  const PeerRun run = eight_billion();
+  const PeerProgram program = build_peer_program(run);
+  double flops = 0;
+  for (const auto* lists : {&program.forward, &program.backward}) {
+    for (const RepeatedOperations& list : *lists) {
+      for (const Operation& operation : list.operations) {
+        if (operation.kind == OperationKind::kKernel && operation.kernel == KernelKind::kMatmul)
+          flops += list.repeats * operation.flops.value;
+      }
+    }
+  }
+  EXPECT_DOUBLE_EQ(flops, 6 * block_parameters(run.model) * 8192);
+}
+
+TEST(PeerEstimate, ZeroOneHoldsSixBytesWholeAndTheRestInShards) {
+  PeerRun run = eight_billion("megatron");
+  run.sharding = Sharding::kShardOptimizer;
+  run.mesh.sizes[Axis::kDpShard] = 1;
+  run.accumulation = 2;
+  const auto peak = [&](std::int64_t copies) {
+    run.mesh.sizes[Axis::kDpReplicate] = copies;
+    return gib(estimate(run).peak_allocated);
+  };
+  const double n = parameters(run.model) / 0x1p30;
+  EXPECT_NEAR(peak(2) - peak(4), 12 * n * (0.5 - 0.25), 0.01 * n);
+}
+
+TEST(StageShare, GivesEveryBlockToAStage) {
+  PeerRun run = eight_billion("megatron");
+  run.mesh.sizes[Axis::kPp] = 5;
+  EXPECT_EQ(share_blocks(run).first, 7);
+  run.mesh.sizes[Axis::kPp] = 1;
+  EXPECT_EQ(share_blocks(run).last, 32);
+}
+
+TEST(StageShare, BalancesByCostWithTheHeadAsLayers) {
+  // Hugging Face's 1.34 B model: the head costs as much as four of its sixteen blocks.
+  PeerRun run = eight_billion("nanotron");
+  run.model.num_hidden_layers = 16;
+  run.model.hidden_size = 2048;
+  run.model.intermediate_size = 8192;
+  run.model.vocab_size = 131072;
+  const auto share = [&](std::int64_t stages) {
+    run.mesh.sizes[Axis::kPp] = stages;
+    return share_blocks(run);
+  };
+  EXPECT_EQ(share(2).first, 10);
+  EXPECT_EQ(share(2).last, 6);
+  EXPECT_EQ(share(4).first, 5);
+  EXPECT_EQ(share(8).first, 3);
+  EXPECT_EQ(share(8).last, 0);
+}
+
+TEST(Hardware, KnowsGpusAndNetworksByName) {
+  for (const char* name : {"a100-40gb-sxm", "a100-80gb-sxm", "h100-sxm", "h100-96gb-500w",
+                           "h200-sxm", "b200-sxm", "gb200", "mi300x", "l40s", "rtx-4090"}) {
+    ASSERT_NE(find_gpu(name), nullptr) << name;
+  }
+  EXPECT_EQ(find_gpu("h100"), nullptr);
+  EXPECT_DOUBLE_EQ(parse_network("efa-3200", 8)->nominal.value, 50e9);
+  EXPECT_DOUBLE_EQ(parse_network("efa-3200", 4)->nominal.value, 100e9);
+  EXPECT_DOUBLE_EQ(parse_network("ib-hdr-200-per-gpu", 8)->nominal.value, 25e9);
+  for (const char* name : {"", "efa", "efa-", "efa-x", "efa--3", "tcp-100", "roce-99999999999"})
+    EXPECT_FALSE(parse_network(name, 8).has_value()) << name;
+}
+
+TEST(Hardware, CollectivesMeetThePublishedMeasurements) {
+  // Bus bandwidth of 256 MiB over H100 nodes with EFA (catalog/measurements/collectives.csv).
+  Hardware hardware{.gpu = find_gpu("h100-sxm"), .network = *parse_network("efa-3200", 8)};
+  const auto bus = [&](CollectiveKind kind, std::int64_t ranks) {
+    const double n = static_cast<double>(ranks);
+    const double wire = 0x1p28 * (kind == CollectiveKind::kAllReduce ? 2 : 1) * (n - 1) / n;
+    const GroupShape group{.ranks = ranks, .stride = 1, .ranks_per_node = 8};
+    return wire / collective_time(hardware, kind, Bytes(1 << 28), group).value / 1e9;
+  };
+  EXPECT_NEAR(bus(CollectiveKind::kAllGather, 16) / 184.6, 1, 0.25);
+  EXPECT_NEAR(bus(CollectiveKind::kAllGather, 64) / 69.0, 1, 0.25);
+  EXPECT_NEAR(bus(CollectiveKind::kAllGather, 256) / 28.0, 1, 0.25);
+  EXPECT_NEAR(bus(CollectiveKind::kAllReduce, 128) / 84.7, 1, 0.25);
+  EXPECT_NEAR(bus(CollectiveKind::kAllReduce, 256) / 64.9, 1, 0.3);
+}
+
+TEST(Hardware, MatmulsLoseEfficiencyInEachSmallDimension) {
+  const GpuFigures& gpu = *find_gpu("h100-sxm");
+  const auto rate = [&](double m, double n, double k) {
+    const double flops = 2 * m * n * k;
+    const auto bytes = static_cast<std::int64_t>(2 * (m * k + k * n + m * n));
+    return flops / matmul_time(gpu, Flops(flops), Bytes(bytes), false).value;
+  };
+  const double large = rate(8192, 8192, 8192);
+  EXPECT_LT(large, gpu.peak.value * gpu.matmul_ceiling);
+  EXPECT_LT(rate(8192, 512, 8192), 0.9 * large);
+  EXPECT_LT(rate(8192, 8192, 512), 0.9 * large);
+  EXPECT_LT(rate(512, 8192, 8192), 0.9 * large);
+}
+
+TEST(RuntimeProfile, NamesItself) {
+  for (const char* name : {"meshplan", "torch_eager", "torch_compile", "torch_aot_eager",
+                           "megatron", "nanotron", "composer_fsdp1"}) {
+    ASSERT_NE(find_runtime(name), nullptr) << name;
+  }
+  EXPECT_EQ(find_runtime("torch"), nullptr);
+}
+
+}  // namespace
+}  // namespace meshplan::planner
