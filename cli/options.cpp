@@ -170,7 +170,7 @@ CLI::Option* add_layout_flags(CLI::App& app, LayoutFlags& flags) {
 void complete_layout(planner::Layout& layout, const LayoutFlags& flags,
                      const planner::ModelSpec& model, const planner::Job& job) {
   layout.sequence_parallel =
-      flags.sequence_parallel.value_or(planner::default_sequence_parallel(layout, job));
+      flags.sequence_parallel.value_or(planner::default_sequence_parallel(model, layout, job));
   layout.loss_chunks = flags.loss_chunks.value_or(1);
   if (!flags.loss_chunks && planner::violations(model, job, layout).empty()) {
     layout.loss_chunks = planner::default_loss_chunks(model, job, layout);

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "common/error.h"
+#include "planner/model/feed_forward_model.h"
 
 namespace meshplan::planner {
 namespace {
@@ -84,10 +85,11 @@ LossNormalization parse_loss_normalization(const std::string& name, const std::s
                where);
 }
 
-bool default_sequence_parallel(const Layout& layout, const Job& job) {
+bool default_sequence_parallel(const ModelSpec& model, const Layout& layout, const Job& job) {
   const std::int64_t tp = layout.mesh.sizes[Axis::kTp];
   std::int64_t tokens = 0;
-  return tp > 1 && !__builtin_mul_overflow(layout.microbatch_size, job.seq_length, &tokens) &&
+  return tp > 1 && !is_feed_forward(model) &&
+         !__builtin_mul_overflow(layout.microbatch_size, job.seq_length, &tokens) &&
          tokens % tp == 0;
 }
 

@@ -1,7 +1,8 @@
 #include <utility>
 
-#include "planner/model/parameter_table.h"
+#include "planner/model/feed_forward_model.h"
 #include "planner/program/emitter.h"
+#include "planner/program/feed_forward.h"
 #include "planner/program/step_program.h"
 
 namespace meshplan::planner {
@@ -137,6 +138,7 @@ class MicrobatchEmitter {
 }  // namespace
 
 StepProgram build_program(const ModelSpec& model, const Job& job, const Layout& layout) {
+  if (is_feed_forward(model)) return build_feed_forward_program(job, layout);
   const Order order = order_of(model, layout);
   Emitter emit(unit_count(model), order.first_block, order.blocks);
   MicrobatchEmitter passes(emit, order, layout);

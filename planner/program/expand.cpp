@@ -1,7 +1,9 @@
 #include "planner/program/expand.h"
 
+#include "planner/model/feed_forward_model.h"
 #include "planner/program/expand_compute.h"
 #include "planner/program/expand_sharding.h"
+#include "planner/program/feed_forward.h"
 #include "planner/program/operation_list.h"
 
 namespace meshplan::planner {
@@ -43,14 +45,18 @@ Operations expand(const StepContext& context, const Instruction& instruction) {
       expand_release(list, context, instruction);
       break;
     case Opcode::kForward:
-      if (instruction.computation == Computation::kEmbedding) {
+      if (is_feed_forward(context.model)) {
+        expand_feed_forward(list, context, instruction);
+      } else if (instruction.computation == Computation::kEmbedding) {
         expand_embedding_forward(list, context);
       } else {
         expand_block_forward(list, context, instruction.recompute);
       }
       break;
     case Opcode::kBackward:
-      if (instruction.computation == Computation::kEmbedding) {
+      if (is_feed_forward(context.model)) {
+        expand_feed_forward(list, context, instruction);
+      } else if (instruction.computation == Computation::kEmbedding) {
         expand_embedding_backward(list, context);
       } else {
         expand_block_backward(list, context, instruction.recompute);
@@ -58,7 +64,11 @@ Operations expand(const StepContext& context, const Instruction& instruction) {
       break;
     case Opcode::kLoss:
       expand_retire(list, context, instruction);
-      expand_loss(list, context);
+      if (is_feed_forward(context.model)) {
+        expand_feed_forward(list, context, instruction);
+      } else {
+        expand_loss(list, context);
+      }
       break;
     case Opcode::kReduceReplicatedGradients:
       expand_reduce_replicated(list, context, instruction);
@@ -100,7 +110,9 @@ PersistentMemory persistent_memory(const StepContext& context) {
   const bool copy = context.parameter_copy() == ParameterCopy::kPersistent;
   const std::int64_t whole = copy ? whole_elements(context) * context.param_size : 0;
   const std::int64_t rope = 4 * context.job.seq_length * context.model.head_dim;
-  const std::int64_t batch = 16 * context.tokens * context.layout.accumulation;
+  const std::int64_t microbatch =
+      is_feed_forward(context.model) ? feed_forward_row_bytes(context) : 16 * context.tokens;
+  const std::int64_t batch = microbatch * context.layout.accumulation;
   return {.parameters = common::Bytes(whole + (context.master_in_copy() ? 0 : master)),
           .optimizer = common::Bytes(2 * master),
           .temporaries = common::Bytes(rope + batch)};

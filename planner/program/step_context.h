@@ -31,6 +31,7 @@ struct StepContext {
   Layout layout;
   DeviceKind device = DeviceKind::kGpu;
 
+  /// Of the feed-forward demo: w1, w3 and w2.
   UnitSizes embedding;
   UnitSizes block;
   UnitSizes head;

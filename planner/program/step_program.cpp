@@ -1,6 +1,6 @@
 #include "planner/program/step_program.h"
 
-#include "planner/model/parameter_table.h"
+#include "planner/model/feed_forward_model.h"
 
 namespace meshplan::planner {
 
@@ -85,6 +85,7 @@ std::int64_t instruction_count(const StepProgram& program) {
 std::string describe(const ModelSpec& model, const Instruction& instruction) {
   std::string text = to_string(instruction.opcode);
   if (instruction.unit == kNoUnit) return text;
+  if (is_feed_forward(model)) return text + " " + feed_forward_unit_name(instruction.unit);
   const Unit unit = unit_at(model, instruction.unit);
   if (instruction.computation == Computation::kEmbedding) return text + " embedding";
   if (instruction.computation == Computation::kHead) return text + " head";

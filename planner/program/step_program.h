@@ -34,8 +34,8 @@ enum class Stream { kCompute, kTp, kGather, kReduce, kReplicate };
 inline constexpr std::size_t kStreams = 5;
 const char* to_string(Stream stream);
 
-/// What forward, backward and loss run.
-enum class Computation { kNone, kEmbedding, kBlock, kHead };
+/// What forward, backward and loss run; gate, up and down are those of the feed-forward demo.
+enum class Computation { kNone, kEmbedding, kBlock, kHead, kGate, kUp, kDown };
 
 /// No unit, and no instruction to wait for.
 inline constexpr std::int64_t kNoUnit = -1;
