@@ -125,11 +125,13 @@ CLI::Option* add_job_flags(CLI::App& app, JobFlags& flags) {
 }
 
 planner::Job make_job(const JobFlags& flags, const planner::ModelSpec& model,
-                      const planner::ClusterSpec& cluster) {
+                      const planner::ClusterSpec& cluster,
+                      std::optional<std::int64_t> default_seq_length) {
   planner::Job job = flags.job;
-  if (!flags.seq_length && !planner::is_feed_forward(model))
+  if (planner::is_feed_forward(model)) default_seq_length = 1;
+  if (!flags.seq_length && !default_seq_length)
     throw common::Error(common::ErrorCode::kUsage, "--seq-length is required; see --help");
-  job.seq_length = flags.seq_length.value_or(1);
+  job.seq_length = flags.seq_length ? *flags.seq_length : *default_seq_length;
   const bool gpu = cluster.device.kind == planner::DeviceKind::kGpu;
   job.param_dtype =
       flags.param_dtype.value_or(gpu ? common::DataType::kBfloat16 : common::DataType::kFloat32);

@@ -65,10 +65,11 @@ struct JobFlags {
 /// The option of --seq-length.
 CLI::Option* add_job_flags(CLI::App& app, JobFlags& flags);
 /// The job; param_dtype is bfloat16 on GPUs and float32 on CPUs unless the flag says otherwise, and
-/// a sequence of the feed-forward demo is one row. Throws kUsage where another model's is not
-/// given.
+/// a sequence of the feed-forward demo is one row. Throws kUsage where the length of another
+/// model's is neither given nor has a default.
 planner::Job make_job(const JobFlags& flags, const planner::ModelSpec& model,
-                      const planner::ClusterSpec& cluster);
+                      const planner::ClusterSpec& cluster,
+                      std::optional<std::int64_t> default_seq_length = {});
 
 /// --sharding, --sequence-parallel, --activation-checkpointing, --accumulation, --loss-chunks and
 /// the like: a layout without its mesh.
