@@ -94,7 +94,7 @@ TEST_P(FeedForwardStep, AllocatesAndFreesAsTheProgramSays) {
     if (std::abs(bytes) > kCrumb) recorded.push_back(bytes);
   }
   std::vector<std::int64_t> planned = planned_changes(plan_);
-  ASSERT_GT(planned.size(), 12u);
+  ASSERT_GE(planned.size(), 12u);
   const std::size_t slices = 3;
   ASSERT_EQ(recorded.size(), planned.size() - 1 + slices);
   std::int64_t freed = 0;
