@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <limits>
 #include <utility>
 
 #include "executor/kernels/swiglu.h"
@@ -13,6 +14,14 @@ namespace {
 
 at::Tensor gate_of(const at::Tensor& gate_up) { return gate_up.chunk(2, 1)[0]; }
 at::Tensor up_of(const at::Tensor& gate_up) { return gate_up.chunk(2, 1)[1]; }
+
+/// The number as the type has it: a loss scale may be beyond float16, and infinite gradients have
+/// the step left out.
+double within_range(double value, at::ScalarType type) {
+  const bool overflows =
+      type == at::kHalf && value > static_cast<double>(std::numeric_limits<c10::Half>::max());
+  return overflows ? std::numeric_limits<double>::infinity() : value;
+}
 
 }  // namespace
 
@@ -34,7 +43,9 @@ double sum_outputs(const at::Tensor& gate_up, const at::Tensor& w2, const Output
   linear(act, w2, /*bias=*/{}, output);
   RowSum summing(tp, std::move(output));
   if (gradient.w2.defined()) {
-    at::Tensor grad = at::full({gate_up.size(0), w2.size(0)}, gradient.scale, gate_up.options());
+    at::Tensor grad =
+        at::full({gate_up.size(0), w2.size(0)}, within_range(gradient.scale, gate_up.scalar_type()),
+                 gate_up.options());
     linear_backward_weight(grad, act, gradient.w2);
     linear_backward_input(grad, w2, act);
     grad.reset();

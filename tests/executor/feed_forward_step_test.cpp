@@ -60,6 +60,23 @@ std::vector<std::int64_t> planned_changes(const planner::Plan& plan) {
   return planned;
 }
 
+/// A rank alone with the demo, whose allocations are counted.
+struct AloneRank {
+  explicit AloneRank(planner::Plan planned)
+      : plan(std::move(planned)), batches(random_batches(plan)), runner(plan, 0, groups, at::kCPU) {
+    randomize_parameters(runner.units(), {}, plan.model, 1);
+    runner.set_loss_scale({.scale = 16});
+  }
+  StepResult run(std::int64_t step) { return runner.run(batches, {}, step, trace); }
+
+  planner::Plan plan;
+  std::vector<Batch> batches;
+  Rendezvous rendezvous{LaunchEnvironment{}};
+  MeshCommunicators groups{plan.layout.mesh, 0, at::kCPU, rendezvous.store("groups")};
+  StepRunner runner;
+  TraceRecorder trace{0};
+};
+
 class FeedForwardStep : public testing::TestWithParam<std::pair<DataType, std::int64_t>> {
  protected:
   static void SetUpTestSuite() {
@@ -67,33 +84,20 @@ class FeedForwardStep : public testing::TestWithParam<std::pair<DataType, std::i
     at::set_num_threads(1);
   }
 
-  FeedForwardStep()
-      : plan_(plan_of(GetParam().first, GetParam().second)),
-        batches_(random_batches(plan_)),
-        runner_(plan_, 0, groups_, at::kCPU) {
-    randomize_parameters(runner_.units(), {}, plan_.model, 1);
-    runner_.set_loss_scale({.scale = 16});
-  }
-
-  planner::Plan plan_;
-  std::vector<Batch> batches_;
-  Rendezvous rendezvous_{LaunchEnvironment{}};
-  MeshCommunicators groups_{plan_.layout.mesh, 0, at::kCPU, rendezvous_.store("groups")};
-  StepRunner runner_;
-  TraceRecorder trace_{0};
+  AloneRank rank_{plan_of(GetParam().first, GetParam().second)};
 };
 
 /// The program frees the step's gradient slices as one, the runner unit by unit.
 TEST_P(FeedForwardStep, AllocatesAndFreesAsTheProgramSays) {
-  runner_.run(batches_, {}, 1, trace_);
+  rank_.run(1);
   record_allocations(true);
-  runner_.run(batches_, {}, 2, trace_);
+  rank_.run(2);
   record_allocations(false);
   std::vector<std::int64_t> recorded;
   for (std::int64_t bytes : recorded_allocations()) {
     if (std::abs(bytes) > kCrumb) recorded.push_back(bytes);
   }
-  std::vector<std::int64_t> planned = planned_changes(plan_);
+  std::vector<std::int64_t> planned = planned_changes(rank_.plan);
   ASSERT_GE(planned.size(), 12u);
   const std::size_t slices = 3;
   ASSERT_EQ(recorded.size(), planned.size() - 1 + slices);
@@ -105,11 +109,11 @@ TEST_P(FeedForwardStep, AllocatesAndFreesAsTheProgramSays) {
 
 TEST_P(FeedForwardStep, EvaluatesToTheLossOfTheStepThatFollows) {
   const common::Bytes before = memory_counts().own;
-  const double evaluated = runner_.evaluate(plan_.layout.accumulation, [&](std::int64_t i) {
-    return batches_[static_cast<std::size_t>(i)];
-  });
+  const double evaluated = rank_.runner.evaluate(
+      rank_.plan.layout.accumulation,
+      [&](std::int64_t i) { return rank_.batches[static_cast<std::size_t>(i)]; });
   EXPECT_EQ(memory_counts().own, before);
-  const double loss = runner_.run(batches_, {}, 1, trace_).loss;
+  const double loss = rank_.run(1).loss;
   std::printf("loss %.9f, evaluated %.9f; tolerance 1e-9\n", loss, evaluated);
   EXPECT_NEAR(evaluated, loss, 1e-9);
 }
@@ -119,6 +123,15 @@ INSTANTIATE_TEST_SUITE_P(Types, FeedForwardStep,
                                          std::pair{DataType::kFloat32, 3},
                                          std::pair{DataType::kBfloat16, 2},
                                          std::pair{DataType::kFloat16, 1}));
+
+/// The first loss scales may be beyond what float16 holds.
+TEST(FeedForwardStepInFloat16, IsLeftOutWhereItsGradientsOverflow) {
+  AloneRank rank(plan_of(DataType::kFloat16, 1));
+  const at::Tensor before = rank.runner.units().front().master.clone();
+  rank.runner.set_loss_scale({.scale = 0x1p20});
+  EXPECT_FALSE(rank.run(1).updated);
+  EXPECT_TRUE(at::equal(rank.runner.units().front().master, before));
+}
 
 }  // namespace
 }  // namespace meshplan::executor
