@@ -19,6 +19,7 @@
 #include "executor/run/training_loop.h"
 #include "formats/run_folder.h"
 #include "planner/model/feed_forward_model.h"
+#include "planner/model/parameter_table.h"
 
 namespace meshplan::executor {
 namespace {

@@ -1,6 +1,7 @@
 #include "planner/cost/estimate.h"
 
 #include "planner/model/feed_forward_model.h"
+#include "planner/model/parameter_table.h"
 #include "planner/program/feed_forward.h"
 
 namespace meshplan::planner {

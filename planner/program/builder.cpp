@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "planner/model/feed_forward_model.h"
+#include "planner/model/parameter_table.h"
 #include "planner/program/emitter.h"
 #include "planner/program/feed_forward.h"
 #include "planner/program/step_program.h"

@@ -34,6 +34,11 @@ void expand_gradient_norm(OperationList& list, const StepContext& c,
 
 Operations expand(const StepContext& context, const Instruction& instruction) {
   OperationList list;
+  if (is_feed_forward(context.model) && instruction.computation != Computation::kNone) {
+    expand_retire(list, context, instruction);
+    expand_feed_forward(list, context, instruction);
+    return list.take();
+  }
   switch (instruction.opcode) {
     case Opcode::kCountTokens:
       expand_dp_sum(list, context, "tokens");
@@ -45,18 +50,14 @@ Operations expand(const StepContext& context, const Instruction& instruction) {
       expand_release(list, context, instruction);
       break;
     case Opcode::kForward:
-      if (is_feed_forward(context.model)) {
-        expand_feed_forward(list, context, instruction);
-      } else if (instruction.computation == Computation::kEmbedding) {
+      if (instruction.computation == Computation::kEmbedding) {
         expand_embedding_forward(list, context);
       } else {
         expand_block_forward(list, context, instruction.recompute);
       }
       break;
     case Opcode::kBackward:
-      if (is_feed_forward(context.model)) {
-        expand_feed_forward(list, context, instruction);
-      } else if (instruction.computation == Computation::kEmbedding) {
+      if (instruction.computation == Computation::kEmbedding) {
         expand_embedding_backward(list, context);
       } else {
         expand_block_backward(list, context, instruction.recompute);
@@ -64,11 +65,7 @@ Operations expand(const StepContext& context, const Instruction& instruction) {
       break;
     case Opcode::kLoss:
       expand_retire(list, context, instruction);
-      if (is_feed_forward(context.model)) {
-        expand_feed_forward(list, context, instruction);
-      } else {
-        expand_loss(list, context);
-      }
+      expand_loss(list, context);
       break;
     case Opcode::kReduceReplicatedGradients:
       expand_reduce_replicated(list, context, instruction);

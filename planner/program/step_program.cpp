@@ -1,6 +1,7 @@
 #include "planner/program/step_program.h"
 
 #include "planner/model/feed_forward_model.h"
+#include "planner/model/parameter_table.h"
 
 namespace meshplan::planner {
 
