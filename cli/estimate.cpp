@@ -31,7 +31,7 @@ struct EstimateFlags {
 planner::Estimate price(const EstimateFlags& flags) {
   const LoadedModel model = load_model(flags.model);
   const planner::ClusterSpec cluster = load_cluster(flags.cluster);
-  const planner::Job job = make_job(flags.job, cluster);
+  const planner::Job job = make_job(flags.job, model.spec, cluster);
   planner::Layout layout = flags.layout.layout;
   layout.mesh.ranks_per_node = cluster.devices_per_node;
   complete_layout(layout, flags.layout, model.spec, job);
@@ -146,7 +146,7 @@ Action define_estimate(CLI::App& app) {
   const auto flags = std::make_shared<EstimateFlags>();
   add_model_flag(app, flags->model)->required();
   add_cluster_flags(app, flags->cluster)->required();
-  add_job_flags(app, flags->job)->required();
+  add_job_flags(app, flags->job);
   add_mesh_flags(app, flags->layout.layout);
   add_layout_flags(app, flags->layout);
   app.add_option("--runtime", flags->runtime,

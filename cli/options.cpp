@@ -7,6 +7,7 @@
 
 #include "planner/catalog/catalog.h"
 #include "planner/layout/rules.h"
+#include "planner/model/feed_forward_model.h"
 #include "planner/search/search.h"
 
 namespace meshplan::cli {
@@ -88,7 +89,8 @@ planner::ClusterSpec load_cluster(const ClusterFlags& flags) {
 CLI::Option* add_job_flags(CLI::App& app, JobFlags& flags) {
   const char* const group = "Job";
   CLI::Option* seq_length =
-      app.add_option("--seq-length", flags.job.seq_length, "Tokens of a sequence")
+      app.add_option("--seq-length", flags.seq_length,
+                     "Tokens of a sequence (rows, and 1 by default, for the feed-forward demo)")
           ->type_name("S")
           ->group(group);
   add_choice(
@@ -122,8 +124,14 @@ CLI::Option* add_job_flags(CLI::App& app, JobFlags& flags) {
   return seq_length;
 }
 
-planner::Job make_job(const JobFlags& flags, const planner::ClusterSpec& cluster) {
+planner::Job make_job(const JobFlags& flags, const planner::ModelSpec& model,
+                      const planner::ClusterSpec& cluster,
+                      std::optional<std::int64_t> default_seq_length) {
   planner::Job job = flags.job;
+  if (planner::is_feed_forward(model)) default_seq_length = 1;
+  if (!flags.seq_length && !default_seq_length)
+    throw common::Error(common::ErrorCode::kUsage, "--seq-length is required; see --help");
+  job.seq_length = flags.seq_length ? *flags.seq_length : *default_seq_length;
   const bool gpu = cluster.device.kind == planner::DeviceKind::kGpu;
   job.param_dtype =
       flags.param_dtype.value_or(gpu ? common::DataType::kBfloat16 : common::DataType::kFloat32);
@@ -170,7 +178,7 @@ CLI::Option* add_layout_flags(CLI::App& app, LayoutFlags& flags) {
 void complete_layout(planner::Layout& layout, const LayoutFlags& flags,
                      const planner::ModelSpec& model, const planner::Job& job) {
   layout.sequence_parallel =
-      flags.sequence_parallel.value_or(planner::default_sequence_parallel(layout, job));
+      flags.sequence_parallel.value_or(planner::default_sequence_parallel(model, layout, job));
   layout.loss_chunks = flags.loss_chunks.value_or(1);
   if (!flags.loss_chunks && planner::violations(model, job, layout).empty()) {
     layout.loss_chunks = planner::default_loss_chunks(model, job, layout);

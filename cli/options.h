@@ -60,11 +60,16 @@ planner::ClusterSpec load_cluster(const ClusterFlags& flags);
 struct JobFlags {
   planner::Job job;
   std::optional<common::DataType> param_dtype;
+  std::optional<std::int64_t> seq_length;
 };
-/// The option of --seq-length, for the caller to require or default.
+/// The option of --seq-length.
 CLI::Option* add_job_flags(CLI::App& app, JobFlags& flags);
-/// The job; param_dtype is bfloat16 on GPUs and float32 on CPUs unless the flag says otherwise.
-planner::Job make_job(const JobFlags& flags, const planner::ClusterSpec& cluster);
+/// The job; param_dtype is bfloat16 on GPUs and float32 on CPUs unless the flag says otherwise, and
+/// a sequence of the feed-forward demo is one row. Throws kUsage where the length of another
+/// model's is neither given nor has a default.
+planner::Job make_job(const JobFlags& flags, const planner::ModelSpec& model,
+                      const planner::ClusterSpec& cluster,
+                      std::optional<std::int64_t> default_seq_length = {});
 
 /// --sharding, --sequence-parallel, --activation-checkpointing, --accumulation, --loss-chunks and
 /// the like: a layout without its mesh.

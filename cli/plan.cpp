@@ -69,7 +69,7 @@ void require_divisors(const char* axis, const std::vector<std::int64_t>& sizes,
 
 Ranking rank_layouts(const PlanFlags& flags) {
   Ranking ranking{load_model(flags.model), load_cluster(flags.cluster), {}, flags.request, {}};
-  ranking.job = make_job(flags.job, ranking.cluster);
+  ranking.job = make_job(flags.job, ranking.model.spec, ranking.cluster);
   ranking.request.base = flags.layout.layout;
   ranking.request.sequence_parallel = flags.layout.sequence_parallel;
   ranking.request.loss_chunks = flags.layout.loss_chunks;
@@ -318,7 +318,7 @@ Action define_plan(CLI::App& app) {
   const auto flags = std::make_shared<PlanFlags>();
   add_model_flag(app, flags->model)->required();
   add_cluster_flags(app, flags->cluster)->required();
-  add_job_flags(app, flags->job)->required();
+  add_job_flags(app, flags->job);
   CLI::Option* accumulation = add_layout_flags(app, flags->layout);
   app.add_option("--global-batch-size", flags->request.global_batch_size,
                  "Sequences of a step over all ranks, instead of --accumulation")

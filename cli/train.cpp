@@ -17,8 +17,10 @@
 #include "cli/train_flags.h"
 #include "common/text.h"
 #include "formats/indexed_dataset.h"
+#include "formats/row_dataset.h"
 #include "formats/run_folder.h"
 #include "formats/safetensors_folder.h"
+#include "planner/model/feed_forward_model.h"
 
 namespace meshplan::cli {
 namespace {
@@ -33,7 +35,7 @@ constexpr const char* kSynthetic = "synthetic";
 planner::Plan obtain_plan(const TrainFlags& flags, const std::optional<RankPlace>& place) {
   if (flags.plan.empty()) {
     TrainPlanFlags making = flags.making;
-    making.model = resolve_model(making.model, flags.init == "weights");
+    making.model = resolve_model(making.model, flags.init.value_or("weights") == "weights");
     planner::Plan plan = make_train_plan(making, place);
     // The hub's cache calls the folder by its commit.
     if (making.model != flags.making.model)
@@ -72,7 +74,7 @@ void check_inputs(const TrainFlags& flags, const planner::Plan& plan,
                             "meshplan train ...` on each",
                             plan.cluster.nodes, plan.cluster.devices_per_node));
   }
-  if (flags.init == "random") return;
+  if (initialization(flags, plan.model) == "random") return;
   if (!fs::is_directory(plan.model_source)) {
     throw Error(ErrorCode::kInvalidInput,
                 fmt::format("'{}' has no weights: only a folder with safetensors files has; use "
@@ -84,9 +86,21 @@ void check_inputs(const TrainFlags& flags, const planner::Plan& plan,
   const formats::SafetensorsFolder weights(plan.model_source);
 }
 
+/// The rows that a model without tokens is to read, made up unless a file is named.
+std::string obtain_rows(const TrainFlags& flags, const planner::Plan& plan) {
+  const auto opened = [&plan](const std::string& data) -> std::string {
+    if (data.empty() || data == kSynthetic) return kSynthetic;
+    const formats::RowDataset rows(data, plan.model.hidden_size);
+    return fs::absolute(data).string();
+  };
+  opened(flags.validation_data);
+  return opened(flags.data);
+}
+
 /// What the ranks are to read, tokenized where it has to be; opened here, so that what is wrong
 /// with it is said once.
 std::string obtain_data(const TrainFlags& flags, const planner::Plan& plan) {
+  if (planner::is_feed_forward(plan.model)) return obtain_rows(flags, plan);
   if (!flags.validation_data.empty() && flags.validation_data != kSynthetic) {
     const formats::IndexedDataset validation(flags.validation_data);
   }
@@ -117,8 +131,9 @@ std::string generated_name(const planner::Plan& plan) {
                      fmt::localtime(now));
 }
 
-std::vector<std::string> rank_arguments(const TrainFlags& flags, const std::string& plan_file,
-                                        const std::string& data, const fs::path& run_folder) {
+std::vector<std::string> rank_arguments(const TrainFlags& flags, const planner::Plan& plan,
+                                        const std::string& plan_file, const std::string& data,
+                                        const fs::path& run_folder) {
   std::vector<std::string> arguments = {"train", "--plan",       plan_file,          "--data",
                                         data,    "--run-folder", run_folder.string()};
   for (const CLI::Option* option : flags.of_rank) {
@@ -128,6 +143,8 @@ std::vector<std::string> rank_arguments(const TrainFlags& flags, const std::stri
       value = fs::absolute(value).string();
     arguments.insert(arguments.end(), {option->get_name(), value});
   }
+  if (!flags.init && initialization(flags, plan.model) == "random")
+    arguments.insert(arguments.end(), {"--init", "random"});
   add_checkpoint_arguments(flags.checkpoints, arguments);
   return arguments;
 }
@@ -171,6 +188,7 @@ int run_train(const TrainFlags& flags) {
   const std::optional<RankPlace> place = place_in_job();
   check_usage(flags, place);
   const planner::Plan plan = obtain_plan(flags, place);
+  check_data_usage(flags, plan.model);
   check_inputs(flags, plan, place);
   rank_program();
   const std::string data = obtain_data(flags, plan);
@@ -183,9 +201,10 @@ int run_train(const TrainFlags& flags) {
     planner::save_plan(plan, plan_file);
   }
   if (place)
-    become_rank(rank_arguments(flags, file_in_memory(to_json(plan).dump()), data, run_folder));
+    become_rank(
+        rank_arguments(flags, plan, file_in_memory(to_json(plan).dump()), data, run_folder));
   launch_ranks(planner::world_size(plan.layout.mesh),
-               rank_arguments(flags, plan_file, data, run_folder), run_folder);
+               rank_arguments(flags, plan, plan_file, data, run_folder), run_folder);
   fmt::print(stderr, "meshplan train: done; `meshplan compare {0} {1}` compares it with its plan\n",
              plan_file.string(), run_folder.string());
   return 0;

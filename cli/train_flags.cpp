@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "common/number_list.h"
+#include "planner/model/feed_forward_model.h"
 
 namespace meshplan::cli {
 namespace {
@@ -24,8 +25,7 @@ void add_plan_flags(CLI::App& app, TrainFlags& flags) {
   add_model_flag(app, making.model, "--model,--model-name");
   add_cluster_flags(app, making.cluster)
       ->description("Catalog name or cluster file (default: this machine)");
-  making.job.job.seq_length = 2048;
-  add_job_flags(app, making.job)->capture_default_str();
+  add_job_flags(app, making.job)->default_str(std::to_string(kDefaultSeqLength));
   const char* const group = "Layout";
   app.add_option("--tp-size,--tp", making.tp_size, "Ranks of a tensor-parallel group")
       ->capture_default_str()
@@ -166,7 +166,10 @@ void add_training_flags(CLI::App& app, TrainFlags& flags) {
   group.add(of_rank, "--seed", flags.seed, "Of the order of samples, and of random weights", "S");
   group
       .add(of_rank, "--init", flags.init,
-           "weights: those in the model's folder; random: from the seed", "")
+           "weights: those in the model's folder; random: from the seed, the default of the "
+           "feed-forward demo",
+           "")
+      ->default_str("weights")
       ->check(CLI::IsMember({"weights", "random"}));
   group
       .add(of_rank, "--deterministic", flags.deterministic,
@@ -240,10 +243,6 @@ void check_usage(const TrainFlags& flags, const std::optional<RankPlace>& place)
                                option->get_name(), flags.plan));
     }
   }
-  if (flags.data.empty() && flags.dataset_name.empty()) {
-    refuse_usage(
-        "give --data PREFIX, --data synthetic, or --dataset-name NAME_OR_FILE to be tokenized");
-  }
   if (flags.validation_data.empty() != (flags.validation_interval == 0))
     refuse_usage("--validation-data and --validation-interval go together");
   const fs::path name(flags.experiment_name);
@@ -255,6 +254,24 @@ void check_usage(const TrainFlags& flags, const std::optional<RankPlace>& place)
     refuse_usage(
         "--experiment-name is required inside a launched job: all its ranks must use the same one");
   }
+}
+
+void check_data_usage(const TrainFlags& flags, const planner::ModelSpec& model) {
+  if (planner::is_feed_forward(model)) {
+    if (flags.dataset_name.empty() && !flags.packing) return;
+    refuse_usage(fmt::format(
+        "{} is of text, and {} reads rows of numbers: use --data synthetic, or --data with a "
+        "safetensors file that has a float32 tensor rows [N, {}]",
+        flags.packing ? "--packing" : "--dataset-name", model.name, model.hidden_size));
+  }
+  if (flags.data.empty() && flags.dataset_name.empty()) {
+    refuse_usage(
+        "give --data PREFIX, --data synthetic, or --dataset-name NAME_OR_FILE to be tokenized");
+  }
+}
+
+std::string initialization(const TrainFlags& flags, const planner::ModelSpec& model) {
+  return flags.init.value_or(planner::is_feed_forward(model) ? "random" : "weights");
 }
 
 }  // namespace meshplan::cli

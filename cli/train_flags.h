@@ -42,7 +42,7 @@ struct TrainFlags {
   std::optional<std::int64_t> decay_steps;
   double weight_decay = 0.01;
   std::uint64_t seed = 42;
-  std::string init = "weights";
+  std::optional<std::string> init;
   bool deterministic = false;
 
   std::string storage_path = "./runs";
@@ -58,5 +58,10 @@ void add_train_flags(CLI::App& app, TrainFlags& flags);
 
 /// Throws kUsage for flags that are missing or do not go together.
 void check_usage(const TrainFlags& flags, const std::optional<RankPlace>& place);
+/// The same for those on data, when the model is known.
+void check_data_usage(const TrainFlags& flags, const planner::ModelSpec& model);
+
+/// --init: by default weights, and random for the feed-forward demo.
+std::string initialization(const TrainFlags& flags, const planner::ModelSpec& model);
 
 }  // namespace meshplan::cli

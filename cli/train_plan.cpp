@@ -109,7 +109,7 @@ planner::Plan make_train_plan(const TrainPlanFlags& flags, const std::optional<R
   layout.mesh.sizes = axis_sizes(flags, problems);
   const planner::ClusterSpec cluster = cluster_for(flags, layout.mesh, place);
   layout.mesh.ranks_per_node = cluster.devices_per_node;
-  const planner::Job job = make_job(flags.job, cluster);
+  const planner::Job job = make_job(flags.job, model.spec, cluster, kDefaultSeqLength);
   complete_layout(layout, flags.layout, model.spec, job);
   planner::Estimate estimate = planner::estimate(model.spec, cluster, job, layout);
   for (const planner::Violation& violation : estimate.violations)

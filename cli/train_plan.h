@@ -10,6 +10,9 @@
 
 namespace meshplan::cli {
 
+/// Tokens of a sequence where nothing is said.
+inline constexpr std::int64_t kDefaultSeqLength = 2048;
+
 /// What `meshplan train` makes a plan from where it is not given one.
 struct TrainPlanFlags {
   std::string model;

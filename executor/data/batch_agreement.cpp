@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <bit>
 #include <string>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 #include <vector>
@@ -13,12 +14,16 @@ namespace {
 
 using planner::Axis;
 
-/// FNV-1a, 64 bits (draft-eastlake-fnv), over whole numbers.
+/// FNV-1a, 64 bits (draft-eastlake-fnv), over numbers in place of bytes.
 class Checksum {
  public:
   void add(const std::vector<std::int64_t>& numbers) {
     for (const std::int64_t number : numbers)
       value_ = (value_ ^ static_cast<std::uint64_t>(number)) * 0x100000001b3ULL;
+  }
+  void add(const std::vector<float>& numbers) {
+    for (const float number : numbers)
+      value_ = (value_ ^ std::bit_cast<std::uint32_t>(number)) * 0x100000001b3ULL;
   }
   std::string text() const { return fmt::format("{:016x}", value_); }
 
@@ -50,6 +55,7 @@ void check_batch_agreement(c10d::Store& store, const planner::DeviceMesh& mesh, 
   content.add(first.samples);
   content.add(first.tokens);
   content.add(first.labels);
+  content.add(first.rows);
   const std::string samples = std::to_string(sample_count);
   const std::string sample = std::to_string(first.samples.front());
   store.set(fmt::format("samples/{}", rank), samples);

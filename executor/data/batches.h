@@ -11,15 +11,17 @@
 
 namespace meshplan::executor {
 
-/// One microbatch of b sequences of s positions.
+/// One microbatch of b sequences of s positions: token ids and labels, or rows of numbers.
 struct Batch {
   /// [b, s] int64: token ids, 0 behind the end of a short sequence.
   at::Tensor tokens;
   /// [b, s] int64: the id of the next token, which the position is to predict; kIgnoredLabel where
   /// there is none.
   at::Tensor labels;
-  /// Labels that count in the loss.
+  /// Labels that count in the loss; 1 for rows of numbers, whose loss is one sum.
   std::int64_t label_count = 0;
+  /// [b s, w]: the numbers of every position; undefined where there are tokens.
+  at::Tensor rows = {};
 };
 
 /// The same in plain memory, as a thread beside the training may hold it: what it holds is in no
@@ -31,10 +33,14 @@ struct HostBatch {
   /// The samples that the rows are, by number.
   std::vector<std::int64_t> samples;
   std::int64_t label_count = 0;
+  /// b x s x w.
+  std::vector<float> rows = {};
+  /// b x s.
+  std::int64_t positions = 0;
 };
 
-/// The batch as tensors on a device.
-Batch to_device(const HostBatch& batch, at::Device device);
+/// The batch as tensors on a device; rows of numbers in the given type.
+Batch to_device(const HostBatch& batch, at::Device device, at::ScalarType rows = at::kFloat);
 
 /// A place in the order of a rank's batches.
 struct BatchPosition {
@@ -65,6 +71,7 @@ class BatchStream {
   /// `source` outlives the stream. Throws kInvalidInput where an option is out of its range, and
   /// where there are too few samples for one batch ("Dataloader is empty").
   BatchStream(const SampleSource& source, const BatchOptions& options);
+  BatchStream(const RowSource& source, const BatchOptions& options);
 
   std::int64_t batches_per_epoch() const;
   const BatchOptions& options() const { return options_; }
@@ -73,7 +80,14 @@ class BatchStream {
   HostBatch read(const BatchPosition& position);
 
  private:
-  const SampleSource& source_;
+  BatchStream(const SampleSource* tokens, const RowSource* rows, const BatchOptions& options);
+  const SampleSet& samples() const;
+  void fill_tokens(HostBatch& batch) const;
+  void fill_rows(HostBatch& batch) const;
+
+  /// One of the two is null.
+  const SampleSource* tokens_;
+  const RowSource* rows_;
   BatchOptions options_;
   SampleDeal deal_;
   /// This rank's samples of the epoch dealt_epoch_.

@@ -7,31 +7,10 @@
 #include "executor/kernels/rms_norm.h"
 #include "executor/kernels/vector_loops.h"
 #include "executor/layers/linear.h"
+#include "executor/layers/loss_sum.h"
 
 namespace meshplan::executor {
 namespace {
-
-/// Adds losses up in double; on a GPU without waiting for it until the value is asked for.
-class LossSum {
- public:
-  void add(const at::Tensor& losses) {
-    if (!losses.is_cpu()) {
-      const at::Tensor sum = losses.sum(at::kDouble);
-      on_device_ = on_device_.defined() ? on_device_.add_(sum) : sum;
-      return;
-    }
-    visit_elements(losses.scalar_type(), [&]<class T>() {
-      for (std::int64_t i = 0; i < losses.numel(); ++i) {
-        on_host_ += static_cast<double>(losses.const_data_ptr<T>()[i]);
-      }
-    });
-  }
-  double value() const { return on_device_.defined() ? on_device_.item<double>() : on_host_; }
-
- private:
-  double on_host_ = 0;
-  at::Tensor on_device_;
-};
 
 /// The output weight's gradient as it grows chunk by chunk: in place for float32 and float64; for
 /// shorter types, and more than one chunk, in float32 beside it.

@@ -54,4 +54,8 @@ at::Tensor embedding_weight(const planner::FlatLayout& flat, const at::Tensor& b
   return view_of(flat, buffer, {Role::kEmbedding});
 }
 
+at::Tensor only_weight(const planner::FlatLayout& flat, const at::Tensor& buffer) {
+  return view_of(flat, buffer, {flat.entries.front().parameter.role});
+}
+
 }  // namespace meshplan::executor

@@ -16,4 +16,7 @@ HeadWeights head_weights(const planner::FlatLayout& flat, const at::Tensor& buff
 /// The embedding's weight [V_local, h].
 at::Tensor embedding_weight(const planner::FlatLayout& flat, const at::Tensor& buffer);
 
+/// The weight of a unit that has one parameter.
+at::Tensor only_weight(const planner::FlatLayout& flat, const at::Tensor& buffer);
+
 }  // namespace meshplan::executor

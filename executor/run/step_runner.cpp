@@ -8,23 +8,13 @@
 #include <utility>
 
 #include "common/error.h"
-#include "executor/layers/embedding.h"
-#include "executor/model/weight_views.h"
 
 namespace meshplan::executor {
 namespace {
 
 using planner::Axis;
-using planner::Computation;
 using planner::Instruction;
 using planner::Opcode;
-
-VocabularySlice vocabulary_slice(const planner::StepContext& context, std::int64_t tp_rank) {
-  const std::int64_t start = tp_rank * context.vocab_rows;
-  return {
-      .start = start,
-      .rows = std::clamp<std::int64_t>(context.model.vocab_size - start, 0, context.vocab_rows)};
-}
 
 planner::DeviceKind kind_of(at::Device device) {
   return device.is_cpu() ? planner::DeviceKind::kCpu : planner::DeviceKind::kGpu;
@@ -40,17 +30,16 @@ StepRunner::StepRunner(const planner::Plan& plan, std::int64_t rank,
       coordinates_(planner::coordinates_of(plan.layout.mesh, rank)),
       sharding_(context_, communicators[Axis::kDpShard], communicators[Axis::kDpReplicate], device),
       program_(planner::unroll(planner::build_program(plan.model, plan.job, plan.layout))),
-      rope_(make_rope_table(plan.model.rope, plan.model.head_dim, plan.job.seq_length, at::kFloat,
-                            device)),
-      block_context_{plan.model.rms_norm_eps,
-                     rope_,
-                     {communicators[Axis::kTp], plan.layout.sequence_parallel}},
-      vocabulary_(vocabulary_slice(context_, coordinates_[Axis::kTp])),
-      scales_loss_(plan.job.param_dtype == common::DataType::kFloat16),
-      saved_(static_cast<std::size_t>(plan.model.num_hidden_layers)) {
+      scales_loss_(plan.job.param_dtype == common::DataType::kFloat16) {
   for (std::int64_t unit = 0; unit < planner::unit_count(plan.model); ++unit) {
     units_.push_back(sharding_.make_unit(unit));
   }
+  computations_ = make_computations({.context = context_,
+                                     .sharding = sharding_,
+                                     .units = units_,
+                                     .tp = communicators[Axis::kTp],
+                                     .tp_rank = coordinates_[Axis::kTp],
+                                     .device = device});
 }
 
 StepResult StepRunner::run(const std::vector<Batch>& microbatches, const AdamwOptions& adamw,
@@ -77,9 +66,9 @@ void StepRunner::execute(const Instruction& instruction) {
     case Opcode::kReleaseParameters:
       return sharding_.release(unit_of(instruction));
     case Opcode::kForward:
-      return forward(instruction);
+      return computations_->forward(instruction, batch_of(instruction));
     case Opcode::kBackward:
-      return backward(instruction);
+      return computations_->backward(instruction, batch_of(instruction));
     case Opcode::kLoss:
       retire(instruction);
       return loss(instruction);
@@ -110,10 +99,6 @@ void StepRunner::execute(const Instruction& instruction) {
   }
 }
 
-BlockSaved& StepRunner::saved_of(const Instruction& instruction) {
-  return saved_[static_cast<std::size_t>(planner::unit_at(context_.model, instruction.unit).block)];
-}
-
 template <class Number>
 Number StepRunner::sum_over(std::initializer_list<Axis> axes, Number value) {
   const at::Tensor sum = at::full(
@@ -126,68 +111,16 @@ void StepRunner::count_tokens() {
   result_.tokens = sum_over({Axis::kDpShard, Axis::kDpReplicate}, result_.tokens);
 }
 
-double StepRunner::loss_weight(const Batch& batch) const {
-  if (context_.job.loss_normalization == planner::LossNormalization::kGlobalTokens) {
-    return 1.0 / static_cast<double>(std::max<std::int64_t>(1, result_.tokens));
-  }
-  const std::int64_t shares =
-      context_.layout.accumulation * planner::data_parallel_size(context_.layout.mesh);
-  return 1.0 / static_cast<double>(std::max<std::int64_t>(1, batch.label_count) * shares);
-}
-
-void StepRunner::forward(const Instruction& instruction) {
-  ShardedUnit& unit = unit_of(instruction);
-  sharding_.wait_gathered(unit);
-  if (instruction.computation == Computation::kEmbedding) {
-    activations_ = forward_embedding(embedding_weight(unit.flat, unit.gathered), vocabulary_,
-                                     batch_of(instruction).tokens.view(-1), block_context_.tp);
-  } else {
-    activations_ =
-        forward_block(block_weights(unit.flat, unit.gathered), block_context_,
-                      instruction.recompute, std::move(activations_), saved_of(instruction));
-  }
-}
-
 void StepRunner::loss(const Instruction& instruction) {
-  ShardedUnit& unit = unit_of(instruction);
-  sharding_.wait_gathered(unit);
-  sharding_.make_gradient(unit);
   const Batch& batch = batch_of(instruction);
-  const HeadLossOptions options{.rms_norm_eps = context_.model.rms_norm_eps,
-                                .slice = vocabulary_,
-                                .chunks = context_.layout.loss_chunks,
-                                .scale = loss_weight(batch) * scale(),
-                                .with_gradient = true};
-  HeadLoss head =
-      head_loss(head_weights(unit.flat, unit.gathered), head_weights(unit.flat, unit.gradient),
-                options, std::move(activations_), batch.labels.view(-1), block_context_.tp);
-  result_.loss += head.loss_sum * loss_weight(batch);
-  gradient_ = std::move(head.grad);
-}
-
-void StepRunner::backward(const Instruction& instruction) {
-  ShardedUnit& unit = unit_of(instruction);
-  if (instruction.computation == Computation::kEmbedding) {
-    const bool tied = context_.model.tie_word_embeddings;
-    if (!tied) sharding_.make_gradient(unit);
-    const at::Tensor weight_gradient = embedding_weight(unit.flat, unit.gradient);
-    if (!tied) weight_gradient.zero_();
-    backward_embedding(gradient_, vocabulary_, batch_of(instruction).tokens.view(-1),
-                       block_context_.tp, weight_gradient);
-    gradient_.reset();
-  } else {
-    sharding_.wait_gathered(unit);
-    sharding_.make_gradient(unit);
-    gradient_ = backward_block(block_weights(unit.flat, unit.gathered),
-                               block_weights(unit.flat, unit.gradient), block_context_,
-                               std::exchange(saved_of(instruction), {}), std::move(gradient_));
-  }
+  const double weight = computations_->loss_weight(batch, result_.tokens);
+  result_.loss += computations_->loss(instruction, batch, weight * scale()) * weight;
 }
 
 void StepRunner::reduce_replicated(const Instruction& instruction) {
   const planner::FlatRange& range = context_.sizes_of(instruction.unit).replicated_gradients;
   const at::Tensor gradients = unit_of(instruction).gradient.slice(0, range.begin, range.end);
-  block_context_.tp.group.all_reduce(gradients, ReduceOp::kSum).wait();
+  communicators_[Axis::kTp].all_reduce(gradients, ReduceOp::kSum).wait();
 }
 
 void StepRunner::retire(const Instruction& instruction) {
@@ -229,6 +162,21 @@ void StepRunner::optimizer_step() {
 
 void StepRunner::report_loss() {
   result_.loss = sum_over({Axis::kDpShard, Axis::kDpReplicate}, result_.loss);
+}
+
+double StepRunner::evaluate(std::int64_t count,
+                            const std::function<Batch(std::int64_t)>& batch_at) {
+  const CollectiveLog::Pause pause(communicators_.log());
+  double loss = 0;
+  std::int64_t labels = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Batch batch = batch_at(i);
+    loss += computations_->evaluate(batch);
+    labels += batch.label_count;
+  }
+  loss = sum_over({Axis::kDpShard, Axis::kDpReplicate}, loss);
+  labels = sum_over({Axis::kDpShard, Axis::kDpReplicate}, labels);
+  return loss / static_cast<double>(std::max<std::int64_t>(1, labels));
 }
 
 }  // namespace meshplan::executor

@@ -2,13 +2,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "executor/comm/mesh_communicators.h"
 #include "executor/data/batches.h"
-#include "executor/kernels/rope.h"
-#include "executor/layers/decoder_block.h"
-#include "executor/layers/head_loss.h"
+#include "executor/model/model_computations.h"
 #include "executor/optim/adamw.h"
 #include "executor/optim/loss_scale.h"
 #include "executor/run/trace_recorder.h"
@@ -51,17 +50,14 @@ class StepRunner {
   StepResult run(const std::vector<Batch>& microbatches, const AdamwOptions& adamw,
                  std::int64_t step, TraceRecorder& trace);
 
-  /// The mean loss over the tokens of `count` batches, batch_at(0) and on, and of the other
+  /// The mean loss over the labels of `count` batches, batch_at(0) and on, and of the other
   /// data-parallel ranks' (as many each), forward only and outside of any step: none of its
-  /// collectives is logged. evaluate.cpp.
+  /// collectives is logged.
   double evaluate(std::int64_t count, const std::function<Batch(std::int64_t)>& batch_at);
 
  private:
-  double forward_loss(const Batch& batch);
   void execute(const planner::Instruction& instruction);
   void count_tokens();
-  void forward(const planner::Instruction& instruction);
-  void backward(const planner::Instruction& instruction);
   void loss(const planner::Instruction& instruction);
   void reduce_replicated(const planner::Instruction& instruction);
   void retire(const planner::Instruction& instruction);
@@ -76,10 +72,7 @@ class StepRunner {
   const Batch& batch_of(const planner::Instruction& instruction) const {
     return (*microbatches_)[static_cast<std::size_t>(instruction.microbatch)];
   }
-  BlockSaved& saved_of(const planner::Instruction& instruction);
-  /// The factor of a token's loss in the step's loss.
-  double loss_weight(const Batch& batch) const;
-  /// What losses are multiplied by beside it.
+  /// What losses are multiplied by beside their weight.
   double scale() const { return scales_loss_ ? loss_scale_.scale : 1; }
   template <class Number>
   Number sum_over(std::initializer_list<planner::Axis> axes, Number value);
@@ -91,9 +84,7 @@ class StepRunner {
   UnitSharding sharding_;
   std::vector<ShardedUnit> units_;
   std::vector<planner::Instruction> program_;
-  RopeTable rope_;
-  BlockContext block_context_;
-  VocabularySlice vocabulary_;
+  std::unique_ptr<ModelComputations> computations_;
   bool scales_loss_;
   LossScale loss_scale_;
 
@@ -102,10 +93,6 @@ class StepRunner {
   AdamwOptions adamw_;
   std::int64_t step_ = 0;
   StepResult result_;
-  /// Activations between blocks, and their gradient on the way back.
-  at::Tensor activations_;
-  at::Tensor gradient_;
-  std::vector<BlockSaved> saved_;
 };
 
 }  // namespace meshplan::executor

@@ -18,6 +18,7 @@
 #include "executor/run/step_runner.h"
 #include "executor/run/training_loop.h"
 #include "formats/run_folder.h"
+#include "planner/model/feed_forward_model.h"
 #include "planner/model/parameter_table.h"
 
 namespace meshplan::executor {
@@ -54,6 +55,7 @@ DataOptions data_options(const planner::Plan& plan, const TrainingOptions& optio
   return {.data = options.data,
           .packing = options.packing,
           .vocab_size = plan.model.vocab_size,
+          .row_width = planner::is_feed_forward(plan.model) ? plan.model.hidden_size : 0,
           .batches = {.seq_length = plan.job.seq_length,
                       .batch_size = plan.layout.microbatch_size,
                       .dp_rank = planner::data_parallel_rank(mesh, rank),

@@ -18,7 +18,7 @@ enum class Initialization { kWeights, kRandom };
 
 /// What a training run needs beside its plan. Steps count from 0, as in metrics.jsonl.
 struct TrainingOptions {
-  /// Prefix of a Megatron indexed dataset, or "synthetic".
+  /// Prefix of a Megatron indexed dataset (for models of rows a safetensors file), or "synthetic".
   std::string data;
   /// Sequences are laid end to end and cut into windows, instead of padded.
   bool packing = false;

@@ -171,14 +171,17 @@ std::optional<double> TrainingLoop::validation_loss() {
   std::int64_t count = batches.batches_per_epoch();
   if (rank_.options.validation_steps > 0) count = std::min(count, rank_.options.validation_steps);
   return rank_.runner.evaluate(count, [&](std::int64_t i) {
-    return to_device(batches.read({0, i}), rank_.device);
+    return on_device(batches.read({0, i}));
   });
 }
 
 void TrainingLoop::take_microbatches() {
   microbatches_.clear();
-  for (const HostBatch& batch : prefetcher_->next())
-    microbatches_.push_back(to_device(batch, rank_.device));
+  for (const HostBatch& batch : prefetcher_->next()) microbatches_.push_back(on_device(batch));
+}
+
+Batch TrainingLoop::on_device(const HostBatch& batch) const {
+  return to_device(batch, rank_.device, scalar_type(rank_.plan.job.param_dtype));
 }
 
 }  // namespace meshplan::executor

@@ -48,6 +48,7 @@ class TrainingLoop {
   /// Steps done of the epoch under way.
   std::int64_t steps_of_epoch() const;
   void take_microbatches();
+  Batch on_device(const HostBatch& batch) const;
   StepResult update(const AdamwOptions& adamw);
   std::optional<double> validation_loss();
 

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "executor/kernels/accumulate.h"
+
 namespace meshplan::executor {
 
 using planner::ParameterCopy;
@@ -73,8 +75,10 @@ bool UnitSharding::keeps_whole(const planner::MicrobatchPlace& place) const {
 }
 
 void UnitSharding::accumulate(at::Tensor& kept, ShardedUnit& unit, bool first_microbatch) const {
-  if (!first_microbatch) {
+  if (!first_microbatch && param_type_ == reduce_type_) {
     kept.add_(unit.gradient);
+  } else if (!first_microbatch) {
+    executor::accumulate(kept, unit.gradient);
   } else if (param_type_ == reduce_type_) {
     kept = unit.gradient;
   } else {

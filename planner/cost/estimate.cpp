@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "planner/model/feed_forward_model.h"
 #include "planner/model/parameter_table.h"
+#include "planner/program/feed_forward.h"
 
 namespace meshplan::planner {
 namespace {
@@ -49,6 +51,7 @@ Totals totals_of(const PricedProgram& program) {
 
 common::Flops model_flops(const StepContext& context) {
   const ModelSpec& model = context.model;
+  if (is_feed_forward(model)) return feed_forward_flops(context);
   // The embedding is a look-up; a tied one multiplies once, as the head.
   const std::int64_t lookup = model.tie_word_embeddings ? 0 : model.vocab_size * model.hidden_size;
   const auto parameters = static_cast<double>(parameter_count(model) - lookup);

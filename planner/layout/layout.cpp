@@ -4,6 +4,7 @@
 #include <array>
 
 #include "common/error.h"
+#include "planner/model/feed_forward_model.h"
 
 namespace meshplan::planner {
 namespace {
@@ -85,11 +86,12 @@ LossNormalization parse_loss_normalization(const std::string& name, const std::s
                where);
 }
 
-bool default_sequence_parallel(const Layout& layout, const Job& job) {
+bool default_sequence_parallel(const ModelSpec& model, const Layout& layout, const Job& job) {
   const std::int64_t tp = layout.mesh.sizes[Axis::kTp];
   const std::int64_t cp = std::max<std::int64_t>(1, layout.mesh.sizes[Axis::kCp]);
   std::int64_t tokens = 0;
-  return tp > 1 && !__builtin_mul_overflow(layout.microbatch_size, job.seq_length / cp, &tokens) &&
+  return tp > 1 && !is_feed_forward(model) &&
+         !__builtin_mul_overflow(layout.microbatch_size, job.seq_length / cp, &tokens) &&
          tokens % tp == 0;
 }
 

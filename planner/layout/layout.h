@@ -10,6 +10,8 @@
 
 namespace meshplan::planner {
 
+struct ModelSpec;
+
 /// What each rank of dp_shard keeps between uses (ZeRO: Rajbhandari et al. 2020, arXiv 1910.02054).
 /// kFullShard (ZeRO-3): 1/F of everything, gathered before each use. kShardGradOp (ZeRO-2): the
 /// same, gathered once a step. kShardOptimizer (ZeRO-1): whole parameters, 1/F of the optimizer
@@ -85,8 +87,8 @@ struct Layout {
 };
 
 /// Whether sequence parallelism is on where nothing is said: with tp, if that divides the tokens of
-/// a microbatch.
-bool default_sequence_parallel(const Layout& layout, const Job& job);
+/// a microbatch and the model has a residual stream.
+bool default_sequence_parallel(const ModelSpec& model, const Layout& layout, const Job& job);
 
 /// full_shard for hybrid_shard, shard_grad_op for hybrid_shard_zero2, the others themselves.
 Sharding without_replicas(Sharding sharding);

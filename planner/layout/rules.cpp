@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "common/data_type.h"
+#include "planner/model/feed_forward_model.h"
 
 namespace meshplan::planner {
 namespace {
@@ -169,6 +170,29 @@ void check_context(Rules& rules, const Job& job, const Layout& layout) {
                 cp);
 }
 
+/// The feed-forward demo in the place of check_model() and what follows it: what of a layout has
+/// no meaning for three linear layers.
+void check_feed_forward(Rules& rules, const ModelSpec& model, const Layout& layout) {
+  const AxisSizes& sizes = layout.mesh.sizes;
+  rules.divides(sizes[Axis::kTp], "intermediate_size", model.intermediate_size);
+  rules.require(sizes[Axis::kPp] == 1, "pp_supported",
+                "pp={}: the feed-forward demo has no stages to divide; use 1", sizes[Axis::kPp]);
+  rules.require(sizes[Axis::kCp] == 1, "cp_supported",
+                "cp={}: the feed-forward demo has no sequences to divide; use 1, and a larger dp",
+                sizes[Axis::kCp]);
+  rules.require(!layout.sequence_parallel, "sequence_parallel_supported",
+                "sequence_parallel=on: the feed-forward demo has no residual stream to split; "
+                "use off");
+  rules.require(layout.activation_checkpointing == ActivationCheckpointing::kNone,
+                "activation_checkpointing_supported",
+                "activation_checkpointing={}: the feed-forward demo saves the outputs of w1 and w3 "
+                "alone; use none",
+                to_string(layout.activation_checkpointing));
+  rules.require(layout.loss_chunks == 1, "loss_chunks_supported",
+                "loss_chunks={}: the feed-forward demo has no logits to cut; use 1",
+                layout.loss_chunks);
+}
+
 void check_sharding(Rules& rules, const Layout& layout) {
   const std::int64_t dp_shard = layout.mesh.sizes[Axis::kDpShard];
   const std::int64_t dp_replicate = layout.mesh.sizes[Axis::kDpReplicate];
@@ -233,13 +257,17 @@ std::vector<Violation> violations(const ModelSpec& model, const Job& job, const 
   Rules rules;
   if (!check_positive(rules, job, layout)) return rules.take();
   check_bounds(rules, model, job, layout);
-  check_model(rules, model, job, layout.mesh.sizes[Axis::kTp]);
+  if (is_feed_forward(model)) {
+    check_feed_forward(rules, model, layout);
+  } else {
+    check_model(rules, model, job, layout.mesh.sizes[Axis::kTp]);
+    check_pipeline(rules, model, layout);
+    check_context(rules, job, layout);
+  }
   check_sharding(rules, layout);
   check_sequence_parallel(rules, job, layout);
   check_checkpointing(rules, model, layout);
   check_data_types(rules, job);
-  check_pipeline(rules, model, layout);
-  check_context(rules, job, layout);
   return rules.take();
 }
 

@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "planner/catalog/catalog.h"
+#include "planner/model/feed_forward_model.h"
 
 namespace meshplan::planner {
 namespace {
@@ -260,6 +261,8 @@ Json rope_scaling_json(const RopeSpec& rope) {
 void add_family_keys(const ModelSpec& model, Json& json) {
   const bool window = model.sliding_window > 0;
   switch (model.family) {
+    case ModelFamily::kFeedForward:
+      return;
     case ModelFamily::kLlama:
       json["attention_bias"] = model.qkv_bias;
       json["mlp_bias"] = false;
@@ -280,10 +283,13 @@ void add_family_keys(const ModelSpec& model, Json& json) {
 
 }  // namespace
 
-const char* to_string(ModelFamily family) { return defaults_of(family).name; }
+const char* to_string(ModelFamily family) {
+  return family == ModelFamily::kFeedForward ? kFeedForwardType : defaults_of(family).name;
+}
 
 ModelSpec read_model_config(const Json& config, const std::string& where) {
   const JsonObject object(config, where);
+  if (is_feed_forward_config(object)) return read_feed_forward_config(object);
   const FamilyDefaults& family = read_family(object);
   refuse_other_computations(object);
   ModelSpec model;
@@ -324,6 +330,7 @@ ModelSpec load_model(const std::string& model) {
 }
 
 Json to_json(const ModelSpec& model) {
+  if (is_feed_forward(model)) return feed_forward_json(model);
   Json json;
   json["_name_or_path"] = model.name;
   json["architectures"] = Json::array({defaults_of(model.family).architecture});

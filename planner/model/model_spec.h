@@ -7,9 +7,9 @@
 
 namespace meshplan::planner {
 
-enum class ModelFamily { kLlama, kMistral, kQwen2, kQwen3 };
+enum class ModelFamily { kLlama, kMistral, kQwen2, kQwen3, kFeedForward };
 
-/// "llama", "mistral", "qwen2" or "qwen3": the config's model_type.
+/// "llama", "mistral", "qwen2", "qwen3" or "meshplan_feed_forward": the config's model_type.
 const char* to_string(ModelFamily family);
 
 /// How rotary angles are stretched for long contexts.

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/checked.h"
+#include "planner/model/feed_forward_model.h"
 
 namespace meshplan::planner {
 namespace {
@@ -89,6 +90,7 @@ std::int64_t head_unit(const ModelSpec& model) {
 }
 
 std::vector<Parameter> parameters_of(const ModelSpec& model, const Unit& unit) {
+  if (is_feed_forward(model)) return feed_forward_parameters(model, unit);
   if (unit.kind == UnitKind::kBlock) return block_parameters(model, unit.block);
   std::vector<Parameter> list;
   if (unit.kind != UnitKind::kHead) add_embedding(list, model);

@@ -2,8 +2,10 @@
 #include <optional>
 
 #include "planner/layout/stage.h"
+#include "planner/model/feed_forward_model.h"
 #include "planner/model/parameter_table.h"
 #include "planner/program/emitter.h"
+#include "planner/program/feed_forward.h"
 #include "planner/program/step_context.h"
 #include "planner/program/step_program.h"
 
@@ -187,6 +189,7 @@ void emit_run(StepProgram& program, Emitter& emit, PassEmitter& passes, const Ru
 
 StepProgram build_program(const ModelSpec& whole, const Job& job, const Layout& layout,
                           std::int64_t stage_index) {
+  if (is_feed_forward(whole)) return build_feed_forward_program(job, layout);
   const ModelSpec model = as_stages_hold_it(whole, layout);
   const Stage stage = stage_at(model, layout, stage_index);
   const Order order = order_of(model, layout, stage);

@@ -1,7 +1,9 @@
 #include "planner/program/expand.h"
 
+#include "planner/model/feed_forward_model.h"
 #include "planner/program/expand_compute.h"
 #include "planner/program/expand_sharding.h"
+#include "planner/program/feed_forward.h"
 #include "planner/program/operation_list.h"
 
 namespace meshplan::planner {
@@ -33,6 +35,11 @@ void expand_gradient_norm(OperationList& list, const StepContext& c,
 
 Operations expand(const StepContext& context, const Instruction& instruction) {
   OperationList list;
+  if (is_feed_forward(context.model) && instruction.computation != Computation::kNone) {
+    expand_retire(list, context, instruction);
+    expand_feed_forward(list, context, instruction);
+    return list.take();
+  }
   switch (instruction.opcode) {
     case Opcode::kCountTokens:
       expand_dp_sum(list, context, "tokens");
@@ -110,7 +117,9 @@ PersistentMemory persistent_memory(const StepContext& context) {
   const bool copy = context.parameter_copy() == ParameterCopy::kPersistent;
   const std::int64_t whole = copy ? whole_elements(context) * context.param_size : 0;
   const std::int64_t rope = 4 * context.job.seq_length * context.model.head_dim;
-  const std::int64_t batch = 16 * context.tokens * context.layout.accumulation;
+  const std::int64_t microbatch =
+      is_feed_forward(context.model) ? feed_forward_row_bytes(context) : 16 * context.tokens;
+  const std::int64_t batch = microbatch * context.layout.accumulation;
   return {.parameters = common::Bytes(whole + (context.master_in_copy() ? 0 : master)),
           .optimizer = common::Bytes(2 * master),
           .temporaries = common::Bytes(rope + batch)};

@@ -20,7 +20,7 @@ struct PersistentMemory {
   common::Bytes parameters;
   /// AdamW's two moments.
   common::Bytes optimizer;
-  /// Rotary tables, and a step's token ids and labels.
+  /// Rotary tables, and a step's token ids and labels or rows.
   common::Bytes temporaries;
 };
 PersistentMemory persistent_memory(const StepContext& context);

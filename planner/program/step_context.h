@@ -35,6 +35,7 @@ struct StepContext {
   /// The pipeline stage whose ranks this is about.
   Stage stage;
 
+  /// Of the feed-forward demo: w1, w3 and w2.
   UnitSizes embedding;
   UnitSizes block;
   UnitSizes head;

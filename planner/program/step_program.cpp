@@ -1,5 +1,6 @@
 #include "planner/program/step_program.h"
 
+#include "planner/model/feed_forward_model.h"
 #include "planner/model/parameter_table.h"
 
 namespace meshplan::planner {
@@ -102,6 +103,7 @@ std::string describe(const ModelSpec& model, const Instruction& instruction) {
            (previous ? "previous" : "next") + " stage";
   }
   if (instruction.unit == kNoUnit) return text;
+  if (is_feed_forward(model)) return text + " " + feed_forward_unit_name(instruction.unit);
   const Unit unit = unit_at(model, instruction.unit);
   if (instruction.computation == Computation::kEmbedding) return text + " embedding";
   if (instruction.computation == Computation::kHead) return text + " head";

@@ -37,9 +37,10 @@ enum class Stream { kCompute, kTp, kGather, kReduce, kReplicate, kCp, kPipeline 
 inline constexpr std::size_t kStreams = 7;
 const char* to_string(Stream stream);
 
-/// What forward, backward and loss run. Of a transfer between stages: kEmbedding at the stage's
-/// input, where the first stage has the embedding, kHead at its output.
-enum class Computation { kNone, kEmbedding, kBlock, kHead };
+/// What forward, backward and loss run; gate, up and down are those of the feed-forward demo. Of a
+/// transfer between stages: kEmbedding at the stage's input, where the first stage has the
+/// embedding, kHead at its output.
+enum class Computation { kNone, kEmbedding, kBlock, kHead, kGate, kUp, kDown };
 
 /// No unit, and no instruction to wait for.
 inline constexpr std::int64_t kNoUnit = -1;

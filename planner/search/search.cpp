@@ -130,7 +130,7 @@ class Search {
       }
     }
     layout.sequence_parallel =
-        request_.sequence_parallel.value_or(default_sequence_parallel(layout, job_));
+        request_.sequence_parallel.value_or(default_sequence_parallel(model_, layout, job_));
     layout.loss_chunks = request_.loss_chunks.value_or(1);
     if (const auto broken = violations(model_, cluster_, job_, layout); !broken.empty()) {
       reject(layout, to_string(broken));
@@ -200,6 +200,8 @@ Objective parse_objective(const std::string& name, const std::string& where) {
 }
 
 std::int64_t default_loss_chunks(const ModelSpec& model, const Job& job, const Layout& layout) {
+  // Without a vocabulary there are no logits.
+  if (model.vocab_size == 0) return 1;
   const std::int64_t rows = common::ceil_divide(model.vocab_size, layout.mesh.sizes[Axis::kTp]);
   const std::int64_t tokens = microbatch_tokens(layout, job);
   const std::int64_t tokens_per_chunk = std::max<std::int64_t>(1, kLogitBytesPerChunk / (4 * rows));

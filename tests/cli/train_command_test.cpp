@@ -43,10 +43,18 @@ class TrainCommand : public testing::Test {
     write_script(python_, "echo \"$6 ranks, $OMP_NUM_THREADS threads\"; shift 6; exec \"$@\"\n");
   }
 
-  Running start(std::vector<std::string> flags, Variables environment = {}) const {
-    flags.insert(flags.begin(), {program_, "train"});
+  Running start(std::vector<std::string> flags, const Variables& environment = {}) const {
     if (std::find(flags.begin(), flags.end(), "--dataset-name") == flags.end())
       flags.insert(flags.end(), {"--data", data_});
+    return start_as_said(std::move(flags), environment);
+  }
+
+  Ended start_without_data(std::vector<std::string> flags) const {
+    return start_as_said(std::move(flags), {}).wait();
+  }
+
+  Running start_as_said(std::vector<std::string> flags, Variables environment) const {
+    flags.insert(flags.begin(), {program_, "train"});
     flags.insert(flags.end(), {"--storage-path", runs_, "--experiment-name", "run"});
     environment.emplace("MESHPLAN_TORCH_PYTHON", python_);
     return Running(flags, environment);
@@ -273,6 +281,35 @@ TEST_F(TrainCommand, OpensDataAndWeightsBeforeItStartsRanks) {
   const Ended data = train({"--model", model_, "--init", "random"});
   EXPECT_EQ(data.exit_code, 3);
   EXPECT_THAT(data.err, HasSubstr(data_ + ".idx"));
+}
+
+TEST_F(TrainCommand, TheFeedForwardDemoNeedsNeitherDataNorWeights) {
+  const Ended ended =
+      start_without_data({"--model", "feed-forward-demo", "--tp-size", "2", "--dp-size", "2",
+                          "--batch-size", "32", "--debug-steps", "5"});
+  ASSERT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr(" --data synthetic --run-folder " + run_folder().string() +
+                                   " --debug-steps 5 --init random\n"));
+  const planner::Plan plan = planner::load_plan(formats::plan_path(run_folder()));
+  EXPECT_EQ(plan.job.seq_length, 1);
+  EXPECT_FALSE(plan.layout.sequence_parallel);
+}
+
+TEST_F(TrainCommand, RefusesTokensForTheFeedForwardDemo) {
+  const Ended tokens = train({"--model", "feed-forward-demo"});
+  EXPECT_EQ(tokens.exit_code, 3);
+  EXPECT_THAT(tokens.err, HasSubstr(data_ + ": is a token dataset; the model reads rows of "
+                                            "numbers: use synthetic, or a safetensors file with a "
+                                            "float32 tensor rows [N, 8192]"));
+  const Ended text = train({"--model", "feed-forward-demo", "--dataset-name", "wikitext"});
+  EXPECT_EQ(text.exit_code, 2);
+  EXPECT_THAT(text.err, HasSubstr("--dataset-name is of text, and feed-forward-demo reads rows"));
+  const Ended weights = train({"--model", "feed-forward-demo", "--init", "weights"});
+  EXPECT_EQ(weights.exit_code, 3);
+  EXPECT_THAT(weights.err, HasSubstr("'feed-forward-demo' has no weights"));
+  const Ended nothing = start_without_data({"--model", model_});
+  EXPECT_EQ(nothing.exit_code, 2);
+  EXPECT_THAT(nothing.err, HasSubstr("give --data PREFIX, --data synthetic, or --dataset-name"));
 }
 
 TEST_F(TrainCommand, SaysWhereTorchAndTheRanksProgramComeFrom) {

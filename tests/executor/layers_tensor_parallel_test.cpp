@@ -8,6 +8,7 @@
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 
 #include "executor/layers/decoder_block.h"
+#include "executor/layers/demo_linears.h"
 #include "executor/layers/embedding.h"
 #include "executor/layers/head_loss.h"
 #include "tests/executor/layers_reference.h"
@@ -341,6 +342,50 @@ TEST(TensorParallelHeadLoss, AgreesWithTheWholeHeadDespitePadding) {
     parity.expect_close(gradients.norm[rank], whole_gradients.norm, 1e-12, "norm");
   }
   parity.expect_close(gradients.output, whole_gradients.output, 1e-12, "output");
+}
+
+TEST(TensorParallelDemoLinears, AgreeWithTheWholeLayers) {
+  constexpr std::int64_t kRows = 9, kHidden = 10, kIntermediate = 24;
+  const auto random = [](std::int64_t rows, std::int64_t columns) {
+    return at::randn({rows, columns}, at::kDouble) / 4;
+  };
+  const at::Tensor x = random(kRows, kHidden);
+  const at::Tensor w1 = random(kIntermediate, kHidden), w3 = random(kIntermediate, kHidden);
+  const at::Tensor w2 = random(kHidden, kIntermediate);
+  struct Run {
+    double sum = 0;
+    at::Tensor w1, w3, w2;
+  };
+  const auto run = [&x](const Run& weights, Communicator& tp) {
+    const auto like = [](const at::Tensor& weight) { return at::full_like(weight, NAN); };
+    Run made{0, like(weights.w1), like(weights.w3), like(weights.w2)};
+    const at::Tensor gate_up = project_gate(x, weights.w1);
+    project_up(x, weights.w3, gate_up);
+    made.sum = sum_outputs(gate_up, weights.w2, {.w2 = made.w2, .scale = 0.5}, {tp});
+    backward_up(x, gate_up, made.w3);
+    backward_gate(x, gate_up, made.w1);
+    return made;
+  };
+  Communicator alone(planner::Axis::kTp);
+  const Run whole = run({0, w1, w3, w2}, alone);
+  Parity parity("demo linears over tp");
+  for (const int size : {2, 4}) {
+    std::vector<Run> runs(static_cast<std::size_t>(size));
+    const auto issued = on_each_rank(size, [&](std::int64_t rank, Communicator& tp) {
+      runs[static_cast<std::size_t>(rank)] =
+          run({0, rows_of(w1, rank, size), rows_of(w3, rank, size),
+               columns_of(w2, rank, size).contiguous()},
+              tp);
+    });
+    EXPECT_EQ(issued.size(), 1u);
+    for (std::int64_t rank = 0; rank < size; ++rank) {
+      const Run& share = runs[static_cast<std::size_t>(rank)];
+      EXPECT_NEAR(share.sum, whole.sum, 1e-12);
+      parity.expect_close(share.w1, rows_of(whole.w1, rank, size), 1e-12, "w1");
+      parity.expect_close(share.w3, rows_of(whole.w3, rank, size), 1e-12, "w3");
+      parity.expect_close(share.w2, columns_of(whole.w2, rank, size), 1e-12, "w2");
+    }
+  }
 }
 
 }  // namespace

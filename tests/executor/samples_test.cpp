@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "executor/data/dataset_samples.h"
+#include "executor/data/row_samples.h"
 #include "executor/data/synthetic_samples.h"
 #include "executor/data/training_data.h"
 #include "tests/common/expect_error.h"
@@ -116,6 +117,99 @@ TEST(SyntheticSamples, MakeTheSameGlobalBatchOnEveryMesh) {
   EXPECT_EQ(alone.size(), 4u);
   EXPECT_EQ(global_batch(2, 2), alone);
   EXPECT_EQ(global_batch(4, 1), alone);
+}
+
+TEST(SyntheticRows, AreNearlyNormalAndTheSameEverywhere) {
+  const SyntheticRows rows(42, 64);
+  std::vector<float> numbers(64 * 64), again(64 * 64);
+  double sum = 0, squares = 0;
+  for (std::int64_t i = 0; i < 16; ++i) {
+    rows.fill(i, numbers);
+    SyntheticRows(42, 64).fill(i, again);
+    EXPECT_EQ(numbers, again);
+    for (const float number : numbers) {
+      sum += number;
+      squares += static_cast<double>(number) * number;
+    }
+  }
+  const double count = 16 * 64 * 64;
+  std::printf("mean %.4f, variance %.4f of %.0f numbers (tolerance 0.02)\n", sum / count,
+              squares / count, count);
+  EXPECT_NEAR(sum / count, 0, 0.02);
+  EXPECT_NEAR(squares / count, 1, 0.02);
+  SyntheticRows(43, 64).fill(0, again);
+  rows.fill(0, numbers);
+  EXPECT_NE(numbers, again);
+  // On another machine, too.
+  EXPECT_EQ(std::vector<float>(numbers.begin(), numbers.begin() + 3),
+            (std::vector<float>{-1.04830623F, 0.749869943F, -2.16514277F}));
+}
+
+class RowBatches : public testing::Test {
+ protected:
+  /// Rows of `width` numbers, the first of which is the row's index.
+  DataOptions written(std::int64_t count, std::int64_t width) {
+    std::vector<float> rows(static_cast<std::size_t>(count * width), 0.5F);
+    for (std::int64_t i = 0; i < count; ++i)
+      rows[static_cast<std::size_t>(i * width)] = static_cast<float>(i);
+    const formats::TensorToWrite tensor{.name = "rows", .shape = {count, width}};
+    formats::write_safetensors(path_, std::span(&tensor, 1), [&](std::size_t) {
+      return std::as_bytes(std::span<const float>(rows));
+    });
+    return {.data = path_, .row_width = width, .batches = {.seq_length = 1, .batch_size = 2}};
+  }
+
+  tests::TemporaryFolder folder_;
+  std::string path_ = folder_ / "rows.safetensors";
+};
+
+TEST_F(RowBatches, HaveTheRowsOfTheirSamples) {
+  DataOptions options = written(9, 3);
+  options.batches.seq_length = 2;
+  TrainingData data(options);
+  EXPECT_EQ(data.samples().count(), 4);
+  const HostBatch batch = data.batches().read({1, 1});
+  ASSERT_EQ(batch.rows.size(), 2u * 2 * 3);
+  EXPECT_TRUE(batch.tokens.empty() && batch.labels.empty());
+  EXPECT_EQ(batch.label_count, 1) << "one sum";
+  for (std::size_t i = 0; i < 2; ++i) {
+    const auto first = static_cast<float>(2 * batch.samples[i]);
+    EXPECT_EQ(batch.rows[6 * i], first);
+    EXPECT_EQ(batch.rows[6 * i + 3], first + 1);
+  }
+  const Batch on_device = to_device(batch, at::kCPU, at::kBFloat16);
+  EXPECT_EQ(on_device.rows.sizes(), (at::IntArrayRef{4, 3}));
+  EXPECT_EQ(on_device.rows.scalar_type(), at::kBFloat16);
+  EXPECT_FALSE(on_device.tokens.defined());
+}
+
+TEST_F(RowBatches, MadeUpOnesAreTheSameGlobalBatchOnEveryMesh) {
+  const auto global_batch = [](std::int64_t dp, std::int64_t batch) {
+    std::multiset<std::vector<float>> rows;
+    for (std::int64_t rank = 0; rank < dp; ++rank) {
+      TrainingData data(
+          {.data = kSyntheticData,
+           .row_width = 5,
+           .batches = {
+               .seq_length = 1, .batch_size = batch, .dp_rank = rank, .dp_size = dp, .seed = 7}});
+      const HostBatch read = data.batches().read({0, 3});
+      for (auto row = read.rows.begin(); row != read.rows.end(); row += 5)
+        rows.emplace(row, row + 5);
+    }
+    return rows;
+  };
+  const auto alone = global_batch(1, 4);
+  EXPECT_EQ(alone.size(), 4u);
+  EXPECT_EQ(global_batch(2, 2), alone);
+  EXPECT_EQ(global_batch(4, 1), alone);
+}
+
+TEST_F(RowBatches, AreRefusedWhereThereAreTooFew) {
+  DataOptions options = written(3, 3);
+  options.batches.seq_length = 2;
+  tests::expect_error(
+      ErrorCode::kInvalidInput, [&] { TrainingData data(options); }, "Dataloader is empty",
+      "3 rows are 1 samples of 2");
 }
 
 }  // namespace

@@ -18,6 +18,16 @@ ModelSpec small_model(std::int64_t blocks) {
   return model;
 }
 
+ModelSpec feed_forward_model(std::int64_t hidden_size, std::int64_t intermediate_size) {
+  ModelSpec model;
+  model.name = "feed-forward";
+  model.family = ModelFamily::kFeedForward;
+  model.hidden_size = hidden_size;
+  model.intermediate_size = intermediate_size;
+  model.num_hidden_layers = 1;
+  return model;
+}
+
 Layout layout_of(const MeshSizes& sizes) {
   Layout layout;
   layout.mesh.sizes[Axis::kDpReplicate] = sizes.dp_replicate;

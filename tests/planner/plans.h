@@ -16,6 +16,9 @@ struct MeshSizes {
 /// A small model of the family, with biases, q/k norms and ties as asked.
 ModelSpec small_model(std::int64_t blocks = 4);
 
+/// The feed-forward demo of these sizes.
+ModelSpec feed_forward_model(std::int64_t hidden_size, std::int64_t intermediate_size);
+
 /// A layout of that mesh, all ranks on one node.
 Layout layout_of(const MeshSizes& sizes);
 

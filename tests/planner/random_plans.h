@@ -107,4 +107,17 @@ inline Plan any_plan_over_all_axes() {
   return plan_of(model, cluster, job, layout);
 }
 
+/// A plan of the feed-forward demo; it has no violations.
+inline Plan any_feed_forward_plan() {
+  const auto size = [] { return *rc::gen::inRange<std::int64_t>(1, 40); };
+  const Job job = any_job();
+  Layout layout = any_layout(small_model(1), job);
+  layout.sequence_parallel = false;
+  layout.activation_checkpointing = ActivationCheckpointing::kNone;
+  layout.loss_chunks = 1;
+  const ModelSpec model = feed_forward_model(size(), size() * layout.mesh.sizes[Axis::kTp]);
+  const ClusterSpec cluster = any_cluster(layout);
+  return plan_of(model, cluster, job, layout);
+}
+
 }  // namespace meshplan::planner

@@ -64,7 +64,7 @@ std::optional<Layout> layout_for(const Case& c, const Key& key) {
     if (*c.request.global_batch_size % once != 0) return std::nullopt;
     layout.accumulation = *c.request.global_batch_size / once;
   }
-  layout.sequence_parallel = default_sequence_parallel(layout, c.job);
+  layout.sequence_parallel = default_sequence_parallel(c.model, layout, c.job);
   layout.loss_chunks = c.request.loss_chunks.value_or(1);
   if (!c.request.loss_chunks) layout.loss_chunks = default_loss_chunks(c.model, c.job, layout);
   return layout;

@@ -29,6 +29,16 @@ RC_GTEST_PROP(Simulate, PeakOfMemoryIsTheEstimates, ()) {
   RC_ASSERT(step.peak_instruction == plan.estimate.memory.peak_instruction);
 }
 
+RC_GTEST_PROP(Simulate, PlaysTheFeedForwardDemoAsItIsPriced, ()) {
+  const Plan plan = planner::any_feed_forward_plan();
+  RC_ASSERT(plan.estimate.violations.empty());
+  const SimulatedStep step = simulate(plan);
+  RC_ASSERT(step.peak == plan.estimate.memory.breakdown);
+  RC_ASSERT(step.peak_instruction == plan.estimate.memory.peak_instruction);
+  const double priced = plan.estimate.step_time.value;
+  RC_ASSERT(std::abs(seconds(step.step_time) - priced) <= 1e-2 * priced);
+}
+
 RC_GTEST_PROP(Simulate, MemoryStartsAndEndsWithWhatPersists, ()) {
   const Plan plan = planner::any_plan();
   const SimulatedStep step = simulate(plan);
