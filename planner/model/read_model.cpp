@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/text.h"
 #include "planner/catalog/catalog.h"
 #include "planner/model/config_sections.h"
 #include "planner/model/family.h"
@@ -135,7 +136,8 @@ void check(const ConfigFields& fields, const ModelSpec& model) {
   const std::int64_t kv_heads = model.num_key_value_heads;
   if (heads > 0 && kv_heads > 0 && heads % kv_heads != 0) {
     fields.complain("num_key_value_heads",
-                    fmt::format("{} must divide num_attention_heads={}", kv_heads, heads));
+                    fmt::format("{} must divide num_attention_heads={}; use {}", kv_heads, heads,
+                                common::divisors(heads)));
   }
   if (model.positions == Positions::kRotary && model.head_dim % 2 != 0) {
     fields.complain("head_dim",
@@ -201,11 +203,12 @@ ModelSpec load_model(const std::string& model) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) path /= "config.json";
   if (std::filesystem::is_regular_file(path, ignored)) return read_model_file(path);
-  throw Error(ErrorCode::kInvalidInput,
-              fmt::format("'{}' is neither a catalog name, nor a folder with config.json, nor a "
-                          "config.json; the catalog has {}",
-                          model, fmt::join(catalog_names("models"), ", ")),
-              "model");
+  throw Error(
+      ErrorCode::kInvalidInput,
+      fmt::format("'{:.300}' is neither a catalog name, nor a folder with config.json, nor a "
+                  "config.json; the catalog has {}",
+                  model, fmt::join(catalog_names("models"), ", ")),
+      "model");
 }
 
 }  // namespace meshplan::planner

@@ -66,12 +66,22 @@ TEST(Catalog, EveryClusterLoadsUnderItsNameAndSaysItsSource) {
 
 TEST(Catalog, ModelsHaveTheirPublishedParameterCounts) {
   const std::map<std::string, std::int64_t> published = {
-      {"demo-qwen2", 4'985'088},          {"llama-3-70b", 70'553'706'496},
-      {"llama-3-8b", 8'030'261'248},      {"llama-3.1-405b", 405'853'388'800},
-      {"llama-3.1-8b", 8'030'261'248},    {"llama-3.2-1b", 1'235'814'400},
-      {"mistral-7b-v0.1", 7'241'732'096}, {"qwen2-7b", 7'615'616'512},
-      {"qwen2.5-0.5b", 494'032'768},      {"qwen2.5-7b", 7'615'616'512},
-      {"qwen3-0.6b", 596'049'920},        {"qwen3-8b", 8'190'735'360},
+      {"demo-qwen2", 4'985'088},
+      {"gpt-3-175b", 174'604'259'328},
+      {"gpt2", 124'439'808},
+      {"llama-3-70b", 70'553'706'496},
+      {"llama-3-8b", 8'030'261'248},
+      {"llama-3.1-405b", 405'853'388'800},
+      {"llama-3.1-8b", 8'030'261'248},
+      {"llama-3.2-1b", 1'235'814'400},
+      {"mistral-7b-v0.1", 7'241'732'096},
+      {"mixtral-8x7b-v0.1", 46'702'792'704},
+      {"qwen2-7b", 7'615'616'512},
+      {"qwen2.5-0.5b", 494'032'768},
+      {"qwen2.5-7b", 7'615'616'512},
+      {"qwen3-0.6b", 596'049'920},
+      {"qwen3-30b-a3b", 30'532'122'624},
+      {"qwen3-8b", 8'190'735'360},
   };
   std::map<std::string, std::int64_t> counted;
   for (const std::string& name : catalog_names("models")) {
