@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "common/complaints.h"
 #include "planner/catalog/catalog.h"
 #include "planner/layout/rules.h"
 #include "planner/search/search.h"
@@ -70,6 +71,15 @@ CLI::Option* add_cluster_flags(CLI::App& app, ClusterFlags& flags) {
 
 planner::ClusterSpec load_cluster(const ClusterFlags& flags) {
   return planner::load_cluster(flags.cluster, flags.changes);
+}
+
+Inputs load_inputs(const std::string& model, const ClusterFlags& cluster) {
+  common::Complaints complaints;
+  Inputs inputs;
+  inputs.model = complaints.of([&] { return load_model(model); });
+  inputs.cluster = complaints.of([&] { return load_cluster(cluster); });
+  complaints.throw_if_any("");
+  return inputs;
 }
 
 CLI::Option* add_job_flags(CLI::App& app, JobFlags& flags) {

@@ -54,6 +54,13 @@ CLI::Option* add_cluster_flags(CLI::App& app, ClusterFlags& flags);
 /// The cluster with what the flags change of it. Throws kInvalidInput.
 planner::ClusterSpec load_cluster(const ClusterFlags& flags);
 
+/// Both, so that what is wrong with either is said at once. Throws kInvalidInput.
+struct Inputs {
+  LoadedModel model;
+  planner::ClusterSpec cluster;
+};
+Inputs load_inputs(const std::string& model, const ClusterFlags& cluster);
+
 /// --seq-length, --param-dtype, --reduce-dtype, --master-dtype, --loss-normalization,
 /// --max-grad-norm, --decay-norms-and-biases.
 struct JobFlags {

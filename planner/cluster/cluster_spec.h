@@ -98,9 +98,9 @@ common::FlopsPerSecond matmul_peak(const DeviceSpec& device, common::DataType ty
 
 /// What a user may change of a cluster where it is named. A catalog network replaces inter_node.
 struct ClusterChanges {
-  std::optional<std::int64_t> nodes;
-  std::optional<std::int64_t> devices_per_node;
-  std::optional<std::string> network;
+  std::optional<std::int64_t> nodes = {};
+  std::optional<std::int64_t> devices_per_node = {};
+  std::optional<std::string> network = {};
 };
 
 /// `cluster` is a catalog name or a cluster file. Throws kInvalidInput (with the catalog's names)

@@ -270,14 +270,8 @@ const std::array kRows = {
            .rope_theta = 2e6,
            .tie_word_embeddings = true,
            .window = kSwitchedWindow},
-    Family{.family = ModelFamily::kOther,
-           .name = "other",
-           .architecture = "",
-           .has_head_dim = true,
-           .window = {.rule = WindowRule::kAll},
-           .moe = {.shared_size = "shared_expert_intermediate_size",
-                   .first_dense = "first_k_dense_replace",
-                   .sparse_step = true}},
+    // Says all else under "meshplan".
+    Family{.family = ModelFamily::kOther, .name = "other", .has_head_dim = true},
 };
 
 }  // namespace

@@ -108,14 +108,11 @@ void read_moe(const ConfigFields& fields, const Family& family, ModelSpec& model
   if (keys.experts == nullptr) return;
   MoeSpec moe;
   moe.num_experts = read_experts(fields, keys);
-  if (moe.num_experts == 0) return;
   moe.experts_per_token = fields.size(
       "num_experts_per_tok", std::max<std::int64_t>(1, keys.default_per_token), kMaxExperts);
   moe.intermediate_size = model.intermediate_size;
   if (keys.expert_size != nullptr) {
-    moe.intermediate_size = keys.default_expert_size > 0
-                                ? fields.size(keys.expert_size, keys.default_expert_size)
-                                : fields.size(keys.expert_size);
+    moe.intermediate_size = fields.size(keys.expert_size, keys.default_expert_size);
   }
   if (keys.shared_size != nullptr) {
     moe.shared_intermediate_size = fields.count(keys.shared_size, keys.default_shared_size);
@@ -132,7 +129,7 @@ void read_moe(const ConfigFields& fields, const Family& family, ModelSpec& model
     moe.sparse_step = fields.size("decoder_sparse_step", 1, kMaxLayers);
     moe.dense_blocks = read_dense_blocks(fields, model.num_hidden_layers);
   }
-  model.moe = std::move(moe);
+  if (moe.num_experts > 0) model.moe = std::move(moe);
 }
 
 void check_moe(const ConfigFields& fields, const ModelSpec& model) {

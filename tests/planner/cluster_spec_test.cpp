@@ -212,7 +212,7 @@ TEST(ClusterSpec, SaysWhatTheCatalogHasWhenItFindsNeither) {
       FAIL() << name;
     } catch (const common::Error& error) {
       EXPECT_EQ(error.code(), common::ErrorCode::kInvalidInput);
-      EXPECT_THAT(error.what(), HasSubstr("h100-sxm, h200-sxm, local-cpu"));
+      EXPECT_THAT(error.what(), HasSubstr("h100-sxm, h200-sxm, l40s, local-cpu"));
     }
   }
 }

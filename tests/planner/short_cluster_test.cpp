@@ -111,7 +111,7 @@ TEST(ShortCluster, RefusesWhatTheCatalogDoesNotHaveAllAtOnce) {
   EXPECT_THAT(complaint(with(kShort, {{"pirce_per_gpu_hour", 4}})),
               HasSubstr("cluster.json.pirce_per_gpu_hour: unknown key"));
   EXPECT_EQ(complaint(with(kShort, {{"price_per_gpu_hour", -4}})),
-            "cluster.json.price_per_gpu_hour: must be a number from 0 to 1e+06, is -4");
+            "cluster.json.price_per_gpu_hour: must be a number from 0 to 1000000, is -4");
   EXPECT_EQ(complaint(with(kShort, {{"device", {{"memory_bytes", 0}}}})),
             "cluster.json.device.memory_bytes: must be an integer from 1 to 1152921504606846976, "
             "is 0");
