@@ -29,8 +29,7 @@ struct EstimateFlags {
 };
 
 planner::Estimate price(const EstimateFlags& flags) {
-  const LoadedModel model = load_model(flags.model);
-  const planner::ClusterSpec cluster = load_cluster(flags.cluster);
+  const auto [model, cluster] = load_inputs(flags.model, flags.cluster);
   const planner::Job job = make_job(flags.job, model.spec, cluster);
   planner::Layout layout = flags.layout.layout;
   layout.mesh.ranks_per_node = cluster.devices_per_node;

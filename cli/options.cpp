@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "common/complaints.h"
 #include "planner/catalog/catalog.h"
 #include "planner/layout/rules.h"
 #include "planner/model/feed_forward_model.h"
@@ -13,23 +14,11 @@
 namespace meshplan::cli {
 namespace {
 
-// What a plan file may hold, so that every plan written can be read back.
-constexpr std::int64_t kMaxNodes = 1'000'000;
-constexpr std::int64_t kMaxDevicesPerNode = 1024;
-
 bool parse_switch(const std::string& text, const std::string& where) {
   if (text == "on") return true;
   if (text == "off") return false;
   throw common::Error(common::ErrorCode::kInvalidInput,
                       "unknown value '" + text + "'; use on or off", where);
-}
-
-std::int64_t size_within(const char* name, std::int64_t size, std::int64_t max) {
-  if (size < 1 || size > max) {
-    throw common::Error(common::ErrorCode::kInvalidInput,
-                        fmt::format("{}={}: must be from 1 to {}", name, size, max));
-  }
-  return size;
 }
 
 }  // namespace
@@ -67,23 +56,31 @@ CLI::Option* add_cluster_flags(CLI::App& app, ClusterFlags& flags) {
   CLI::Option* cluster = app.add_option("--cluster", flags.cluster, "Catalog name or cluster file")
                              ->type_name("C")
                              ->group(group);
-  app.add_option("--nodes", flags.nodes, "Nodes (default: the cluster's)")
+  app.add_option("--nodes", flags.changes.nodes, "Nodes (default: the cluster's)")
       ->type_name("N")
       ->group(group);
-  app.add_option("--gpus-per-node", flags.gpus_per_node, "Ranks of a node (default: the cluster's)")
+  app.add_option("--gpus-per-node", flags.changes.devices_per_node,
+                 "Ranks of a node (default: the cluster's)")
       ->type_name("G")
+      ->group(group);
+  app.add_option("--network", flags.changes.network,
+                 "Network between nodes, by its name in the catalog (default: the cluster's)")
+      ->type_name("NAME")
       ->group(group);
   return cluster;
 }
 
 planner::ClusterSpec load_cluster(const ClusterFlags& flags) {
-  planner::ClusterSpec cluster = planner::load_cluster(flags.cluster);
-  if (flags.nodes) cluster.nodes = size_within("nodes", *flags.nodes, kMaxNodes);
-  if (flags.gpus_per_node) {
-    cluster.devices_per_node =
-        size_within("gpus_per_node", *flags.gpus_per_node, kMaxDevicesPerNode);
-  }
-  return cluster;
+  return planner::load_cluster(flags.cluster, flags.changes);
+}
+
+Inputs load_inputs(const std::string& model, const ClusterFlags& cluster) {
+  common::Complaints complaints;
+  Inputs inputs;
+  inputs.model = complaints.of([&] { return load_model(model); });
+  inputs.cluster = complaints.of([&] { return load_cluster(cluster); });
+  complaints.throw_if_any("");
+  return inputs;
 }
 
 CLI::Option* add_job_flags(CLI::App& app, JobFlags& flags) {

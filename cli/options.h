@@ -44,16 +44,22 @@ CLI::Option* add_model_flag(CLI::App& app, std::string& model,
 /// Throws kInvalidInput.
 LoadedModel load_model(const std::string& model);
 
-/// --cluster, --nodes, --gpus-per-node.
+/// --cluster, --nodes, --gpus-per-node, --network.
 struct ClusterFlags {
   std::string cluster;
-  std::optional<std::int64_t> nodes;
-  std::optional<std::int64_t> gpus_per_node;
+  planner::ClusterChanges changes;
 };
 /// The option of --cluster, for the caller to require.
 CLI::Option* add_cluster_flags(CLI::App& app, ClusterFlags& flags);
-/// The cluster with the sizes that the flags set. Throws kInvalidInput.
+/// The cluster with what the flags change of it. Throws kInvalidInput.
 planner::ClusterSpec load_cluster(const ClusterFlags& flags);
+
+/// Both, so that what is wrong with either is said at once. Throws kInvalidInput.
+struct Inputs {
+  LoadedModel model;
+  planner::ClusterSpec cluster;
+};
+Inputs load_inputs(const std::string& model, const ClusterFlags& cluster);
 
 /// --seq-length, --param-dtype, --reduce-dtype, --master-dtype, --loss-normalization,
 /// --max-grad-norm, --decay-norms-and-biases.

@@ -68,7 +68,8 @@ void require_divisors(const char* axis, const std::vector<std::int64_t>& sizes,
 }
 
 Ranking rank_layouts(const PlanFlags& flags) {
-  Ranking ranking{load_model(flags.model), load_cluster(flags.cluster), {}, flags.request, {}};
+  Inputs inputs = load_inputs(flags.model, flags.cluster);
+  Ranking ranking{std::move(inputs.model), std::move(inputs.cluster), {}, flags.request, {}};
   ranking.job = make_job(flags.job, ranking.model.spec, ranking.cluster);
   ranking.request.base = flags.layout.layout;
   ranking.request.sequence_parallel = flags.layout.sequence_parallel;

@@ -20,6 +20,7 @@
 #include "formats/row_dataset.h"
 #include "formats/run_folder.h"
 #include "formats/safetensors_folder.h"
+#include "planner/model/coverage.h"
 #include "planner/model/feed_forward_model.h"
 
 namespace meshplan::cli {
@@ -57,6 +58,7 @@ planner::Plan obtain_plan(const TrainFlags& flags, const std::optional<RankPlace
 /// What would stop every rank, found before any is started.
 void check_inputs(const TrainFlags& flags, const planner::Plan& plan,
                   const std::optional<RankPlace>& place) {
+  planner::require_trainable(plan.model);
   const std::int64_t world = planner::world_size(plan.layout.mesh);
   if (place && place->world_size != world) {
     throw Error(ErrorCode::kInvalidInput,

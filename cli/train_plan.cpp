@@ -11,6 +11,8 @@
 
 #include "common/checked.h"
 #include "planner/catalog/catalog.h"
+#include "planner/cluster/gpu_catalog.h"
+#include "planner/model/coverage.h"
 
 namespace meshplan::cli {
 namespace {
@@ -36,17 +38,11 @@ std::string gpu_model() {
   return "";
 }
 
-/// The catalog's cluster of this machine's devices.
-planner::ClusterSpec local_cluster() {
+/// The catalog's name of a cluster of this machine's devices.
+std::string local_cluster() {
   const std::string model = gpu_model();
-  if (model.empty()) return planner::load_cluster("local-cpu");
-  for (const std::string& name : planner::catalog_names("clusters")) {
-    planner::ClusterSpec cluster = planner::load_cluster(name);
-    if (cluster.device.kind != planner::DeviceKind::kGpu) continue;
-    // The first word of the catalog's device name: "H100".
-    const std::string device = cluster.device.name.substr(0, cluster.device.name.find(' '));
-    if (model.find(device) != std::string::npos) return cluster;
-  }
+  if (model.empty()) return "local-cpu";
+  if (const auto gpu = planner::gpu_of_driver(model)) return *gpu;
   throw Error(ErrorCode::kInvalidInput,
               fmt::format("the catalog has no cluster of this machine's '{}'; name the nearest one "
                           "of {}, or measure this "
@@ -58,13 +54,13 @@ planner::ClusterSpec local_cluster() {
 planner::ClusterSpec cluster_for(const TrainPlanFlags& flags, const planner::DeviceMesh& mesh,
                                  const std::optional<RankPlace>& place) {
   if (!flags.cluster.cluster.empty()) return load_cluster(flags.cluster);
-  planner::ClusterSpec cluster = local_cluster();
   const std::int64_t world = planner::world_size(mesh);
   const std::int64_t local = place ? place->local_world_size : world;
-  cluster.nodes = flags.cluster.nodes.value_or(
-      std::max<std::int64_t>(1, world / std::max<std::int64_t>(1, local)));
-  cluster.devices_per_node = flags.cluster.gpus_per_node.value_or(local);
-  return cluster;
+  planner::ClusterChanges changes = flags.cluster.changes;
+  changes.nodes =
+      changes.nodes.value_or(std::max<std::int64_t>(1, world / std::max<std::int64_t>(1, local)));
+  changes.devices_per_node = changes.devices_per_node.value_or(local);
+  return planner::load_cluster(local_cluster(), changes);
 }
 
 /// Multiplies sizes from flags, which planner::violations has not seen yet.
@@ -105,6 +101,7 @@ std::string worker_mismatch(std::int64_t num_workers, std::int64_t tp, std::int6
 planner::Plan make_train_plan(const TrainPlanFlags& flags, const std::optional<RankPlace>& place) {
   std::vector<std::string> problems;
   LoadedModel model = load_model(flags.model);
+  planner::require_trainable(model.spec);
   planner::Layout layout = flags.layout.layout;
   layout.mesh.sizes = axis_sizes(flags, problems);
   const planner::ClusterSpec cluster = cluster_for(flags, layout.mesh, place);

@@ -1,9 +1,9 @@
-# meshplan_embed_catalog(OUTPUT): compiles catalog/models/*.json and catalog/clusters/*.json into the program as string
-# literals. Writes the source file of that name in the build tree, again whenever a file of the catalog comes, goes or
+# meshplan_embed_catalog(OUTPUT): compiles the files of catalog/models, clusters, gpus and networks into the program as
+# string literals. Writes the source file of that name in the build tree, again whenever a file of the catalog comes, goes or
 # changes, and sets OUTPUT to its path.
 function(meshplan_embed_catalog output)
   set(entries "")
-  foreach(kind models clusters)
+  foreach(kind models clusters gpus networks)
     file(GLOB files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/catalog/${kind}/*.json)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${files})
     set(names "")

@@ -1,7 +1,9 @@
 #include "common/json.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -176,9 +178,16 @@ std::int64_t JsonObject::integer(const std::string& key, std::int64_t min, std::
 }
 
 double JsonObject::number(const std::string& key, double min, double max) const {
-  const bool bounded = min > std::numeric_limits<double>::lowest();
-  const std::string expected =
-      bounded ? fmt::format("a finite number of at least {}", min) : "a finite number";
+  const bool from = min > std::numeric_limits<double>::lowest();
+  const bool to = max < std::numeric_limits<double>::max();
+  std::string expected = "a finite number";
+  if (from && to) {
+    expected = fmt::format("a number from {} to {}", min, max);
+  } else if (from) {
+    expected += fmt::format(" of at least {}", min);
+  } else if (to) {
+    expected += fmt::format(" of at most {}", max);
+  }
   if (!has(key) || !value_->at(key).is_number()) fail(key, expected);
   const auto found = value_->at(key).get<double>();
   if (!std::isfinite(found) || found < min || found > max) fail(key, expected);
@@ -217,13 +226,17 @@ double JsonObject::number_or(const std::string& key, double fallback, double min
 }
 
 void JsonObject::reject_unknown_keys() const {
+  std::vector<std::string> unknown;
   for (const auto& [key, value] : value_->items()) {
-    if (!asked_.contains(key)) {
-      std::string known;
-      for (const std::string& name : asked_) known += (known.empty() ? "" : ", ") + name;
-      throw Error(ErrorCode::kInvalidInput, "unknown key; known are: " + known, where_ + "." + key);
-    }
+    if (!asked_.contains(key)) unknown.push_back(key);
   }
+  if (unknown.empty()) return;
+  std::string others;
+  for (std::size_t i = 1; i < std::min<std::size_t>(unknown.size(), 10); ++i)
+    others += (i == 1 ? ", and so are " : ", ") + shown(Json(unknown[i]));
+  throw Error(ErrorCode::kInvalidInput,
+              fmt::format("unknown key{}; known are: {}", others, fmt::join(asked_, ", ")),
+              where_ + "." + unknown.front());
 }
 
 }  // namespace meshplan::common

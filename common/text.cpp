@@ -61,6 +61,19 @@ std::string human_count(double count) {
   return unit == 0 ? fmt::format("{:.0f}", count) : three_digits(count) + kUnits[unit];
 }
 
+std::string divisors(std::int64_t number) {
+  std::vector<std::int64_t> found;
+  for (std::int64_t d = 1; d <= std::min<std::int64_t>(number, 64); ++d) {
+    if (number % d == 0) found.push_back(d);
+  }
+  std::string text;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    if (i > 0) text += i + 1 == found.size() ? " or " : ", ";
+    text += std::to_string(found[i]);
+  }
+  return text;
+}
+
 std::string format_table(const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::size_t> widths;
   std::vector<bool> numeric;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,9 @@ std::string human(Seconds time);
 
 /// "8.03 B", "1.23 M": a count in powers of 1000.
 std::string human_count(double count);
+
+/// Divisors of `number` up to 64, as "1, 2, 4 or 8": what may divide it.
+std::string divisors(std::int64_t number);
 
 /// Rows as aligned columns, two spaces apart; the first row is the header, underlined. Columns that
 /// hold only numbers (after the header) are aligned to the right. Each line ends with a newline.

@@ -44,6 +44,9 @@ using Flops = Quantity<struct FlopsUnit, double>;
 /// A link's bandwidth (one direction) or a memory's.
 using BytesPerSecond = Quantity<struct BytesPerSecondUnit, double>;
 using FlopsPerSecond = Quantity<struct FlopsPerSecondUnit, double>;
+using Watts = Quantity<struct WattsUnit, double>;
+/// Money for one device's hour, in whatever currency the user counts.
+using PricePerHour = Quantity<struct PricePerHourUnit, double>;
 
 constexpr Seconds operator/(Bytes size, BytesPerSecond rate) {
   return Seconds(static_cast<double>(size.value) / rate.value);

@@ -38,6 +38,9 @@ at::Tensor rope_frequencies(const planner::RopeSpec& spec, std::int64_t head_dim
       return frequencies / spec.factor;
     case planner::RopeScaling::kLlama3:
       return stretch_like_llama3(spec, frequencies);
+    case planner::RopeScaling::kOther:
+      // Refused before a rank starts (planner::require_trainable).
+      break;
   }
   throw common::Error(common::ErrorCode::kInternal, "unknown rope scaling");
 }

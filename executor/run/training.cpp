@@ -18,6 +18,7 @@
 #include "executor/run/step_runner.h"
 #include "executor/run/training_loop.h"
 #include "formats/run_folder.h"
+#include "planner/model/coverage.h"
 #include "planner/model/feed_forward_model.h"
 #include "planner/model/parameter_table.h"
 
@@ -135,6 +136,7 @@ void train_rank(const planner::Plan& plan, const TrainingOptions& options,
 
 void train(const planner::Plan& plan, const TrainingOptions& options) {
   const LaunchEnvironment environment = read_launch_environment();
+  planner::require_trainable(plan.model);
   check_world_size(plan, environment);
   const Rendezvous rendezvous(environment);
   Liveness liveness(rendezvous);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "common/data_type.h"
@@ -25,13 +26,17 @@ struct DeviceSpec {
   std::string name;
   DeviceKind kind = DeviceKind::kGpu;
   common::Bytes memory;
-  /// Dense peaks; float16 runs at the rate of bfloat16.
+  /// Dense peaks. float16: 0 = the rate of bfloat16. float8: 0 = the device has none.
   common::FlopsPerSecond float32_peak;
   common::FlopsPerSecond bfloat16_peak;
+  common::FlopsPerSecond float16_peak;
+  common::FlopsPerSecond float8_peak;
   MatmulEfficiency matmul;
   common::BytesPerSecond memory_bandwidth;
   /// Host or launch time that every kernel costs at least.
   common::Seconds launch_overhead;
+  /// Drawn under load; 0 = not known.
+  common::Watts power;
 
   bool operator==(const DeviceSpec&) const = default;
 };
@@ -72,6 +77,10 @@ struct ClusterSpec {
   std::int64_t devices_per_node = 1;
   LinkSpec intra_node;
   LinkSpec inter_node;
+  /// What inter_node is, by its name in the catalog; empty = another one.
+  std::string network;
+  /// Of one device; 0 = not known.
+  common::PricePerHour price;
   /// Part of a collective's time that runs beside compute without slowing it; the rest is taken
   /// from compute. Measured by calibrate; 1 where a device has engines for it, near 0 on
   /// oversubscribed CPUs.
@@ -89,13 +98,23 @@ std::int64_t world_size(const ClusterSpec& cluster);
 /// The peak of the device for matrix multiplies of this type.
 common::FlopsPerSecond matmul_peak(const DeviceSpec& device, common::DataType type);
 
-/// `cluster` is a catalog name or a cluster file. Throws kInvalidInput (with the catalog's names)
-/// when it is neither.
-ClusterSpec load_cluster(const std::string& cluster);
+/// What a user may change of a cluster where it is named. A catalog network replaces inter_node.
+struct ClusterChanges {
+  std::optional<std::int64_t> nodes = {};
+  std::optional<std::int64_t> devices_per_node = {};
+  std::optional<std::string> network = {};
+};
 
-/// Reads the JSON of a cluster; unknown keys are refused.
+/// `cluster` is a catalog name or a cluster file. Throws kInvalidInput (with the catalog's names)
+/// when it is neither, and for changes out of their range.
+ClusterSpec load_cluster(const std::string& cluster, const ClusterChanges& changes = {});
+
+/// Reads the JSON of a cluster: all of it, as to_json writes it, or in short: {"gpu", "nodes",
+/// "gpus_per_node", "network"}, names of the catalog, and any other field to be set otherwise than
+/// the catalog has it. Throws kInvalidInput with everything that is wrong; unknown keys are, too.
 ClusterSpec read_cluster(const common::Json& json, const std::string& where);
 
+/// All of it.
 common::Json to_json(const ClusterSpec& cluster);
 
 }  // namespace meshplan::planner

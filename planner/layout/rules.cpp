@@ -1,6 +1,7 @@
 #include "planner/layout/rules.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -8,26 +9,14 @@
 #include <utility>
 
 #include "common/data_type.h"
+#include "common/text.h"
+#include "planner/model/coverage.h"
 #include "planner/model/feed_forward_model.h"
 
 namespace meshplan::planner {
 namespace {
 
 constexpr std::int64_t kMaxAccumulation = std::int64_t{1} << 20;
-
-/// Divisors of `number` up to 64, as "1, 2, 4 or 8": what a tp size may be.
-std::string divisors(std::int64_t number) {
-  std::vector<std::int64_t> found;
-  for (std::int64_t d = 1; d <= std::min<std::int64_t>(number, 64); ++d) {
-    if (number % d == 0) found.push_back(d);
-  }
-  std::string text;
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    if (i > 0) text += i + 1 == found.size() ? " or " : ", ";
-    text += std::to_string(found[i]);
-  }
-  return text;
-}
 
 class Rules {
  public:
@@ -50,7 +39,7 @@ class Rules {
     if (size % tp == 0) return;
     broken_.push_back(
         {fmt::format("tp_divides_{}", name),
-         fmt::format("tp={}: must divide {}={}; use {}", tp, name, size, divisors(size))});
+         fmt::format("tp={}: must divide {}={}; use {}", tp, name, size, common::divisors(size))});
   }
 
   std::vector<Violation> take() { return std::move(broken_); }
@@ -73,7 +62,10 @@ bool world_fits(const DeviceMesh& mesh, std::int64_t& world) {
 double bytes_touched(const ModelSpec& model, const Job& job, const Layout& layout) {
   const auto number = [](std::int64_t size) { return static_cast<double>(size); };
   const double heads = number(model.num_attention_heads + 2 * model.num_key_value_heads);
-  const double projections = heads * number(model.head_dim) + 3 * number(model.intermediate_size);
+  const double experts = number(model.moe.num_experts) * number(model.moe.intermediate_size) +
+                         number(model.moe.shared_intermediate_size);
+  const double projections =
+      heads * number(model.head_dim) + 3 * (number(model.intermediate_size) + experts);
   const double scores = number(model.num_attention_heads) * number(job.seq_length);
   const double layers = number(model.num_hidden_layers);
   const double activations = layers * (4 * number(model.hidden_size) + 2 * projections + scores) +
@@ -92,6 +84,16 @@ bool check_positive(Rules& rules, const Job& job, const Layout& layout) {
   positive &= rules.positive("loss_chunks", layout.loss_chunks);
   positive &= rules.positive("seq_length", job.seq_length);
   return positive;
+}
+
+/// The layout and the job with 1 in place of what is not positive, so that the other rules can be
+/// checked all the same.
+void make_positive(Job& job, Layout& layout) {
+  for (Axis axis : kAxes)
+    layout.mesh.sizes[axis] = std::max<std::int64_t>(1, layout.mesh.sizes[axis]);
+  for (std::int64_t* size :
+       {&layout.microbatch_size, &layout.accumulation, &layout.loss_chunks, &job.seq_length})
+    *size = std::max<std::int64_t>(1, *size);
 }
 
 void check_bounds(Rules& rules, const ModelSpec& model, const Job& job, const Layout& layout) {
@@ -129,6 +131,11 @@ void check_bounds(Rules& rules, const ModelSpec& model, const Job& job, const La
 }
 
 void check_model(Rules& rules, const ModelSpec& model, const Job& job, std::int64_t tp) {
+  const std::vector<std::string> beyond = beyond_program(model);
+  rules.require(beyond.empty(), "program_covers_model",
+                "{}: the step program has no operations yet for {}; use a model of the llama, "
+                "mistral, qwen2 or qwen3 family",
+                to_string(model.family), fmt::join(beyond, ", "));
   rules.require(model.sliding_window == 0 || job.seq_length <= model.sliding_window,
                 "seq_length_within_window",
                 "seq_length={}: at most sliding_window={}, as windowed attention is not built yet",
@@ -255,7 +262,15 @@ std::string product_of(const AxisSizes& sizes) {
 
 std::vector<Violation> violations(const ModelSpec& model, const Job& job, const Layout& layout) {
   Rules rules;
-  if (!check_positive(rules, job, layout)) return rules.take();
+  if (!check_positive(rules, job, layout)) {
+    Job positive_job = job;
+    Layout positive = layout;
+    make_positive(positive_job, positive);
+    std::vector<Violation> found = rules.take();
+    for (Violation& other : violations(model, positive_job, positive))
+      found.push_back(std::move(other));
+    return found;
+  }
   check_bounds(rules, model, job, layout);
   if (is_feed_forward(model)) {
     check_feed_forward(rules, model, layout);

@@ -17,14 +17,25 @@ FlatSection section_of(const Parameter& parameter, bool decay_norms_and_biases) 
 }
 
 /// True for a parameter that continues the matrix or vector of the one before it.
-bool continues_group(ParameterRole role) {
+bool continues_group(ParameterRole before, ParameterRole role) {
+  using enum ParameterRole;
   switch (role) {
-    case ParameterRole::kKeyWeight:
-    case ParameterRole::kValueWeight:
-    case ParameterRole::kKeyBias:
-    case ParameterRole::kValueBias:
-    case ParameterRole::kUpWeight:
-      return true;
+    case kKeyWeight:
+      return before == kQueryWeight;
+    case kValueWeight:
+      return before == kKeyWeight;
+    case kKeyBias:
+      return before == kQueryBias;
+    case kValueBias:
+      return before == kKeyBias;
+    case kUpWeight:
+      return before == kGateWeight;
+    case kUpBias:
+      return before == kGateBias;
+    case kExpertUpWeight:
+      return before == kExpertGateWeight;
+    case kSharedExpertUpWeight:
+      return before == kSharedExpertGateWeight;
     default:
       return false;
   }
@@ -54,7 +65,9 @@ FlatLayout flat_layout(const ModelSpec& model, const Unit& unit, std::int64_t tp
     layout.sections[s].begin = used;
     for (const Parameter& parameter : parameters) {
       if (section_of(parameter, decay_norms_and_biases) != static_cast<FlatSection>(s)) continue;
-      if (!continues_group(parameter.role)) pad_to(common::round_up(used, alignment));
+      const bool continues = !layout.entries.empty() &&
+                             continues_group(layout.entries.back().parameter.role, parameter.role);
+      if (!continues) pad_to(common::round_up(used, alignment));
       FlatEntry entry{parameter, local_shape(parameter, tp), used, 1};
       for (std::int64_t size : entry.local_shape) {
         entry.elements = common::checked_multiply(entry.elements, size, parameter.name);

@@ -5,28 +5,25 @@
 namespace meshplan::planner {
 namespace {
 
+/// Columns of this rank's part where tensor parallelism divides the columns; 0 where it does not,
+/// and the part is one run.
+std::int64_t split_columns(const FlatEntry& entry) {
+  return split_dim(entry.parameter) == 1 ? entry.local_shape[1] : 0;
+}
+
 /// Where element `local` of this rank's part lies in the whole parameter; valid up to the end of
 /// the part's row.
 std::int64_t whole_index(const FlatEntry& entry, std::int64_t tp_rank, std::int64_t local) {
-  switch (entry.parameter.split) {
-    case TpSplit::kReplicated:
-      return local;
-    case TpSplit::kColumn:
-    case TpSplit::kVocabulary:
-      return tp_rank * entry.elements + local;
-    case TpSplit::kRow: {
-      const std::int64_t columns = entry.local_shape[1];
-      return local / columns * entry.parameter.shape[1] + tp_rank * columns + local % columns;
-    }
-  }
-  return local;
+  if (!split_dim(entry.parameter)) return local;
+  const std::int64_t columns = split_columns(entry);
+  if (columns == 0) return tp_rank * entry.elements + local;
+  return local / columns * entry.parameter.shape[1] + tp_rank * columns + local % columns;
 }
 
 /// Elements from `local` on that are contiguous in the whole parameter.
 std::int64_t contiguous_from(const FlatEntry& entry, std::int64_t local) {
-  if (entry.parameter.split != TpSplit::kRow) return entry.elements - local;
-  const std::int64_t columns = entry.local_shape[1];
-  return columns - local % columns;
+  const std::int64_t columns = split_columns(entry);
+  return columns == 0 ? entry.elements - local : columns - local % columns;
 }
 
 }  // namespace

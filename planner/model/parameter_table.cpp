@@ -3,56 +3,50 @@
 #include <utility>
 
 #include "common/checked.h"
+#include "planner/model/block_parameters.h"
+#include "planner/model/family.h"
 #include "planner/model/feed_forward_model.h"
 
 namespace meshplan::planner {
 namespace {
 
-using Shape = std::vector<std::int64_t>;
-
-void add_embedding(std::vector<Parameter>& list, const ModelSpec& model) {
-  list.push_back({"model.embed_tokens.weight", ParameterRole::kEmbedding,
-                  Shape{model.vocab_size, model.hidden_size}, TpSplit::kVocabulary});
-}
-
-void add_final_norm(std::vector<Parameter>& list, const ModelSpec& model) {
-  list.push_back({"model.norm.weight", ParameterRole::kFinalNorm, Shape{model.hidden_size},
-                  TpSplit::kReplicated});
-}
-
-std::vector<Parameter> block_parameters(const ModelSpec& model, std::int64_t block) {
-  using Role = ParameterRole;
-  const std::int64_t hidden = model.hidden_size;
-  const std::int64_t queries = model.num_attention_heads * model.head_dim;
-  const std::int64_t keys = model.num_key_value_heads * model.head_dim;
-  const std::string prefix = "model.layers." + std::to_string(block) + ".";
-  std::vector<Parameter> list;
-  const auto add = [&](const char* name, Role role, Shape shape, TpSplit split) {
-    list.push_back({prefix + name, role, std::move(shape), split});
+/// Adds `times` this unit's elements to the count. With `active`, of the experts only those that a
+/// token passes through.
+void add_unit(std::int64_t& count, const ModelSpec& model, const Unit& unit, std::int64_t times,
+              bool active) {
+  const auto add = [&](std::int64_t elements, std::int64_t copies) {
+    count = common::checked_add(count, common::checked_multiply(elements, copies, "parameters"),
+                                "parameters");
   };
-  add("self_attn.q_proj.weight", Role::kQueryWeight, {queries, hidden}, TpSplit::kColumn);
-  add("self_attn.k_proj.weight", Role::kKeyWeight, {keys, hidden}, TpSplit::kColumn);
-  add("self_attn.v_proj.weight", Role::kValueWeight, {keys, hidden}, TpSplit::kColumn);
-  if (model.qkv_bias) {
-    add("self_attn.q_proj.bias", Role::kQueryBias, {queries}, TpSplit::kColumn);
-    add("self_attn.k_proj.bias", Role::kKeyBias, {keys}, TpSplit::kColumn);
-    add("self_attn.v_proj.bias", Role::kValueBias, {keys}, TpSplit::kColumn);
+  for (const Parameter& parameter : parameters_of(model, unit)) {
+    const std::int64_t elements = element_count(parameter);
+    if (!active || parameter.expert < model.moe.experts_per_token) {
+      const bool all_experts = parameter.expert < 0 && is_expert(parameter.role);
+      const bool part = active && all_experts;
+      add(part ? elements / model.moe.num_experts * model.moe.experts_per_token : elements, times);
+    }
   }
-  add("self_attn.o_proj.weight", Role::kAttentionOutputWeight, {hidden, queries}, TpSplit::kRow);
-  add("mlp.gate_proj.weight", Role::kGateWeight, {model.intermediate_size, hidden},
-      TpSplit::kColumn);
-  add("mlp.up_proj.weight", Role::kUpWeight, {model.intermediate_size, hidden}, TpSplit::kColumn);
-  add("mlp.down_proj.weight", Role::kDownWeight, {hidden, model.intermediate_size}, TpSplit::kRow);
-  add("input_layernorm.weight", Role::kInputNorm, {hidden}, TpSplit::kReplicated);
-  if (model.qk_norm) {
-    add("self_attn.q_norm.weight", Role::kQueryNorm, {model.head_dim}, TpSplit::kReplicated);
-    add("self_attn.k_norm.weight", Role::kKeyNorm, {model.head_dim}, TpSplit::kReplicated);
+}
+
+/// A block with experts or without, whichever there is; -1 for none.
+std::int64_t first_block(const ModelSpec& model, bool moe) {
+  for (std::int64_t block = 0; block < model.num_hidden_layers; ++block) {
+    if (is_moe_block(model, block) == moe) return block;
   }
-  if (model.attention_output_bias) {
-    add("self_attn.o_proj.bias", Role::kAttentionOutputBias, {hidden}, TpSplit::kReplicated);
+  return -1;
+}
+
+std::int64_t count_parameters(const ModelSpec& model, bool active) {
+  std::int64_t count = 0;
+  const std::int64_t with_experts = moe_block_count(model);
+  for (const bool moe : {false, true}) {
+    const std::int64_t blocks = moe ? with_experts : model.num_hidden_layers - with_experts;
+    if (blocks > 0)
+      add_unit(count, model, {UnitKind::kBlock, first_block(model, moe)}, blocks, active);
   }
-  add("post_attention_layernorm.weight", Role::kPostAttentionNorm, {hidden}, TpSplit::kReplicated);
-  return list;
+  add_unit(count, model, unit_at(model, 0), 1, active);
+  if (!model.tie_word_embeddings) add_unit(count, model, {UnitKind::kHead, -1}, 1, active);
+  return count;
 }
 
 }  // namespace
@@ -92,14 +86,7 @@ std::int64_t head_unit(const ModelSpec& model) {
 std::vector<Parameter> parameters_of(const ModelSpec& model, const Unit& unit) {
   if (is_feed_forward(model)) return feed_forward_parameters(model, unit);
   if (unit.kind == UnitKind::kBlock) return block_parameters(model, unit.block);
-  std::vector<Parameter> list;
-  if (unit.kind != UnitKind::kHead) add_embedding(list, model);
-  if (unit.kind == UnitKind::kHead) {
-    list.push_back({"lm_head.weight", ParameterRole::kOutputHead,
-                    Shape{model.vocab_size, model.hidden_size}, TpSplit::kVocabulary});
-  }
-  if (unit.kind != UnitKind::kEmbedding) add_final_norm(list, model);
-  return list;
+  return outer_parameters(model, unit.kind != UnitKind::kHead, unit.kind != UnitKind::kEmbedding);
 }
 
 std::int64_t element_count(const Parameter& parameter) {
@@ -109,26 +96,24 @@ std::int64_t element_count(const Parameter& parameter) {
   return count;
 }
 
-std::int64_t parameter_count(const ModelSpec& model) {
-  std::int64_t count = 0;
-  const auto add_unit = [&](const Unit& unit, std::int64_t times) {
-    for (const Parameter& parameter : parameters_of(model, unit)) {
-      count = common::checked_add(
-          count, common::checked_multiply(element_count(parameter), times, parameter.name),
-          parameter.name);
-    }
-  };
-  add_unit({UnitKind::kBlock, 0}, model.num_hidden_layers);
-  add_unit(unit_at(model, 0), 1);
-  if (!model.tie_word_embeddings) add_unit({UnitKind::kHead, -1}, 1);
-  return count;
+std::int64_t parameter_count(const ModelSpec& model) { return count_parameters(model, false); }
+
+std::int64_t active_parameter_count(const ModelSpec& model) {
+  return count_parameters(model, true);
+}
+
+std::optional<std::size_t> split_dim(const Parameter& parameter) {
+  if (parameter.split == TpSplit::kReplicated) return std::nullopt;
+  const bool rows = parameter.split != TpSplit::kRow;
+  return rows == parameter.inputs_first ? 1 : 0;
 }
 
 std::vector<std::int64_t> local_shape(const Parameter& parameter, std::int64_t tp) {
   std::vector<std::int64_t> shape = parameter.shape;
-  if (parameter.split == TpSplit::kColumn) shape[0] /= tp;
-  if (parameter.split == TpSplit::kRow) shape[1] /= tp;
-  if (parameter.split == TpSplit::kVocabulary) shape[0] = common::ceil_divide(shape[0], tp);
+  const std::optional<std::size_t> dim = split_dim(parameter);
+  if (!dim) return shape;
+  shape[*dim] = parameter.split == TpSplit::kVocabulary ? common::ceil_divide(shape[*dim], tp)
+                                                        : shape[*dim] / tp;
   return shape;
 }
 

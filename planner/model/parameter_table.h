@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,26 +16,60 @@ enum class TpSplit { kReplicated, kColumn, kRow, kVocabulary };
 const char* to_string(TpSplit split);
 
 /// What a parameter is for. Roles of one fused group (queries, keys and values; gate and up) follow
-/// one another.
+/// one another. A norm's output norms are those after attention and after the feed-forward.
 enum class ParameterRole {
   kEmbedding,
+  kPositionEmbedding,
+  kEmbeddingNorm,
+  kEmbeddingNormBias,
+  kEmbeddingProjection,
   kInputNorm,
+  kInputNormBias,
   kQueryWeight,
   kKeyWeight,
   kValueWeight,
   kQueryBias,
   kKeyBias,
   kValueBias,
+  /// The three in one matrix, where the checkpoint has them so.
+  kQueryKeyValueWeight,
+  kQueryKeyValueBias,
   kQueryNorm,
+  kQueryNormBias,
   kKeyNorm,
+  kKeyNormBias,
   kAttentionOutputWeight,
   kAttentionOutputBias,
+  kAttentionOutputNorm,
+  kAttentionOutputNormBias,
+  /// The norm before the feed-forward.
   kPostAttentionNorm,
+  kPostAttentionNormBias,
   kGateWeight,
   kUpWeight,
+  kGateBias,
+  kUpBias,
+  /// Gate and up in one matrix.
+  kGateUpWeight,
+  kGateUpBias,
   kDownWeight,
+  kDownBias,
+  kRouter,
+  kExpertGateWeight,
+  kExpertUpWeight,
+  kExpertDownWeight,
+  kSharedExpertGateWeight,
+  kSharedExpertUpWeight,
+  kSharedExpertDownWeight,
+  /// The weight that the shared expert's output gets.
+  kSharedExpertGate,
+  kFeedForwardOutputNorm,
+  kFeedForwardOutputNormBias,
+  kHeadProjection,
   kFinalNorm,
+  kFinalNormBias,
   kOutputHead,
+  kOutputHeadBias,
 };
 
 /// What is sharded and gathered together. kTied is embedding, final norm and head in one, where
@@ -56,6 +91,10 @@ struct Parameter {
   /// Of the whole parameter: [rows, columns] or [elements].
   std::vector<std::int64_t> shape;
   TpSplit split;
+  /// A matrix that is stored [inputs, outputs]: rows and columns change places in `split`.
+  bool inputs_first = false;
+  /// Which expert it belongs to; -1 for what is no expert's, and for all experts in one parameter.
+  std::int64_t expert = -1;
 };
 
 /// Units: embedding (or tied), the blocks, head. Unit indices are 0 .. unit_count - 1 in this
@@ -75,6 +114,13 @@ std::int64_t element_count(const Parameter& parameter);
 
 /// Elements of the whole model, tied weights once.
 std::int64_t parameter_count(const ModelSpec& model);
+
+/// Elements that take part in one token's forward pass: of the experts only experts_per_token in
+/// each block that has them.
+std::int64_t active_parameter_count(const ModelSpec& model);
+
+/// The dim of the shape that tensor parallelism divides; none for kReplicated.
+std::optional<std::size_t> split_dim(const Parameter& parameter);
 
 /// The shape that one of `tp` ranks holds: the split dimension divided by tp, rounded up for the
 /// vocabulary.

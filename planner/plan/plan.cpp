@@ -1,50 +1,74 @@
 #include "planner/plan/plan.h"
 
+#include "common/complaints.h"
 #include "common/error.h"
 #include "common/file.h"
 
 namespace meshplan::planner {
 namespace {
 
+using common::Complaints;
 using common::Json;
 using common::JsonObject;
 
 constexpr std::int64_t kSchemaVersion = 1;
 
-Job read_job(const JsonObject& json) {
+/// The fields of one object of a plan; what is wrong with one becomes a complaint.
+struct Fields {
+  const JsonObject& json;
+  Complaints& complaints;
+
+  std::int64_t integer(const char* key, std::int64_t min = 1) const {
+    return complaints.of([&] { return json.integer(key, min); });
+  }
+  bool flag(const char* key) const {
+    return complaints.of([&] { return json.flag(key); });
+  }
+  /// What `parse` makes of a text, which may be left out where there is a fallback.
+  template <class Parse>
+  auto choice(const char* key, const Parse& parse, const char* fallback = nullptr) const {
+    return complaints.of([&] {
+      const std::string text = fallback == nullptr ? json.text(key) : json.text_or(key, fallback);
+      return parse(text, json.where() + "." + key);
+    });
+  }
+  void reject_unknown_keys() const {
+    complaints.of([&] { json.reject_unknown_keys(); });
+  }
+};
+
+Job read_job(const JsonObject& json, Complaints& complaints) {
+  const Fields fields{json, complaints};
   Job job;
-  job.seq_length = json.integer("seq_length");
-  job.param_dtype =
-      common::parse_data_type(json.text("param_dtype"), json.where() + ".param_dtype");
-  job.reduce_dtype =
-      common::parse_data_type(json.text("reduce_dtype"), json.where() + ".reduce_dtype");
-  job.master_dtype = common::parse_data_type(json.text_or("master_dtype", "float32"),
-                                             json.where() + ".master_dtype");
-  job.loss_normalization = parse_loss_normalization(json.text("loss_normalization"),
-                                                    json.where() + ".loss_normalization");
-  job.max_grad_norm = json.number("max_grad_norm", 0);
-  job.decay_norms_and_biases = json.flag("decay_norms_and_biases");
-  json.reject_unknown_keys();
+  job.seq_length = fields.integer("seq_length");
+  job.param_dtype = fields.choice("param_dtype", common::parse_data_type);
+  job.reduce_dtype = fields.choice("reduce_dtype", common::parse_data_type);
+  job.master_dtype = fields.choice("master_dtype", common::parse_data_type, "float32");
+  job.loss_normalization = fields.choice("loss_normalization", parse_loss_normalization);
+  job.max_grad_norm = complaints.of([&] { return json.number("max_grad_norm", 0); });
+  job.decay_norms_and_biases = fields.flag("decay_norms_and_biases");
+  fields.reject_unknown_keys();
   return job;
 }
 
-Layout read_layout(const JsonObject& json) {
+Layout read_layout(const JsonObject& json, Complaints& complaints) {
+  const Fields fields{json, complaints};
   Layout layout;
-  for (Axis axis : kAxes) layout.mesh.sizes[axis] = json.integer(to_string(axis));
-  layout.mesh.ranks_per_node = json.integer("ranks_per_node", 1);
-  layout.sharding = parse_sharding(json.text("sharding"), json.where() + ".sharding");
-  layout.gradient_accumulation = parse_gradient_accumulation(
-      json.text_or("gradient_accumulation", "sharded"), json.where() + ".gradient_accumulation");
-  layout.sequence_parallel = json.flag("sequence_parallel");
-  layout.activation_checkpointing = parse_activation_checkpointing(
-      json.text("activation_checkpointing"), json.where() + ".activation_checkpointing");
+  for (Axis axis : kAxes) layout.mesh.sizes[axis] = fields.integer(to_string(axis));
+  layout.mesh.ranks_per_node = fields.integer("ranks_per_node");
+  layout.sharding = fields.choice("sharding", parse_sharding);
+  layout.gradient_accumulation =
+      fields.choice("gradient_accumulation", parse_gradient_accumulation, "sharded");
+  layout.sequence_parallel = fields.flag("sequence_parallel");
+  layout.activation_checkpointing =
+      fields.choice("activation_checkpointing", parse_activation_checkpointing);
   if (!json.is_null("checkpointed_blocks"))
-    layout.checkpointed_blocks = json.integer("checkpointed_blocks");
-  layout.microbatch_size = json.integer("microbatch_size");
-  layout.accumulation = json.integer("accumulation");
-  layout.loss_chunks = json.integer("loss_chunks");
-  layout.blocks_kept_gathered = json.integer("blocks_kept_gathered");
-  json.reject_unknown_keys();
+    layout.checkpointed_blocks = fields.integer("checkpointed_blocks", 0);
+  layout.microbatch_size = fields.integer("microbatch_size");
+  layout.accumulation = fields.integer("accumulation");
+  layout.loss_chunks = fields.integer("loss_chunks");
+  layout.blocks_kept_gathered = fields.integer("blocks_kept_gathered", 0);
+  fields.reject_unknown_keys();
   return layout;
 }
 
@@ -93,13 +117,18 @@ Plan read_plan(const Json& json, const std::string& where) {
                             ": make the plan again with this version",
                         where + ".schema_version");
   }
-  Plan plan{.model = read_model_config(object.at("model"), where + ".model"),
-            .model_source = object.text("model_source"),
-            .cluster = read_cluster(object.at("cluster"), where + ".cluster"),
-            .job = read_job(object.object("job")),
-            .layout = read_layout(object.object("layout")),
-            .estimate = read_estimate(object.object("estimate"))};
-  object.reject_unknown_keys();
+  Complaints complaints;
+  Plan plan;
+  plan.model =
+      complaints.of([&] { return read_model_config(object.at("model"), where + ".model"); });
+  plan.model_source = complaints.of([&] { return object.text("model_source"); });
+  plan.cluster =
+      complaints.of([&] { return read_cluster(object.at("cluster"), where + ".cluster"); });
+  plan.job = complaints.of([&] { return read_job(object.object("job"), complaints); });
+  plan.layout = complaints.of([&] { return read_layout(object.object("layout"), complaints); });
+  plan.estimate = complaints.of([&] { return read_estimate(object.object("estimate")); });
+  complaints.of([&] { object.reject_unknown_keys(); });
+  complaints.throw_if_any(where);
   if (const auto broken = violations(plan.model, plan.cluster, plan.job, plan.layout);
       !broken.empty()) {
     throw common::Error(common::ErrorCode::kInvalidInput, to_string(broken), where + ".layout");

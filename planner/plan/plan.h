@@ -25,8 +25,8 @@ common::Json to_json(const Layout& layout);
 /// Written and read back identically: read_plan(to_json(plan)) has the same JSON.
 common::Json to_json(const Plan& plan);
 
-/// Throws kInvalidInput for another schema_version, an unknown or missing key, or a layout that
-/// breaks a rule (all of them named).
+/// Throws kInvalidInput for another schema_version; with everything that is wrong, for unknown,
+/// missing or bad fields; and for a layout that breaks a rule (all of them named).
 Plan read_plan(const common::Json& json, const std::string& where);
 Plan load_plan(const std::filesystem::path& path);
 void save_plan(const Plan& plan, const std::filesystem::path& path);

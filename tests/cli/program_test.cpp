@@ -73,9 +73,13 @@ TEST(Program, SaysErrorsAsJsonWhereJsonWasAskedFor) {
 }
 
 TEST(Program, ListsTheCatalog) {
-  const Ended both = meshplan({"catalog"});
-  EXPECT_THAT(both.out, HasSubstr("llama-3.1-405b"));
-  EXPECT_THAT(both.out, HasSubstr("h100-sxm"));
+  const Ended all = meshplan({"catalog"});
+  for (const char* name : {"llama-3.1-405b", "gpt-3-175b", "local-cpu", "h100-sxm", "efa-3200"})
+    EXPECT_THAT(all.out, HasSubstr(name));
+  EXPECT_THAT(meshplan({"catalog", "networks"}).out, Not(HasSubstr("h100-sxm")));
+  const common::Json gpus = json_of(meshplan({"catalog", "gpus", "--json"}));
+  EXPECT_EQ(gpus["gpus"].size(), 10u);
+  EXPECT_EQ(gpus["gpus"][0]["name"], "a100-40gb-sxm");
   const common::Json models = json_of(meshplan({"catalog", "models", "--json"}));
   EXPECT_EQ(models["schema_version"], 1);
   EXPECT_FALSE(models.contains("clusters"));

@@ -58,14 +58,43 @@ TEST(ModelSpec, TakesTheContextAsOriginalWhereLlama3RopeDoesNotSayIt) {
             99);
 }
 
-TEST(ModelSpec, RefusesRopeTypesItDoesNotCompute) {
-  for (const char* type : {"dynamic", "yarn", "longrope", "mrope", ""}) {
+TEST(ModelSpec, KeepsTheNameOfRopeTypesThatAreOnlyPlanned) {
+  for (const char* type : {"dynamic", "yarn", "longrope", "mrope"}) {
+    for (const char* key : {"rope_scaling", "rope_parameters"}) {
+      const Json config = with(minimal("qwen2"), {{key, {{"rope_type", type}, {"factor", 2.0}}}});
+      const ModelSpec model = read(config);
+      EXPECT_EQ(model.rope.scaling, RopeScaling::kOther);
+      EXPECT_EQ(model.rope.other_scaling, type);
+      EXPECT_EQ(read(to_json(model)), model);
+    }
+  }
+}
+
+TEST(ModelSpec, RefusesUnknownRopeTypes) {
+  for (const char* type : {"spiral", ""}) {
     for (const char* key : {"rope_scaling", "rope_parameters"}) {
       const Json config = with(minimal("qwen2"), {{key, {{"rope_type", type}, {"factor", 2.0}}}});
       EXPECT_EQ(complaint(config), std::string("config.json.") + key + ".rope_type: '" + type +
-                                       "' is not supported; use default, linear or llama3");
+                                       "' is unknown; use default, linear, llama3, dynamic, yarn, "
+                                       "longrope, su or mrope");
     }
   }
+}
+
+TEST(ModelSpec, ReadsTheRotatedPartOfEachSpelling) {
+  EXPECT_EQ(read(minimal("gpt_neox")).rope.rotated_part, 0.25);
+  EXPECT_EQ(read(with(minimal("gpt_neox"), {{"rotary_pct", 1.0}})).rope.rotated_part, 1.0);
+  EXPECT_EQ(read(with(minimal("phi"), {{"partial_rotary_factor", 0.4}})).rope.rotated_part, 0.4);
+  EXPECT_EQ(read(with(minimal("gptj"), {{"rotary_dim", 4}})).rope.rotated_part, 0.25);
+  const Json v5 = {{"rope_parameters", {{"rope_theta", 1e6}, {"partial_rotary_factor", 0.5}}}};
+  EXPECT_EQ(read(with(minimal("llama"), v5)).rope.rotated_part, 0.5);
+}
+
+TEST(ModelSpec, TakesTheRotationOfFullAttentionWhereWindowsHaveTheirOwn) {
+  const Json both = {
+      {"rope_parameters",
+       {{"sliding_attention", {{"rope_theta", 1e4}}}, {"full_attention", {{"rope_theta", 2e6}}}}}};
+  EXPECT_EQ(read(with(minimal("gemma3_text"), both)).rope.theta, 2e6);
 }
 
 TEST(ModelSpec, RefusesRopeParametersThatCannotBe) {
@@ -79,9 +108,8 @@ TEST(ModelSpec, RefusesRopeParametersThatCannotBe) {
        "rope_scaling: is set beside rope_parameters"},
       {{{"rope_parameters", {{"full_attention", {{"rope_theta", 1e6}}}}}},
        "rope_parameters.full_attention: rotary parameters by layer type"},
-      {{{"rope_parameters", {{"rope_theta", 1e6}, {"partial_rotary_factor", 0.5}}}},
-       "partial_rotary_factor: 0.5 is not supported"},
-      {{{"partial_rotary_factor", 0.5}}, "partial_rotary_factor: 0.5 is not supported"},
+      {{{"partial_rotary_factor", 1.5}},
+       "partial_rotary_factor: must be a number from 0.001 to 1, is 1.5"},
       {{{"rope_theta", 0}}, "rope_theta: must be"},
       {{{"rope_scaling",
          {{"rope_type", "llama3"},
@@ -117,6 +145,29 @@ TEST(ModelSpec, TakesTheWindowOfQwenWhereAnyLayerUsesIt) {
     EXPECT_EQ(read(with(used, {{"layer_types", full}})).sliding_window, 0);
     const Json mixed = Json::array({"full_attention", "sliding_attention"});
     EXPECT_EQ(read(with(used, {{"layer_types", mixed}})).sliding_window, 512);
+  }
+}
+
+TEST(ModelSpec, CountsTheBlocksThatAttendThroughTheWindow) {
+  const auto counted = [](const Json& config) { return read(config).windowed_blocks; };
+  EXPECT_EQ(counted(minimal("mistral")), 2);
+  EXPECT_EQ(counted(with(minimal("gemma2"), {{"num_hidden_layers", 9}})), 5);
+  EXPECT_EQ(counted(with(minimal("gemma3_text"), {{"num_hidden_layers", 26}})), 22);
+  EXPECT_EQ(counted(with(minimal("cohere2"), {{"sliding_window_pattern", 2}})), 1);
+  EXPECT_EQ(counted(with(minimal("exaone4"), {{"sliding_window", nullptr}})), 0);
+  EXPECT_EQ(counted(with(minimal("exaone4"),
+                         {{"num_hidden_layers", 8}, {"sliding_window_pattern", "LLLG"}})),
+            6);
+  const Json types = Json::array({"full_attention", "sliding_attention"});
+  EXPECT_EQ(counted(with(minimal("olmo3"), {{"layer_types", types}})), 1);
+  const Json local = Json::array({Json::array({Json::array({"global", "local"}), 1})});
+  const Json neo = with(minimal("gpt_neo"), {{"attention_types", local}, {"window_size", 32}});
+  EXPECT_EQ(counted(neo), 1);
+  EXPECT_EQ(read(neo).sliding_window, 32);
+  for (const Json& hostile : {Json(7), Json::array({7}), Json::array({Json::array({1, 2})}),
+                              Json::array({Json::array({Json::array({"local"}), 1ll << 60})})}) {
+    EXPECT_THAT(complaint(with(minimal("gpt_neo"), {{"attention_types", hostile}})),
+                HasSubstr("config.json.attention_types: must be an array of"));
   }
 }
 

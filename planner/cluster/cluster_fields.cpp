@@ -1,0 +1,79 @@
+#include "planner/cluster/cluster_fields.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+
+namespace meshplan::planner {
+namespace {
+
+constexpr std::int64_t kSchemaVersion = 1;
+
+CollectiveCost read_collective(const ClusterFields& fields) {
+  return {.latency = fields.seconds("latency_s"),
+          .bandwidth = common::BytesPerSecond(fields.rate("bandwidth_bytes_per_s"))};
+}
+
+}  // namespace
+
+std::string ClusterFields::text(const char* key) const {
+  return complaints_->of([&] { return object_->text(key); });
+}
+
+std::string ClusterFields::text_or(const char* key, const std::string& fallback) const {
+  return complaints_->of([&] { return object_->text_or(key, fallback); });
+}
+
+std::int64_t ClusterFields::integer(const char* key, std::int64_t min, std::int64_t max) const {
+  return complaints_->of([&] { return object_->integer(key, min, max); });
+}
+
+double ClusterFields::number(const char* key, double min, double max) const {
+  return complaints_->of([&] { return object_->number(key, min, max); });
+}
+
+double ClusterFields::number_or(const char* key, double fallback, double min, double max) const {
+  return object_->is_null(key) ? fallback : number(key, min, max);
+}
+
+double ClusterFields::rate(const char* key) const { return number(key, 1.0, kMaxRate); }
+
+double ClusterFields::rate_or_none(const char* key) const { return number_or(key, 0, 0, kMaxRate); }
+
+common::Seconds ClusterFields::seconds(const char* key) const {
+  return common::Seconds(number(key, 0.0, kMaxSeconds));
+}
+
+MatmulEfficiency ClusterFields::matmul(const char* key) const {
+  return object(key, [](const ClusterFields& fields) {
+    return MatmulEfficiency{
+        .ceiling = fields.number("ceiling", 1e-3, 1.0),
+        .half_flops = common::Flops(fields.number("half_flops", 0.0, kMaxRate))};
+  });
+}
+
+LinkSpec ClusterFields::link(const char* key) const {
+  return object(key, [](const ClusterFields& fields) {
+    return LinkSpec{.all_reduce = fields.object("all_reduce", read_collective),
+                    .all_gather = fields.object("all_gather", read_collective),
+                    .reduce_scatter = fields.object("reduce_scatter", read_collective)};
+  });
+}
+
+void ClusterFields::reject_unknown_keys() const {
+  complaints_->of([&] { object_->reject_unknown_keys(); });
+}
+
+void check_schema_version(const ClusterFields& fields) {
+  const common::JsonObject& object = fields.json();
+  const auto version =
+      fields.complaints().of([&] { return std::optional(object.integer("schema_version")); });
+  if (version && *version != kSchemaVersion) {
+    fields.complaints().add(
+        object.where() + ".schema_version",
+        fmt::format("must be {}, is {}; write the file with this version of meshplan",
+                    kSchemaVersion, *version));
+  }
+}
+
+}  // namespace meshplan::planner

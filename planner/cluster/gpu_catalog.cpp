@@ -1,0 +1,150 @@
+#include "planner/cluster/gpu_catalog.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+#include <utility>
+
+#include "common/error.h"
+#include "planner/catalog/catalog.h"
+#include "planner/cluster/cluster_fields.h"
+
+namespace meshplan::planner {
+namespace {
+
+using common::BytesPerSecond;
+using common::FlopsPerSecond;
+
+/// The entry of that name, read by `read` from its fields.
+template <class Read>
+auto load_entry(const char* kind, const char* what, const std::string& name,
+                const std::string& where, const Read& read) {
+  const auto text = catalog_text(kind, name);
+  if (!text) {
+    throw common::Error(common::ErrorCode::kInvalidInput,
+                        fmt::format("'{:.60}' is no {} of the catalog; use {}", name, what,
+                                    fmt::join(catalog_names(kind), ", ")),
+                        where);
+  }
+  const std::string place = fmt::format("catalog {} {}", what, name);
+  const common::Json json = common::parse_json(*text, place);
+  const common::JsonObject object(json, place);
+  common::Complaints complaints;
+  const ClusterFields fields(object, complaints);
+  check_schema_version(fields);
+  auto entry = read(fields);
+  fields.reject_unknown_keys();
+  complaints.throw_if_any(place);
+  return entry;
+}
+
+/// "memory_bytes: NVIDIA ... datasheet", a line each.
+std::string read_sources(const ClusterFields& fields) {
+  return fields.complaints().of([&] {
+    const common::JsonObject sources = fields.json().object("sources");
+    std::string text;
+    for (const auto& [key, value] : sources.json().items())
+      text += fmt::format("{}{}: {}", text.empty() ? "" : "\n", key, sources.text(key));
+    return text;
+  });
+}
+
+DeviceSpec read_gpu_device(const ClusterFields& fields) {
+  return {.name = fields.text("title"),
+          .kind = DeviceKind::kGpu,
+          .memory = common::Bytes(fields.integer("memory_bytes", 1, kMaxBytes)),
+          .float32_peak = FlopsPerSecond(fields.rate("float32_peak_flops_per_s")),
+          .bfloat16_peak = FlopsPerSecond(fields.rate("bfloat16_peak_flops_per_s")),
+          .float16_peak = FlopsPerSecond(fields.rate("float16_peak_flops_per_s")),
+          .float8_peak = FlopsPerSecond(fields.rate_or_none("float8_peak_flops_per_s")),
+          .matmul = fields.matmul("matmul"),
+          .memory_bandwidth = BytesPerSecond(fields.rate("memory_bandwidth_bytes_per_s")) *
+                              fields.number("memory_efficiency", 1e-3, 1),
+          .launch_overhead = fields.seconds("launch_overhead_s"),
+          .power = common::Watts(fields.number("power_w", 0, kMaxPower))};
+}
+
+GpuEntry read_gpu(const ClusterFields& fields) {
+  GpuEntry gpu;
+  gpu.name = fields.text("name");
+  gpu.device = read_gpu_device(fields);
+  gpu.nominal_memory_bandwidth = BytesPerSecond(fields.rate("memory_bandwidth_bytes_per_s"));
+  const auto link = fields.object("link", [](const ClusterFields& of_link) {
+    return std::pair{of_link.text("name"), of_link.rate("bandwidth_bytes_per_s")};
+  });
+  gpu.link_name = link.first;
+  gpu.link_bandwidth = BytesPerSecond(link.second);
+  gpu.intra_node = fields.link("intra_node");
+  gpu.gpus_per_node = fields.integer("gpus_per_node", 1, kMaxDevicesPerNode);
+  gpu.network = fields.text("network");
+  gpu.overlap = fields.number("overlap", 0, 1);
+  gpu.reserved_memory =
+      common::Bytes(fields.integer("reserved_memory_bytes", 0, gpu.device.memory.value));
+  gpu.price = common::PricePerHour(fields.number("price_per_gpu_hour", 0, kMaxPrice));
+  gpu.driver_name = fields.text("driver_name");
+  gpu.source = read_sources(fields);
+  return gpu;
+}
+
+NetworkEntry read_network(const ClusterFields& fields) {
+  NetworkEntry network;
+  network.name = fields.text("name");
+  network.title = fields.text("title");
+  network.bandwidth = BytesPerSecond(fields.rate("bandwidth_bytes_per_s"));
+  network.per_gpu = fields.text("per") == "gpu";
+  network.efficiency = fields.number("efficiency", 1e-3, 1);
+  const auto latencies = fields.object("latency_s", [](const ClusterFields& latency) {
+    return std::array{latency.seconds("all_reduce"), latency.seconds("all_gather"),
+                      latency.seconds("reduce_scatter")};
+  });
+  network.all_reduce_latency = latencies[0];
+  network.all_gather_latency = latencies[1];
+  network.reduce_scatter_latency = latencies[2];
+  network.source = read_sources(fields);
+  return network;
+}
+
+}  // namespace
+
+GpuEntry load_gpu(const std::string& name, const std::string& where) {
+  return load_entry("gpus", "gpu", name, where, read_gpu);
+}
+
+NetworkEntry load_network(const std::string& name, const std::string& where) {
+  return load_entry("networks", "network", name, where, read_network);
+}
+
+LinkSpec link_of(const NetworkEntry& network, std::int64_t gpus_per_node) {
+  const double shares = network.per_gpu ? 1 : static_cast<double>(gpus_per_node);
+  const BytesPerSecond bandwidth = network.bandwidth * (network.efficiency / shares);
+  return {.all_reduce = {network.all_reduce_latency, bandwidth},
+          .all_gather = {network.all_gather_latency, bandwidth},
+          .reduce_scatter = {network.reduce_scatter_latency, bandwidth}};
+}
+
+ClusterSpec compose_cluster(const GpuEntry& gpu, const NetworkEntry& network, std::int64_t nodes,
+                            std::int64_t gpus_per_node) {
+  return {.name = gpu.name,
+          .device = gpu.device,
+          .nodes = nodes,
+          .devices_per_node = gpus_per_node,
+          .intra_node = gpu.intra_node,
+          .inter_node = link_of(network, gpus_per_node),
+          .network = network.name,
+          .price = gpu.price,
+          .overlap = gpu.overlap,
+          .reserved_memory = gpu.reserved_memory,
+          .source = fmt::format("gpu {}\n{}\nnetwork {}\n{}", gpu.name, gpu.source, network.name,
+                                network.source)};
+}
+
+std::optional<std::string> gpu_of_driver(std::string_view driver_name) {
+  for (const std::string& name : catalog_names("gpus")) {
+    if (driver_name.find(load_gpu(name, "catalog").driver_name) != std::string_view::npos)
+      return name;
+  }
+  return std::nullopt;
+}
+
+}  // namespace meshplan::planner

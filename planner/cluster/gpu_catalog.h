@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "planner/cluster/cluster_spec.h"
+
+namespace meshplan::planner {
+
+/// A GPU of the catalog, with the node that it usually comes in.
+struct GpuEntry {
+  std::string name;
+  DeviceSpec device;
+  /// By its datasheet; the device has what kernels reach.
+  common::BytesPerSecond nominal_memory_bandwidth;
+  /// What joins the GPUs of a node: its nominal bandwidth is of one GPU, in one direction.
+  std::string link_name;
+  common::BytesPerSecond link_bandwidth;
+  LinkSpec intra_node;
+  std::int64_t gpus_per_node = 1;
+  /// The network that it usually comes with.
+  std::string network;
+  double overlap = 1;
+  common::Bytes reserved_memory;
+  common::PricePerHour price;
+  /// Part of the name that the driver gives it.
+  std::string driver_name;
+  /// Where each figure comes from, a line each.
+  std::string source;
+};
+
+/// A network between nodes, of the catalog.
+struct NetworkEntry {
+  std::string name;
+  std::string title;
+  /// Nominal, in one direction, of a GPU or else of a node.
+  common::BytesPerSecond bandwidth;
+  bool per_gpu = true;
+  /// The part of it that training sees.
+  double efficiency = 1;
+  common::Seconds all_reduce_latency;
+  common::Seconds all_gather_latency;
+  common::Seconds reduce_scatter_latency;
+  std::string source;
+};
+
+/// Throw kInvalidInput, naming `where` and what the catalog has, for another name.
+GpuEntry load_gpu(const std::string& name, const std::string& where);
+NetworkEntry load_network(const std::string& name, const std::string& where);
+
+/// The network as one of a node's GPUs sees it.
+LinkSpec link_of(const NetworkEntry& network, std::int64_t gpus_per_node);
+
+/// Nodes of this GPU, joined by this network; named as the GPU.
+ClusterSpec compose_cluster(const GpuEntry& gpu, const NetworkEntry& network, std::int64_t nodes,
+                            std::int64_t gpus_per_node);
+
+/// The catalog's GPU of which a driver speaks so: "NVIDIA H100 80GB HBM3".
+std::optional<std::string> gpu_of_driver(std::string_view driver_name);
+
+}  // namespace meshplan::planner
