@@ -8,7 +8,8 @@
 namespace meshplan::planner {
 
 /// The catalog's files are compiled into the program, so that it needs no installed data. `kind` is
-/// "models", "clusters", "gpus" or "networks"; names are file names without ".json", in ascending order.
+/// "models", "clusters", "gpus" or "networks"; names are file names without ".json", in ascending
+/// order.
 std::vector<std::string> catalog_names(std::string_view kind);
 
 /// The JSON text of that entry, or nothing when the catalog has none of that name.
