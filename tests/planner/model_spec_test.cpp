@@ -11,7 +11,6 @@
 #include "common/error.h"
 #include "common/file.h"
 #include "planner/catalog/catalog.h"
-#include "planner/model/coverage.h"
 #include "planner/model/parameter_table.h"
 #include "tests/planner/model_configs.h"
 
@@ -237,49 +236,6 @@ TEST(ModelSpec, RefusesHeadsThatCannotBe) {
               HasSubstr("config.json.head_dim: 15 must be even"));
   EXPECT_EQ(complaint(with(minimal("llama"), {{"num_key_value_heads", 3}})),
             "config.json.num_key_value_heads: 3 must divide num_attention_heads=4; use 1, 2 or 4");
-}
-
-// ---- What the executor trains
-
-std::string training_complaint(const Json& config) {
-  try {
-    require_trainable(read(config));
-    return "";
-  } catch (const common::Error& error) {
-    EXPECT_EQ(error.code(), common::ErrorCode::kInvalidInput);
-    return error.what();
-  }
-}
-
-TEST(Coverage, TheExecutorTrainsTheFamiliesThatItSays) {
-  for (const char* family : kFamilyNames) EXPECT_EQ(training_complaint(minimal(family)), "");
-  EXPECT_EQ(training_complaint(minimal("granite")),
-            "model: executor_trains_family: this model can be planned, but the executor has no "
-            "layers for: family granite; it trains llama, mistral, qwen2, qwen3");
-  EXPECT_THAT(training_complaint(minimal("gpt2")),
-              AllOf(HasSubstr("layer norms, positions other than rotary, a feed-forward without "
-                              "gate, a bias in the feed-forward, family gpt2"),
-                    HasSubstr("activation 'gelu_new' (it has silu)")));
-}
-
-TEST(Coverage, TheExecutorRefusesWhatItDoesNotCompute) {
-  const std::vector<std::pair<Json, std::string>> cases = {
-      {{{"hidden_act", "gelu"}}, "activation 'gelu' (it has silu)"},
-      {{{"mlp_bias", true}}, "a bias in the feed-forward"},
-      {{{"attention_dropout", 0.1}}, "attention_dropout=0.1 (it has 0)"},
-      {{{"partial_rotary_factor", 0.5}}, "partial_rotary_factor=0.5 (it has 1)"},
-      {{{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 2.0}}}},
-       "rope type 'yarn' (it has default, linear and llama3)"},
-  };
-  for (const auto& [changes, message] : cases) {
-    EXPECT_THAT(training_complaint(with(minimal("llama"), changes)), HasSubstr(message));
-  }
-}
-
-TEST(Coverage, TheProgramCoversTheFamiliesThatAreLikeLlama) {
-  EXPECT_TRUE(beyond_program(read(minimal("granite"))).empty());
-  EXPECT_THAT(beyond_program(read(with(minimal("mixtral"), {{"num_local_experts", 4}}))),
-              testing::ElementsAre("experts"));
 }
 
 // ---- Hostile configs
