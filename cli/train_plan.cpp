@@ -56,11 +56,13 @@ planner::ClusterSpec cluster_for(const TrainPlanFlags& flags, const planner::Dev
   if (!flags.cluster.cluster.empty()) return load_cluster(flags.cluster);
   const std::int64_t world = planner::world_size(mesh);
   const std::int64_t local = place ? place->local_world_size : world;
-  planner::ClusterChanges changes = flags.cluster.changes;
-  changes.nodes =
+  const planner::ClusterChanges& changes = flags.cluster.changes;
+  planner::ClusterSpec cluster = planner::load_cluster(local_cluster(), changes);
+  // Of the mesh, which the layout's rules judge: not checked as flags of the cluster are.
+  cluster.nodes =
       changes.nodes.value_or(std::max<std::int64_t>(1, world / std::max<std::int64_t>(1, local)));
-  changes.devices_per_node = changes.devices_per_node.value_or(local);
-  return planner::load_cluster(local_cluster(), changes);
+  cluster.devices_per_node = changes.devices_per_node.value_or(local);
+  return cluster;
 }
 
 /// Multiplies sizes from flags, which planner::violations has not seen yet.

@@ -18,6 +18,7 @@
 #include "executor/memory/device.h"
 #include "planner/cost/price.h"
 #include "planner/layout/rules.h"
+#include "planner/model/coverage.h"
 #include "planner/model/parameter_table.h"
 #include "planner/program/expand.h"
 
@@ -37,6 +38,7 @@ struct Shapes {
 Shapes shapes_of(const CalibrationOptions& options, const LaunchEnvironment& environment) {
   Shapes shapes;
   shapes.model = planner::load_model(options.model);
+  planner::require_trainable(shapes.model);
   shapes.job.seq_length = options.seq_length;
   shapes.layout.microbatch_size = options.microbatch_size;
   shapes.layout.mesh.sizes[Axis::kDpShard] = options.dp_shard;

@@ -86,14 +86,14 @@ bool check_positive(Rules& rules, const Job& job, const Layout& layout) {
   return positive;
 }
 
-/// The layout and the job with 1 in place of what is not positive, so that the other rules can be
-/// checked all the same.
+/// Puts 1 in place of what is not positive, so that the rules of single sizes can be checked all
+/// the same; chunks would be weighed against the tokens.
 void make_positive(Job& job, Layout& layout) {
   for (Axis axis : kAxes)
     layout.mesh.sizes[axis] = std::max<std::int64_t>(1, layout.mesh.sizes[axis]);
-  for (std::int64_t* size :
-       {&layout.microbatch_size, &layout.accumulation, &layout.loss_chunks, &job.seq_length})
+  for (std::int64_t* size : {&layout.microbatch_size, &layout.accumulation, &job.seq_length})
     *size = std::max<std::int64_t>(1, *size);
+  layout.loss_chunks = 1;
 }
 
 void check_bounds(Rules& rules, const ModelSpec& model, const Job& job, const Layout& layout) {
@@ -133,8 +133,8 @@ void check_bounds(Rules& rules, const ModelSpec& model, const Job& job, const La
 void check_model(Rules& rules, const ModelSpec& model, const Job& job, std::int64_t tp) {
   const std::vector<std::string> beyond = beyond_program(model);
   rules.require(beyond.empty(), "program_covers_model",
-                "{}: the step program has no operations yet for {}; use a model of the llama, "
-                "mistral, qwen2 or qwen3 family",
+                "{}: the step program has no operations yet for {}; use a model without, such as "
+                "those of the llama, mistral, qwen2 and qwen3 families",
                 to_string(model.family), fmt::join(beyond, ", "));
   rules.require(model.sliding_window == 0 || job.seq_length <= model.sliding_window,
                 "seq_length_within_window",
@@ -262,25 +262,23 @@ std::string product_of(const AxisSizes& sizes) {
 
 std::vector<Violation> violations(const ModelSpec& model, const Job& job, const Layout& layout) {
   Rules rules;
-  if (!check_positive(rules, job, layout)) {
-    Job positive_job = job;
-    Layout positive = layout;
-    make_positive(positive_job, positive);
-    std::vector<Violation> found = rules.take();
-    for (Violation& other : violations(model, positive_job, positive))
-      found.push_back(std::move(other));
-    return found;
-  }
-  check_bounds(rules, model, job, layout);
+  Job positive_job = job;
+  Layout positive = layout;
+  const bool all_positive = check_positive(rules, job, layout);
+  if (!all_positive) make_positive(positive_job, positive);
+  check_bounds(rules, model, positive_job, positive);
   if (is_feed_forward(model)) {
-    check_feed_forward(rules, model, layout);
+    check_feed_forward(rules, model, positive);
   } else {
-    check_model(rules, model, job, layout.mesh.sizes[Axis::kTp]);
-    check_pipeline(rules, model, layout);
-    check_context(rules, job, layout);
+    check_model(rules, model, positive_job, positive.mesh.sizes[Axis::kTp]);
+    check_pipeline(rules, model, positive);
+    check_context(rules, positive_job, positive);
   }
-  check_sharding(rules, layout);
-  check_sequence_parallel(rules, job, layout);
+  // These weigh sizes against one another.
+  if (all_positive) {
+    check_sharding(rules, layout);
+    check_sequence_parallel(rules, job, layout);
+  }
   check_checkpointing(rules, model, layout);
   check_data_types(rules, job);
   return rules.take();

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <filesystem>
 #include <string>
+#include <vector>
 
 #include "common/error.h"
 #include "common/json.h"
@@ -27,6 +29,13 @@ inline common::Json with(common::Json config, const common::Json& changes) {
 
 inline ModelSpec read(const common::Json& config) {
   return read_model_config(config, "config.json");
+}
+
+/// The models of published_models.json, which test_parameters.py compares name by name.
+inline std::vector<common::JsonObject> published_models() {
+  static const common::Json file = common::read_json_file(
+      std::filesystem::path(MESHPLAN_SOURCE_DIR) / "tests/planner/published_models.json");
+  return common::JsonObject(file, "published_models.json").objects("models");
 }
 
 /// What read_model_config says about the config; empty when it reads.

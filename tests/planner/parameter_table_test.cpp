@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <set>
 
@@ -13,13 +12,6 @@ namespace meshplan::planner {
 namespace {
 
 using common::Json;
-
-/// The models of published_models.json, which test_parameters.py compares name by name.
-std::vector<common::JsonObject> published() {
-  static const Json file = common::read_json_file(std::filesystem::path(MESHPLAN_SOURCE_DIR) /
-                                                  "tests/planner/published_models.json");
-  return common::JsonObject(file, "published_models.json").objects("models");
-}
 
 /// A small config of the family.
 ModelSpec small(const std::string& family) {
@@ -39,7 +31,7 @@ std::vector<std::string> all_families() {
 }
 
 TEST(ParameterTable, CountsWhatIsPublished) {
-  for (const common::JsonObject& model : published()) {
+  for (const common::JsonObject& model : published_models()) {
     EXPECT_EQ(parameter_count(read(model.at("config"))), model.integer("parameters"))
         << model.text("name");
   }
@@ -53,7 +45,7 @@ TEST(ParameterTable, CountsThePublishedActiveParametersOfMixtures) {
       {"Qwen/Qwen3-235B-A22B", 22},          {"databricks/dbrx-base", 36},
       {"allenai/OLMoE-1B-7B-0924", 1.3},     {"microsoft/Phi-3.5-MoE-instruct", 6.6}};
   std::size_t checked = 0;
-  for (const common::JsonObject& json : published()) {
+  for (const common::JsonObject& json : published_models()) {
     const ModelSpec model = read(json.at("config"));
     const double billions = static_cast<double>(active_parameter_count(model)) * 1e-9;
     const auto known = active.find(json.text("name"));
