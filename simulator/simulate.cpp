@@ -285,45 +285,28 @@ std::int64_t operation_count(const planner::PricedProgram& program) {
   return count;
 }
 
-/// One pipeline stage's program, priced.
-struct StageProgram {
-  planner::StepContext context;
-  std::vector<planner::Instruction> instructions;
-  planner::PricedProgram priced;
-};
-
-std::vector<StageProgram> stage_programs(const planner::Plan& plan) {
-  std::vector<StageProgram> stages;
+void require_playable(const std::vector<planner::PricedStage>& stages) {
   std::int64_t count = 0;
-  for (std::int64_t stage = 0; stage < plan.layout.mesh.sizes[Axis::kPp]; ++stage) {
-    const planner::StepContext context = planner::make_step_context(
-        plan.model, plan.job, plan.layout, plan.cluster.device.kind, stage);
-    const planner::StepProgram program =
-        planner::build_program(plan.model, plan.job, plan.layout, stage);
-    planner::PricedProgram priced = planner::price_program(context, plan.cluster, program);
-    count += operation_count(priced);
-    if (count > kMaxOperations) {
-      throw common::Error(common::ErrorCode::kInvalidInput,
-                          "the step has " + std::to_string(count) + " operations; at most " +
-                              std::to_string(kMaxOperations) +
-                              " are simulated: use a smaller accumulation or fewer loss chunks",
-                          "simulator");
-    }
-    stages.push_back({context, planner::unroll(program), std::move(priced)});
-  }
-  return stages;
+  for (const planner::PricedStage& stage : stages) count += operation_count(stage.program);
+  if (count <= kMaxOperations) return;
+  throw common::Error(common::ErrorCode::kInvalidInput,
+                      "the step has " + std::to_string(count) + " operations; at most " +
+                          std::to_string(kMaxOperations) +
+                          " are simulated: use a smaller accumulation or fewer loss chunks",
+                      "simulator");
 }
 
 /// Walks a priced program in the order of its unrolled instructions.
-void add_stage(GraphBuilder& built, const StageProgram& stage) {
+void add_stage(GraphBuilder& built, const std::vector<planner::Instruction>& instructions,
+               const planner::PricedProgram& program) {
   built.begin_stage();
-  auto unrolled = stage.instructions.begin();
-  for (const planner::ShapedPhase& phase : stage.priced.shape.phases) {
+  auto unrolled = instructions.begin();
+  for (const planner::ShapedPhase& phase : program.shape.phases) {
     for (std::int64_t p = 0; p < phase.repetition.count; ++p) {
       for (const planner::ShapedSegment& segment : phase.segments) {
         for (std::int64_t s = 0; s < segment.repetition.count; ++s) {
           for (const planner::ShapedInstruction& shaped : segment.instructions) {
-            built.add(*unrolled++, stage.priced.kinds[shaped.kind].operations);
+            built.add(*unrolled++, program.kinds[shaped.kind].operations);
           }
         }
       }
@@ -349,16 +332,23 @@ void add_slices(SimulatedStep& step, const GraphBuilder& built, const TaskTimes&
 }  // namespace
 
 SimulatedStep simulate(const planner::Plan& plan) {
-  std::vector<StageProgram> stages = stage_programs(plan);
+  const std::vector<planner::PricedStage> stages =
+      planner::price_stages(plan.model, plan.cluster, plan.job, plan.layout);
+  require_playable(stages);
   GraphBuilder built(std::ssize(stages));
-  for (const StageProgram& stage : stages) add_stage(built, stage);
+  std::vector<std::vector<planner::Instruction>> instructions;
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    instructions.push_back(planner::unroll(planner::build_program(
+        plan.model, plan.job, plan.layout, static_cast<std::int64_t>(s))));
+    add_stage(built, instructions.back(), stages[s].program);
+  }
   built.connect();
   const TaskTimes times = play(built.graph);
   SimulatedStep step;
   for (std::size_t s = 0; s < stages.size(); ++s) {
     SimulatedStep of_stage;
     of_stage.stage = static_cast<std::int64_t>(s);
-    of_stage.instructions = std::move(stages[s].instructions);
+    of_stage.instructions = std::move(instructions[s]);
     play_memory(of_stage, stages[s].context, built, times, changes_of(built, s));
     if (of_stage.peak_memory <= step.peak_memory) continue;
     account_compute(of_stage, built, times, tasks_of(built, s));

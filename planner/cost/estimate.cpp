@@ -64,35 +64,22 @@ common::Flops model_flops(const StepContext& context) {
                        static_cast<double>(sizes[Axis::kTp] * sizes[Axis::kPp]));
 }
 
-FirstOrderVolumes first_order_volumes(const StepContext& context) {
-  const ModelSpec& model = context.model;
+FirstOrderVolumes first_order_volumes(const ModelSpec& model, std::int64_t tokens) {
   return {.tp_activations =
-              common::Bytes(model.num_hidden_layers * model.hidden_size * context.tokens * 2 * 2),
+              common::Bytes(model.num_hidden_layers * model.hidden_size * tokens * 2 * 2),
           .fsdp_parameters = common::Bytes(parameter_count(model) * 2)};
 }
 
 /// Adds a stage's memory, traffic and FLOPs, where it has more than those before.
-void add_stage(Estimate& result, const StepContext& context, const ClusterSpec& cluster,
-               const PricedProgram& program) {
-  const MemoryPeak peak = memory_peak(context, program);
+void add_stage(Estimate& result, const ClusterSpec& cluster, const PricedStage& stage) {
+  const MemoryPeak peak = memory_peak(stage.context, stage.program);
   if (total(peak.breakdown) > result.memory.peak_allocated)
-    result.memory = memory_of(context, cluster, peak);
-  const Totals totals = totals_of(program);
+    result.memory = memory_of(stage.context, cluster, peak);
+  const Totals totals = totals_of(stage.program);
   for (std::size_t a = 0; a < kAxes.size(); ++a) {
     if (totals.traffic[a].bytes > result.traffic[a].bytes) result.traffic[a] = totals.traffic[a];
   }
   result.hardware_flops = std::max(result.hardware_flops, totals.flops);
-}
-
-/// The program of each stage, priced.
-std::vector<PricedProgram> stage_programs(const ModelSpec& model, const ClusterSpec& cluster,
-                                          const Job& job, const Layout& layout) {
-  std::vector<PricedProgram> programs;
-  for (std::int64_t stage = 0; stage < layout.mesh.sizes[Axis::kPp]; ++stage) {
-    const StepContext context = make_step_context(model, job, layout, cluster.device.kind, stage);
-    programs.push_back(price_program(context, cluster, build_program(model, job, layout, stage)));
-  }
-  return programs;
 }
 
 /// Microbatches after which a pipeline's times repeat themselves: each stage's pace has gone there
@@ -101,13 +88,13 @@ std::int64_t pipeline_transient(std::int64_t stages) { return 4 * stages + 8; }
 
 /// Times of the stage that computes longest; its step is that of the whole pipeline.
 StepTimes times_of(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
-                   const Layout& layout, const std::vector<PricedProgram>& programs) {
-  if (programs.size() == 1) return play_times(programs.front());
+                   const Layout& layout, const std::vector<PricedStage>& stages) {
+  if (stages.size() == 1) return play_times(stages.front().program);
   Layout shorter = layout;
-  shorter.accumulation = std::min(layout.accumulation, pipeline_transient(std::ssize(programs)));
+  shorter.accumulation = std::min(layout.accumulation, pipeline_transient(std::ssize(stages)));
   const auto more = static_cast<double>(layout.accumulation - shorter.accumulation);
   const PipelineTimes played =
-      play_pipeline(more > 0 ? stage_programs(model, cluster, job, shorter) : programs);
+      play_pipeline(more > 0 ? price_stages(model, cluster, job, shorter) : stages);
   StepTimes longest;
   for (const StepTimes& stage : played.stages) {
     if (stage.compute >= longest.compute) longest = stage;
@@ -129,19 +116,15 @@ Estimate estimate(const ModelSpec& model, const ClusterSpec& cluster, const Job&
   Estimate result;
   result.violations = violations(model, cluster, job, layout);
   if (!result.violations.empty()) return result;
-  const std::vector<PricedProgram> programs = stage_programs(model, cluster, job, layout);
-  for (std::size_t stage = 0; stage < programs.size(); ++stage) {
-    const StepContext context = make_step_context(model, job, layout, cluster.device.kind,
-                                                  static_cast<std::int64_t>(stage));
-    add_stage(result, context, cluster, programs[stage]);
-  }
+  const std::vector<PricedStage> stages = price_stages(model, cluster, job, layout);
+  for (const PricedStage& stage : stages) add_stage(result, cluster, stage);
   result.fits = result.memory.peak_device <= result.memory.capacity;
-  const StepTimes times = times_of(model, cluster, job, layout, programs);
+  const StepTimes times = times_of(model, cluster, job, layout, stages);
   for (std::size_t a = 0; a < kAxes.size(); ++a) result.traffic[a].exposed = times.exposed[a];
   result.compute_time = times.compute;
   result.step_time = times.step;
-  const StepContext context = make_step_context(model, job, layout, cluster.device.kind);
-  result.first_order = first_order_volumes(context);
+  const StepContext& context = stages.front().context;
+  result.first_order = first_order_volumes(model, context.tokens);
   result.model_flops = model_flops(context);
   const AxisSizes& sizes = layout.mesh.sizes;
   const auto tokens = static_cast<double>(context.tokens * layout.accumulation);

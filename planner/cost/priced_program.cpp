@@ -22,4 +22,15 @@ PricedProgram price_program(const StepContext& context, const ClusterSpec& clust
   return priced;
 }
 
+std::vector<PricedStage> price_stages(const ModelSpec& model, const ClusterSpec& cluster,
+                                      const Job& job, const Layout& layout) {
+  std::vector<PricedStage> stages;
+  for (std::int64_t stage = 0; stage < layout.mesh.sizes[Axis::kPp]; ++stage) {
+    const StepContext context = make_step_context(model, job, layout, cluster.device.kind, stage);
+    stages.push_back(
+        {context, price_program(context, cluster, build_program(model, job, layout, stage))});
+  }
+  return stages;
+}
+
 }  // namespace meshplan::planner

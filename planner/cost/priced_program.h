@@ -27,4 +27,14 @@ struct PricedProgram {
 PricedProgram price_program(const StepContext& context, const ClusterSpec& cluster,
                             const StepProgram& program);
 
+/// What the ranks of one pipeline stage do.
+struct PricedStage {
+  StepContext context;
+  PricedProgram program;
+};
+
+/// All stages of a layout, in the order of the pp axis. Requires a layout without violations.
+std::vector<PricedStage> price_stages(const ModelSpec& model, const ClusterSpec& cluster,
+                                      const Job& job, const Layout& layout);
+
 }  // namespace meshplan::planner

@@ -93,14 +93,15 @@ StepTimes play_times(const PricedProgram& program) {
   return player.clock().times();
 }
 
-PipelineTimes play_pipeline(const std::vector<PricedProgram>& stages) {
+PipelineTimes play_pipeline(const std::vector<PricedStage>& stages) {
   std::vector<Player> players;
-  for (const PricedProgram& stage : stages) players.emplace_back(SecondsClock(stage.kinds));
+  for (const PricedStage& stage : stages)
+    players.emplace_back(SecondsClock(stage.program.kinds));
   std::vector<bool> done(stages.size(), false);
   const auto advance = [&](std::size_t s) {
     const Player::Sent* previous = s > 0 ? &players[s - 1].sent() : nullptr;
     const Player::Sent* next = s + 1 < stages.size() ? &players[s + 1].sent() : nullptr;
-    done[s] = players[s].advance(stages[s].shape, previous, next);
+    done[s] = players[s].advance(stages[s].program.shape, previous, next);
   };
   // One round of messages at a time: there to the last stage, and back.
   while (!done.front()) {

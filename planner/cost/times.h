@@ -36,6 +36,6 @@ struct PipelineTimes {
 
 /// Plays the programs of all stages, in the order of the pp axis, beside each other: a stage waits
 /// for what its neighbours send.
-PipelineTimes play_pipeline(const std::vector<PricedProgram>& stages);
+PipelineTimes play_pipeline(const std::vector<PricedStage>& stages);
 
 }  // namespace meshplan::planner
