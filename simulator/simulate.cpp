@@ -338,8 +338,8 @@ SimulatedStep simulate(const planner::Plan& plan) {
   GraphBuilder built(std::ssize(stages));
   std::vector<std::vector<planner::Instruction>> instructions;
   for (std::size_t s = 0; s < stages.size(); ++s) {
-    instructions.push_back(planner::unroll(planner::build_program(
-        plan.model, plan.job, plan.layout, static_cast<std::int64_t>(s))));
+    instructions.push_back(planner::unroll(
+        planner::build_program(plan.model, plan.job, plan.layout, static_cast<std::int64_t>(s))));
     add_stage(built, instructions.back(), stages[s].program);
   }
   built.connect();

@@ -52,8 +52,10 @@ Totals totals_of(const PricedProgram& program) {
 common::Flops model_flops(const StepContext& context) {
   const ModelSpec& model = context.model;
   if (is_feed_forward(model)) return feed_forward_flops(context);
-  // The embedding is a look-up; a tied one multiplies once, as the head.
-  const std::int64_t lookup = model.tie_word_embeddings ? 0 : model.vocab_size * model.hidden_size;
+  // The embedding is a look-up, as are learned positions; a tied one multiplies once, as the head.
+  std::int64_t lookup = model.tie_word_embeddings ? 0 : model.vocab_size * model.hidden_size;
+  if (model.positions == Positions::kLearned)
+    lookup += model.max_position_embeddings * model.hidden_size;
   const auto parameters = static_cast<double>(parameter_count(model) - lookup);
   const double attention = 12.0 * static_cast<double>(model.num_hidden_layers) *
                            static_cast<double>(model.num_attention_heads * model.head_dim) *
@@ -65,9 +67,9 @@ common::Flops model_flops(const StepContext& context) {
 }
 
 FirstOrderVolumes first_order_volumes(const ModelSpec& model, std::int64_t tokens) {
-  return {.tp_activations =
-              common::Bytes(model.num_hidden_layers * model.hidden_size * tokens * 2 * 2),
-          .fsdp_parameters = common::Bytes(parameter_count(model) * 2)};
+  return {
+      .tp_activations = common::Bytes(model.num_hidden_layers * model.hidden_size * tokens * 2 * 2),
+      .fsdp_parameters = common::Bytes(parameter_count(model) * 2)};
 }
 
 /// Adds a stage's memory, traffic and FLOPs, where it has more than those before.

@@ -95,8 +95,7 @@ StepTimes play_times(const PricedProgram& program) {
 
 PipelineTimes play_pipeline(const std::vector<PricedStage>& stages) {
   std::vector<Player> players;
-  for (const PricedStage& stage : stages)
-    players.emplace_back(SecondsClock(stage.program.kinds));
+  for (const PricedStage& stage : stages) players.emplace_back(SecondsClock(stage.program.kinds));
   std::vector<bool> done(stages.size(), false);
   const auto advance = [&](std::size_t s) {
     const Player::Sent* previous = s > 0 ? &players[s - 1].sent() : nullptr;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "common/error.h"
 #include "planner/model/feed_forward_model.h"
@@ -29,17 +30,13 @@ std::vector<std::string> names_of(std::initializer_list<Feature> features) {
   return names;
 }
 
-std::vector<std::string> beyond_llama(const ModelSpec& model) {
+/// What neither the program nor the executor has.
+std::vector<std::string> beyond_operations(const ModelSpec& model) {
   return names_of({
-      {model.norm != NormKind::kRms || !model.norm_weight || model.norm_bias, "layer norms"},
       {model.norm_placement != NormPlacement::kBefore, "norms after attention and feed-forward"},
       {!model.final_norm, "no final norm"},
       {model.embedding_norm, "a norm of the embedding"},
       {model.embedding_size > 0, "a projected embedding"},
-      {model.positions != Positions::kRotary, "positions other than rotary"},
-      {!model.gated_feed_forward, "a feed-forward without gate"},
-      {model.feed_forward_bias, "a bias in the feed-forward"},
-      {model.output_head_bias, "a bias of the output head"},
       {model.qk_norm && model.qk_norm_shape != QkNormShape::kSharedHead,
        "norms of queries and keys that heads do not share"},
       {model.parallel_residual, "attention and feed-forward in parallel"},
@@ -47,15 +44,27 @@ std::vector<std::string> beyond_llama(const ModelSpec& model) {
   });
 }
 
+/// What the program has, and the executor has no layers for.
+std::vector<std::string> beyond_layers(const ModelSpec& model) {
+  return names_of({
+      {model.norm != NormKind::kRms || !model.norm_weight || model.norm_bias, "layer norms"},
+      {model.positions != Positions::kRotary, "positions other than rotary"},
+      {!model.gated_feed_forward, "a feed-forward without gate"},
+      {model.feed_forward_bias, "a bias in the feed-forward"},
+      {model.output_head_bias, "a bias of the output head"},
+  });
+}
+
 }  // namespace
 
 std::vector<std::string> beyond_program(const ModelSpec& model) {
-  return is_feed_forward(model) ? std::vector<std::string>() : beyond_llama(model);
+  return is_feed_forward(model) ? std::vector<std::string>() : beyond_operations(model);
 }
 
 void require_trainable(const ModelSpec& model) {
   if (is_feed_forward(model)) return;
-  std::vector<std::string> lacking = beyond_llama(model);
+  std::vector<std::string> lacking = beyond_layers(model);
+  for (std::string& name : beyond_operations(model)) lacking.push_back(std::move(name));
   const bool family = std::ranges::count(kTrained, model.family) > 0;
   if (!family) lacking.emplace_back(fmt::format("family {}", to_string(model.family)));
   if (model.activation != "silu")

@@ -17,14 +17,14 @@ class FeedForwardPasses {
         replicas_(layout.mesh.sizes[Axis::kDpReplicate] > 1) {}
 
   /// Each unit is gathered while the one before it computes.
-  Phase microbatch(std::int64_t index, std::int64_t count) {
+  void microbatch(std::int64_t index, std::int64_t count) {
     emit_.begin_microbatch(index, count);
     emit_.once([&] {
-      gather(kGateUnit);
-      gather(kUpUnit);
+      emit_.gather(kGateUnit);
+      emit_.gather(kUpUnit);
       emit_.compute(Opcode::kForward, Computation::kGate, kGateUnit);
       release(kGateUnit);
-      gather(kDownUnit);
+      emit_.gather(kDownUnit);
       emit_.compute(Opcode::kForward, Computation::kUp, kUpUnit);
       release(kUpUnit);
       emit_.compute(Opcode::kLoss, Computation::kDown, kDownUnit);
@@ -36,14 +36,9 @@ class FeedForwardPasses {
       reduce(kGateUnit);
       if (sums_replicas()) emit_.sum_replicas_of_last_reduction();
     });
-    return emit_.take_phase();
   }
 
  private:
-  void gather(std::int64_t unit) {
-    if (gathers_each_pass_ || emit_.place().first) emit_.gather(unit);
-  }
-
   void release(std::int64_t unit) {
     if (releases_ && (gathers_each_pass_ || emit_.place().last)) emit_.release(unit);
   }
@@ -73,25 +68,9 @@ StepProgram build_feed_forward_program(const Job& job, const Layout& layout) {
   Emitter emit(/*units=*/3, /*first_block=*/kUpUnit, /*blocks=*/1);
   FeedForwardPasses passes(emit, layout);
   StepProgram program;
-  const std::int64_t count = layout.accumulation;
-  program.phases.push_back(passes.microbatch(0, count));
-  // The second retires what the first left, which is unlike the others; all between it and the last
-  // are alike.
-  if (count > 2) program.phases.push_back(passes.microbatch(1, count));
-  if (count > 3) {
-    program.phases.push_back(passes.microbatch(2, count));
-    program.phases.back().count = count - 3;
-  }
-  if (count > 1) program.phases.push_back(passes.microbatch(count - 1, count));
-  emit.once([&] {
-    emit.whole(Opcode::kGradientNorm);
-    // In float16 it divides by the loss scale, too.
-    if (job.max_grad_norm > 0 || job.param_dtype == common::DataType::kFloat16)
-      emit.whole(Opcode::kClipGradients);
-    emit.whole(Opcode::kOptimizerStep);
-    emit.whole(Opcode::kReportLoss);
-  });
-  program.phases.push_back(emit.take_phase());
+  emit.microbatches(program, layout.accumulation,
+                    [&](std::int64_t index) { passes.microbatch(index, layout.accumulation); });
+  emit.epilogue(program, job);
   return program;
 }
 

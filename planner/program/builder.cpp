@@ -159,32 +159,6 @@ std::array<Run, 3> schedule(const Stage& stage, std::int64_t accumulation) {
           Run{.length = ahead, .forward = {}, .backward = accumulation - ahead}};
 }
 
-/// The passes of a run, as phases. Its first two differ from the others: the first by what went
-/// before it, and the second retires what the first left, which may be unlike the others. The last
-/// may be that of the step. All between are alike, and distances do not depend on how many they
-/// are.
-void emit_run(StepProgram& program, Emitter& emit, PassEmitter& passes, const Run& run,
-              std::int64_t accumulation) {
-  const auto emit_at = [&](std::int64_t index) {
-    if (run.forward) {
-      emit.begin_microbatch(*run.forward + index, accumulation);
-      passes.forward();
-    }
-    if (run.backward) {
-      emit.begin_microbatch(*run.backward + index, accumulation);
-      passes.backward();
-    }
-    program.phases.push_back(emit.take_phase());
-  };
-  if (run.length > 0) emit_at(0);
-  if (run.length > 2) emit_at(1);
-  if (run.length > 3) {
-    emit_at(2);
-    program.phases.back().count = run.length - 3;
-  }
-  if (run.length > 1) emit_at(run.length - 1);
-}
-
 }  // namespace
 
 StepProgram build_program(const ModelSpec& whole, const Job& job, const Layout& layout,
@@ -200,21 +174,24 @@ StepProgram build_program(const ModelSpec& whole, const Job& job, const Layout& 
     emit.once([&] { emit.whole(Opcode::kCountTokens); });
     program.phases.push_back(emit.take_phase());
   }
-  for (const Run& run : schedule(stage, layout.accumulation))
-    emit_run(program, emit, passes, run, layout.accumulation);
-  emit.once([&] {
-    const bool ties = whole.tie_word_embeddings && !model.tie_word_embeddings;
-    if (ties && (stage.is_first() || stage.is_last())) {
-      emit.reduce_tied(stage.is_first() ? order.embedding : order.head);
-    }
-    emit.whole(Opcode::kGradientNorm);
-    // In float16 it divides by the loss scale, too.
-    if (job.max_grad_norm > 0 || job.param_dtype == common::DataType::kFloat16)
-      emit.whole(Opcode::kClipGradients);
-    emit.whole(Opcode::kOptimizerStep);
-    emit.whole(Opcode::kReportLoss);
-  });
-  program.phases.push_back(emit.take_phase());
+  for (const Run& run : schedule(stage, layout.accumulation)) {
+    emit.microbatches(program, run.length, [&](std::int64_t index) {
+      if (run.forward) {
+        emit.begin_microbatch(*run.forward + index, layout.accumulation);
+        passes.forward();
+      }
+      if (run.backward) {
+        emit.begin_microbatch(*run.backward + index, layout.accumulation);
+        passes.backward();
+      }
+    });
+  }
+  const bool ties = whole.tie_word_embeddings && !model.tie_word_embeddings;
+  if (ties && (stage.is_first() || stage.is_last())) {
+    emit.once([&] { emit.reduce_tied(stage.is_first() ? order.embedding : order.head); });
+    program.phases.push_back(emit.take_phase());
+  }
+  emit.epilogue(program, job);
   return program;
 }
 

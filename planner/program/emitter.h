@@ -64,6 +64,36 @@ class Emitter {
 
   Phase take_phase();
 
+  /// Emits body(index) for microbatches 0 .. count - 1 of a run and appends a phase for each that
+  /// is unlike the others. The first two differ: the first by what went before it, and the second
+  /// retires what the first left, which may be unlike the others. The last may be that of the step.
+  /// All between are alike, and distances do not depend on how many they are.
+  template <class Body>
+  void microbatches(StepProgram& program, std::int64_t count, const Body& body) {
+    const auto phase = [&](std::int64_t index, std::int64_t alike) {
+      body(index);
+      program.phases.push_back(take_phase());
+      program.phases.back().count = alike;
+    };
+    if (count > 0) phase(0, 1);
+    if (count > 2) phase(1, 1);
+    if (count > 3) phase(2, count - 3);
+    if (count > 1) phase(count - 1, 1);
+  }
+
+  /// Norm, clipping, update and report: the end of every step.
+  void epilogue(StepProgram& program, const Job& job) {
+    once([&] {
+      whole(Opcode::kGradientNorm);
+      // In float16 it divides by the loss scale, too.
+      if (job.max_grad_norm > 0 || job.param_dtype == common::DataType::kFloat16)
+        whole(Opcode::kClipGradients);
+      whole(Opcode::kOptimizerStep);
+      whole(Opcode::kReportLoss);
+    });
+    program.phases.push_back(take_phase());
+  }
+
  private:
   static constexpr std::int64_t kNowhere = -1;
 

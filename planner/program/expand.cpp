@@ -116,7 +116,8 @@ PersistentMemory persistent_memory(const StepContext& context) {
   const std::int64_t master = shard_elements(context) * context.master_size;
   const bool copy = context.parameter_copy() == ParameterCopy::kPersistent;
   const std::int64_t whole = copy ? whole_elements(context) * context.param_size : 0;
-  const std::int64_t rope = 4 * context.job.seq_length * context.model.head_dim;
+  const bool rotary = context.model.positions == Positions::kRotary;
+  const std::int64_t rope = rotary ? 4 * context.job.seq_length * context.model.head_dim : 0;
   const std::int64_t microbatch =
       is_feed_forward(context.model) ? feed_forward_row_bytes(context) : 16 * context.tokens;
   const std::int64_t batch = microbatch * context.layout.accumulation;

@@ -24,6 +24,13 @@ struct ActivationSizes {
   std::int64_t norm_statistics;
 };
 
+/// Gate and up in one matrix, or up alone.
+std::int64_t up_rows(const StepContext& c) {
+  return (c.model.gated_feed_forward ? 2 : 1) * c.intermediate;
+}
+
+bool has_rotary(const StepContext& c) { return c.model.positions == Positions::kRotary; }
+
 ActivationSizes sizes_of(const StepContext& c) {
   const std::int64_t row = c.tokens * c.param_size;
   const std::int64_t queries = c.heads * c.model.head_dim;
@@ -34,9 +41,10 @@ ActivationSizes sizes_of(const StepContext& c) {
           .queries = row * queries,
           .rotated = c.model.qk_norm ? row * (queries + keys) : 0,
           .log_sum_exp = 4 * c.tokens * c.heads,
-          .gate_up = row * 2 * c.intermediate,
+          .gate_up = row * up_rows(c),
           .gated = row * c.intermediate,
-          .norm_statistics = 4 * c.residual_tokens};
+          // A layer norm keeps the mean as well.
+          .norm_statistics = (c.model.norm == NormKind::kRms ? 4 : 8) * c.residual_tokens};
 }
 
 /// Causal attention: two matrix multiplies over half of the score matrix forward, five backward
@@ -142,7 +150,7 @@ void expand_qkv(OperationList& list, const StepContext& c, const ActivationSizes
   list.allocate("qkv", kActivations, a.qkv);
   list.matmul("qkv", c.tokens, (c.heads + 2 * c.kv_heads) * c.model.head_dim, c.model.hidden_size,
               c.param_size);
-  if (a.rotated == 0) list.elementwise("rope", 2 * a.qkv);
+  if (a.rotated == 0 && has_rotary(c)) list.elementwise("rope", 2 * a.qkv);
 }
 
 /// From x to x2; keeps what `drop` leaves.
@@ -179,7 +187,13 @@ void expand_attention_forward(OperationList& list, const StepContext& c, const A
 
 void expand_gate_up(OperationList& list, const StepContext& c, const ActivationSizes& a) {
   list.allocate("gate_up", kActivations, a.gate_up);
-  list.matmul("gate_up", c.tokens, 2 * c.intermediate, c.model.hidden_size, c.param_size);
+  list.matmul("gate_up", c.tokens, up_rows(c), c.model.hidden_size, c.param_size);
+}
+
+/// silu(gate) x up, or the activation of up alone.
+void expand_activation(OperationList& list, const ActivationSizes& a) {
+  list.allocate("gated", kTemporaries, a.gated);
+  list.elementwise("swiglu", a.gate_up + a.gated);
 }
 
 void expand_mlp_forward(OperationList& list, const StepContext& c, const ActivationSizes& a,
@@ -188,8 +202,7 @@ void expand_mlp_forward(OperationList& list, const StepContext& c, const Activat
   expand_norm(list, c, "post_attention_norm");
   expand_gate_up(list, c, a);
   free_norm_output(list, c);
-  list.allocate("gated", kTemporaries, a.gated);
-  list.elementwise("swiglu", 3 * a.gated);
+  expand_activation(list, a);
   if (drop.gate_up) list.free("gate_up", kActivations, a.gate_up);
   const RowSum sum{"down", kActivations};
   sum.allocate_product(list, c);
@@ -270,10 +283,14 @@ struct ColumnLinear {
 
 void expand_mlp_backward(OperationList& list, const StepContext& c, const ActivationSizes& a,
                          const Recompute& recompute) {
-  const ColumnLinear gate_up{"gate_up input gradient",  "post_attention_norm",
-                             "gate_up weight gradient", "post_attention_norm backward",
-                             2 * c.intermediate,        a.gate_up,
+  const ColumnLinear gate_up{"gate_up input gradient",
+                             "post_attention_norm",
+                             "gate_up weight gradient",
+                             "post_attention_norm backward",
+                             up_rows(c),
+                             a.gate_up,
                              recompute.gate_up};
+  if (c.model.feed_forward_bias) list.elementwise("down bias gradient", a.residual);
   gather_gradient(list, c);
   if (recompute.gate_up) {
     if (recompute.attention)
@@ -283,12 +300,13 @@ void expand_mlp_backward(OperationList& list, const StepContext& c, const Activa
   }
   gate_up.start(list, c);
   const std::int32_t started = list.last_collective();
-  list.allocate("gated", kTemporaries, a.gated);
-  list.elementwise("swiglu", 3 * a.gated);
+  expand_activation(list, a);
   list.matmul("down weight gradient", c.model.hidden_size, c.intermediate, c.tokens, c.param_size);
   list.matmul("down input gradient", c.tokens, c.intermediate, c.model.hidden_size, c.param_size);
   free_gathered_gradient(list, c);
-  list.elementwise("swiglu backward", 5 * a.gated);
+  // Reads the gradient and what the forward pass read, and writes the gradient of that.
+  list.elementwise("swiglu backward", 2 * a.gate_up + a.gated);
+  if (c.model.feed_forward_bias) list.elementwise("up bias gradient", a.gate_up);
   list.free("gated", kTemporaries, a.gated);
   gate_up.finish(list, c, started);
 }
@@ -334,7 +352,7 @@ void expand_attention_backward(OperationList& list, const StepContext& c, const 
   list.free("attention output gradient", kTemporaries, a.queries);
   list.free("attention output", kActivations, a.queries);
   list.free("log_sum_exp", kActivations, a.log_sum_exp);
-  list.elementwise("rope backward", 2 * a.qkv);
+  if (has_rotary(c)) list.elementwise("rope backward", 2 * a.qkv);
   list.free("qkv gradient", kTemporaries, a.qkv);
   qkv.finish(list, c, started);
 }
@@ -344,7 +362,9 @@ void expand_attention_backward(OperationList& list, const StepContext& c, const 
 void expand_embedding_forward(OperationList& list, const StepContext& c) {
   const RowSum sum{"embedding", kActivations};
   sum.allocate_product(list, c);
-  list.elementwise("embedding", 2 * sizes_of(c).hidden);
+  // Learned positions are added.
+  const std::int64_t operands = c.model.positions == Positions::kLearned ? 3 : 2;
+  list.elementwise("embedding", operands * sizes_of(c).hidden);
   sum.issue(list, c);
   sum.finish(list, c);
 }

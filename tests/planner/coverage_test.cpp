@@ -47,8 +47,9 @@ TEST(Coverage, TheExecutorRefusesWhatItDoesNotCompute) {
   }
 }
 
-TEST(Coverage, TheProgramCoversTheFamiliesThatAreLikeLlama) {
+TEST(Coverage, TheProgramCoversFamiliesOfOneResidualStream) {
   EXPECT_TRUE(beyond_program(read(minimal("granite"))).empty());
+  EXPECT_TRUE(beyond_program(read(minimal("gpt2"))).empty());
   EXPECT_THAT(beyond_program(read(with(minimal("mixtral"), {{"num_local_experts", 4}}))),
               testing::ElementsAre("experts"));
 }

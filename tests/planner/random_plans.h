@@ -18,6 +18,11 @@ inline ModelSpec any_model() {
   model.qkv_bias = *rc::gen::arbitrary<bool>();
   model.attention_output_bias = *rc::gen::arbitrary<bool>();
   model.qk_norm = *rc::gen::arbitrary<bool>();
+  model.gated_feed_forward = *rc::gen::arbitrary<bool>();
+  model.feed_forward_bias = *rc::gen::arbitrary<bool>();
+  model.norm = *rc::gen::element(NormKind::kRms, NormKind::kLayer);
+  model.norm_bias = model.norm == NormKind::kLayer;
+  model.positions = *rc::gen::element(Positions::kRotary, Positions::kLearned);
   return model;
 }
 
