@@ -86,7 +86,7 @@ void add_stage(Estimate& result, const ClusterSpec& cluster, const PricedStage& 
 
 /// Microbatches after which a pipeline's times repeat themselves: each stage's pace has gone there
 /// and back.
-std::int64_t pipeline_transient(std::int64_t stages) { return 4 * stages + 8; }
+std::int64_t pipeline_transient(std::int64_t stages) { return 8 * stages + 16; }
 
 /// Times of the stage that computes longest; its step is that of the whole pipeline.
 StepTimes times_of(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,

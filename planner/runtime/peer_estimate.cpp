@@ -225,8 +225,11 @@ PeerEstimate estimate(const PeerRun& run) {
   result.peak_allocated = result.peak_allocated_first_stage;
   if (run.mesh.sizes[Axis::kPp] > 1)
     result.peak_allocated = std::max(result.peak_allocated, peak_of(stage_memory(run, false)));
-  result.peak_reserved = common::Bytes(static_cast<std::int64_t>(
-      static_cast<double>(result.peak_allocated.value) * run.runtime->reserved_over_allocated));
+  // A double rounds sizes beyond 2^53.
+  result.peak_reserved = std::max(
+      result.peak_allocated,
+      common::Bytes(static_cast<std::int64_t>(static_cast<double>(result.peak_allocated.value) *
+                                              run.runtime->reserved_over_allocated)));
   result.fits = result.peak_reserved <= run.hardware.gpu->memory;
   return result;
 }

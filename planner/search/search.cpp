@@ -146,6 +146,7 @@ class Search {
         layout,
         fmt::format("needs {} of {}; the peak is in {}", common::human(priced.memory.peak_device),
                     common::human(priced.memory.capacity), priced.memory.peak_instruction));
+    if (may_split_tokens_later(layout)) return twice;
     return without_accumulation(layout);
   }
 
@@ -156,12 +157,19 @@ class Search {
     });
   }
 
-  /// A larger microbatch needs more memory, but for one: the microbatch that is the whole batch
-  /// spares the buffers of accumulation.
+  /// Whether twice the microbatch may be split by tokens, where this one was not: it may need less.
+  bool may_split_tokens_later(const Layout& layout) const {
+    return !request_.sequence_parallel && !layout.sequence_parallel &&
+           layout.mesh.sizes[Axis::kTp] > 1;
+  }
+
+  /// A larger microbatch needs more memory, but for two: the half of the batch spares the buffers
+  /// of microbatches that come after two others, and the whole batch those of accumulation.
   std::int64_t without_accumulation(const Layout& layout) const {
     const bool reached = std::has_single_bit(static_cast<std::uint64_t>(layout.accumulation));
     if (!request_.global_batch_size || layout.accumulation == 1 || !reached) return kNone;
-    return layout.microbatch_size * layout.accumulation;
+    const std::int64_t more = layout.accumulation > 2 ? layout.accumulation / 2 : 2;
+    return layout.microbatch_size * more;
   }
 
   void reject(const Layout& layout, std::string reason) {
