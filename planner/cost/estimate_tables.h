@@ -19,7 +19,8 @@ class EstimateTables {
   ~EstimateTables();
 
   /// Memory, traffic and step time that estimate() gives. Requires a layout without violations.
-  /// Allocates nothing once layouts of the same kind have been priced.
+  /// Allocates nothing once layouts of the same kind have been priced, but for a pipeline, whose
+  /// stages are played each time.
   QuickEstimate price(const Layout& layout);
 
  private:

@@ -11,11 +11,12 @@
 namespace meshplan::planner {
 
 /// Plays a program on the streams of one rank, all ranks being alike. A Clock holds the time of
-/// each stream in numbers of its own, Clock::Time, and has
-///   play(kind)               runs an instruction of it, and returns the end of the collective that
-///   it leaves under way wait(end)                compute stands still until then later(a, b) the
-///   end that is waited for when both are skip(before, repetition) goes on by repetitions that each
-///   take what went by since `before`
+/// each stream in numbers of its own, Clock::Time.
+///
+/// - `play(kind)` runs an instruction of it, and returns the end of the collective that goes on.
+/// - `wait(end)`: compute stands still until then.
+/// - `later(a, b)` is the end that is waited for when both are.
+/// - `skip(before, repetition)` goes on by repetitions that each take what went by since `before`.
 template <class Clock>
 class TimePlayer {
  public:

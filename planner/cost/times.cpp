@@ -96,16 +96,15 @@ StepTimes play_times(const PricedProgram& program) {
 PipelineTimes play_pipeline(const std::vector<PricedStage>& stages) {
   std::vector<Player> players;
   for (const PricedStage& stage : stages) players.emplace_back(SecondsClock(stage.program.kinds));
-  std::vector<bool> done(stages.size(), false);
   const auto advance = [&](std::size_t s) {
     const Player::Sent* previous = s > 0 ? &players[s - 1].sent() : nullptr;
     const Player::Sent* next = s + 1 < stages.size() ? &players[s + 1].sent() : nullptr;
-    done[s] = players[s].advance(stages[s].program.shape, previous, next);
+    return players[s].advance(stages[s].program.shape, previous, next);
   };
   // One round of messages at a time: there to the last stage, and back.
-  while (!done.front()) {
+  for (bool first_done = false; !first_done;) {
     for (std::size_t s = 0; s < stages.size(); ++s) advance(s);
-    for (std::size_t s = stages.size(); s-- > 0;) advance(s);
+    for (std::size_t s = stages.size(); s-- > 0;) first_done = advance(s);
   }
   PipelineTimes times;
   for (const Player& player : players) {

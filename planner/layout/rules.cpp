@@ -17,6 +17,8 @@ namespace meshplan::planner {
 namespace {
 
 constexpr std::int64_t kMaxAccumulation = std::int64_t{1} << 20;
+/// All are played beside each other, in time that grows with their square.
+constexpr std::int64_t kMaxStages = 512;
 
 class Rules {
  public:
@@ -161,6 +163,8 @@ void check_pipeline(Rules& rules, const ModelSpec& model, const Layout& layout) 
   rules.require(pp <= model.num_hidden_layers, "pp_bounded",
                 "pp={}: a stage has at least one block; use at most num_hidden_layers={}", pp,
                 model.num_hidden_layers);
+  rules.require(pp <= kMaxStages, "pp_bounded", "pp={}: at most {} stages are planned", pp,
+                kMaxStages);
 }
 
 /// Each rank has one piece from a sequence's front and one from its end, so that all compute as

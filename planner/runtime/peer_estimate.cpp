@@ -26,7 +26,7 @@ GroupShape group_of_axis(const PeerRun& run, Axis axis) {
                    .ranks_per_node = std::min(run.mesh.ranks_per_node, world_size(run.mesh))};
   // Parameters shard over cp, too, whose ranks lie within those of dp_shard.
   if (axis == Axis::kDpShard) {
-    group.ranks = parameter_shards(run);
+    group.ranks = sharding_ranks(run.mesh);
     group.stride = run.mesh.sizes[Axis::kTp];
   }
   // Without shards every data-parallel rank is a replica.

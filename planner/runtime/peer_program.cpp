@@ -136,7 +136,7 @@ void reduce_sharded(OperationList& list, const PeerRun& run, double parameters) 
              Stream::kReduce);
   if (run.mesh.sizes[Axis::kDpReplicate] > 1)
     list.issue("gradients over replicas", CollectiveKind::kAllReduce, Axis::kDpReplicate,
-               as_bytes(bytes / static_cast<double>(parameter_shards(run))), Stream::kReplicate);
+               as_bytes(bytes / static_cast<double>(sharding_ranks(run.mesh))), Stream::kReplicate);
 }
 
 RepeatedOperations gather_block(const PeerRun& run, double repeats) {
@@ -266,7 +266,7 @@ void build_step_end(PeerProgram& program, const PeerRun& run) {
     tied.collective("tied embedding", CollectiveKind::kAllReduce, Axis::kPp,
                     as_bytes(kGradient * rank_embedding_parameters(run)), Stream::kReplicate);
   program.tied_gradient = tied.take();
-  const double shards = sharded ? static_cast<double>(parameter_shards(run))
+  const double shards = sharded ? static_cast<double>(sharding_ranks(run.mesh))
                                 : (zero1 ? static_cast<double>(copies) : 1);
   OperationList optimizer;
   optimizer.elementwise("optimizer",
@@ -311,10 +311,6 @@ double rank_block_parameters(const PeerRun& run) {
 double rank_embedding_parameters(const PeerRun& run) {
   return static_cast<double>(run.model.hidden_size) * static_cast<double>(run.model.vocab_size) /
          static_cast<double>(run.mesh.sizes[Axis::kTp]);
-}
-
-std::int64_t parameter_shards(const PeerRun& run) {
-  return run.mesh.sizes[Axis::kDpShard] * run.mesh.sizes[Axis::kCp];
 }
 
 bool shards_parameters(const PeerRun& run) {

@@ -58,7 +58,5 @@ double rank_block_parameters(const PeerRun& run);
 double rank_embedding_parameters(const PeerRun& run);
 
 bool shards_parameters(const PeerRun& run);
-/// Ranks that share a parameter's slices, where they do: dp_shard x cp.
-std::int64_t parameter_shards(const PeerRun& run);
 
 }  // namespace meshplan::planner

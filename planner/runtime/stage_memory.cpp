@@ -92,7 +92,7 @@ bool keeps_whole_copies(const PeerRun& run) {
 
 void allocate_sharded(Timeline& list, const PeerRun& run, const Held& held) {
   const RuntimeProfile& runtime = *run.runtime;
-  const double shards = as_double(parameter_shards(run));
+  const double shards = as_double(sharding_ranks(run.mesh));
   const StateBytes state = state_bytes(run);
   const double n = held.parameters();
   if (keeps_whole_copies(run)) {
@@ -225,7 +225,7 @@ Operations stage_memory(const PeerRun& run, bool first_stage) {
   list.allocate("workspaces", kTemporaries, static_cast<double>(runtime.fixed.value));
   list.allocate("tied embedding", kCommunicationBuffers, tied);
   const double before = list.standing();
-  if (shards_parameters(run) && parameter_shards(run) > 1)
+  if (shards_parameters(run) && sharding_ranks(run.mesh) > 1)
     allocate_sharded(list, run, held);
   else
     allocate_whole(list, run, held);

@@ -102,6 +102,11 @@ const std::vector<Spoilt> kModel = {
 const std::vector<Spoilt> kAxesOfModel = {
     {"pp_bounded", "pp=5: a stage has at least one block; use at most num_hidden_layers=4",
      [](Case& c) { set_axis(c, Axis::kPp, 5); }},
+    {"pp_bounded", "pp=513: at most 512 stages are planned",
+     [](Case& c) {
+       c.model.num_hidden_layers = 600;
+       set_axis(c, Axis::kPp, 513);
+     }},
     {"cp_divides_seq_length",
      "cp=3: 2 x cp pieces must divide seq_length=128; use another cp or seq_length",
      [](Case& c) { set_axis(c, Axis::kCp, 3); }},
@@ -191,7 +196,8 @@ TEST(Rules, NameTheDivisorsThatWouldDo) {
 
 TEST(Rules, ReportEveryViolationAtOnce) {
   const auto found = broken([](Case& c) {
-    for (const Spoilt& spoilt : kAxesOfModel) spoilt.spoil(c);
+    set_axis(c, Axis::kPp, 5);
+    set_axis(c, Axis::kCp, 3);
     set_axis(c, Axis::kTp, 3);
     c.job.seq_length = 5000;
     c.layout.blocks_kept_gathered = 9;
