@@ -23,7 +23,7 @@ def _command(meshplan: pathlib.Path, inputs: pathlib.Path, runs: pathlib.Path, c
     return [str(meshplan), "train", *(word for name, value in flags.items() for word in (f"--{name}", str(value)))]
 
 
-def train(meshplan: pathlib.Path, work: pathlib.Path, case: Case) -> tuple[list[dict], dict]:
+def train(meshplan: pathlib.Path, work: pathlib.Path, case: Case, deadline: float) -> tuple[list[dict], dict]:
     """The steps of the case and what `meshplan compare` says. Raises Failed; the run's folder and logs are kept then."""
     runs = work / "runs"
     runs.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def train(meshplan: pathlib.Path, work: pathlib.Path, case: Case) -> tuple[list[
     command = _command(meshplan, peer.inputs_of(work, case.reference), runs, case)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            run_ranks(command, case.world_size, log, deadline=180)
+            run_ranks(command, case.world_size, log, deadline=deadline)
             break
         except Failed as failed:
             # Another program can have taken the port in between.

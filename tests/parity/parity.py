@@ -67,10 +67,10 @@ def largest_difference(own: list[dict], reference: list[dict], key: str) -> floa
     return max(difference if math.isfinite(difference) else math.inf for difference in differences)
 
 
-def judge(meshplan: pathlib.Path, work: pathlib.Path, case: Case) -> Result:
+def judge(args: argparse.Namespace, work: pathlib.Path, case: Case) -> Result:
     start = time.monotonic()
     try:
-        steps, compared = ours.train(meshplan, work, case)
+        steps, compared = ours.train(args.meshplan, work, case, args.deadline)
     except Failed as failed:
         return Result(case.name, passed=False, message=" | ".join(str(failed).splitlines()), seconds=time.monotonic() - start)
     reference = peer.steps_of(work, case.reference)
@@ -132,7 +132,7 @@ def run(args: argparse.Namespace, chosen: list[Case]) -> dict[str, Result]:
     print(heading())
     start = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        futures = [pool.submit(judge, args.meshplan, work, case) for case in waiting]
+        futures = [pool.submit(judge, args, work, case) for case in waiting]
         for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
             result = future.result()
             done[result.case] = result
@@ -167,6 +167,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--record", type=pathlib.Path, help="file of JSON lines (default: full.jsonl in --work with --full, else none)")
     parser.add_argument("--only", nargs="+", default=[], help="cases with all of these words in their names, as in no_shard 2x2")
     parser.add_argument("--jobs", type=int, default=1, help="cases at a time (default: 1)")
+    parser.add_argument("--deadline", type=float, default=180, help="seconds for a case of ours; more where others use the cores (default: 180)")
     parser.add_argument("--list", action="store_true", help="print the names of the cases and do nothing")
     args = parser.parse_args()
     args.meshplan = args.meshplan.resolve()
