@@ -1,8 +1,10 @@
 #include "planner/cost/estimate_tables.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "planner/cost/estimate.h"
+#include "planner/cost/memory.h"
 #include "planner/cost/priced_program.h"
 
 namespace meshplan::planner {
@@ -19,44 +21,66 @@ QuickEstimate played(const ModelSpec& model, const ClusterSpec& cluster, const J
   return quick;
 }
 
-/// Whether the instruction works on the whole model at once.
-bool is_of_whole_model(Opcode opcode) {
-  return opcode == Opcode::kGradientNorm || opcode == Opcode::kClipGradients ||
-         opcode == Opcode::kOptimizerStep;
+/// What of it tells how an instruction expands.
+Instruction kind_of(Instruction instruction) {
+  instruction.waits = {};
+  instruction.microbatch = 0;
+  return instruction;
 }
 
-/// A cost, and of the whole model that with a block more.
-struct KnownCost {
-  InstructionCost cost;
-  InstructionCost of_longer;
-};
+ByteCounts counts_of(const MemoryBreakdown& breakdown) {
+  ByteCounts counts{};
+  for (std::size_t c = 0; c < kMemoryClasses; ++c) counts[c] = breakdown[c].value;
+  return counts;
+}
+
+constexpr std::uint16_t kUnknown = 0xffff;
+
+/// Estimates lie in no order: those to be written soon are fetched this many layouts ahead.
+constexpr std::size_t kAhead = 4;
+constexpr std::size_t kCacheLine = 64;
+
+void prefetch(QuickEstimate& estimate) {
+  const auto* bytes = reinterpret_cast<const char*>(&estimate);
+  for (std::size_t at = 0; at < sizeof(estimate); at += kCacheLine)
+    __builtin_prefetch(bytes + at, 1);
+}
+
+/// A pipeline's stages wait for one another, which no table has.
+bool is_pipeline(const Layout& layout) { return layout.mesh.sizes[Axis::kPp] > 1; }
 
 }  // namespace
 
 /// Layouts that differ in regions and microbatches alone.
 struct EstimateTables::Family {
-  StepContext context;
-  HeldMemory held;
-  /// By kind of instruction, as an instruction of it.
-  std::vector<std::pair<Instruction, std::unique_ptr<KnownCost>>> costs;
-  /// By the program's shape; more than one where compute waits for different collectives.
-  Table<std::vector<LayoutTable>> tables;
+  explicit Family(StepContext c) : context(std::move(c)) {
+    context.layout.accumulation = 0;
+    held = counts_of(persistent_breakdown(context));
+    context.layout.accumulation = 1;
+    held_per_microbatch = counts_of(persistent_breakdown(context));
+    for (std::size_t i = 0; i < kMemoryClasses; ++i) held_per_microbatch[i] -= held[i];
+  }
 
-  KindCost cost_of(const ClusterSpec& cluster, const Instruction& kind) {
-    const bool whole = is_of_whole_model(kind.opcode);
-    for (const auto& [instruction, known] : costs) {
-      if (expand_alike(context, instruction, kind))
-        return {&known->cost, whole ? &known->of_longer : nullptr};
-    }
-    auto known = std::make_unique<KnownCost>();
-    known->cost = price_instruction(context, cluster, kind).cost;
-    if (whole) {
-      StepContext longer = context;
-      ++longer.stage.blocks;
-      known->of_longer = price_instruction(longer, cluster, kind).cost;
-    }
-    costs.emplace_back(kind, std::move(known));
-    return {&costs.back().second->cost, whole ? &costs.back().second->of_longer : nullptr};
+  StepContext context;
+  /// All through the step.
+  ByteCounts held{};
+  ByteCounts held_per_microbatch{};
+  /// The index of a kind's costs, by its number.
+  std::vector<std::uint16_t> known;
+  std::vector<KindCost> costs;
+
+  ByteCounts held_with(std::int64_t microbatches) const {
+    ByteCounts sum = held;
+    for (std::size_t c = 0; c < kMemoryClasses; ++c)
+      sum[c] += microbatches * held_per_microbatch[c];
+    return sum;
+  }
+
+  void learn(const ClusterSpec& cluster, std::size_t number, const Instruction& kind) {
+    known.resize(std::max(known.size(), number + 1), kUnknown);
+    if (known[number] != kUnknown) return;
+    known[number] = static_cast<std::uint16_t>(costs.size());
+    costs.push_back(kind_cost(price_instruction(context, cluster, kind).cost));
   }
 };
 
@@ -66,34 +90,72 @@ EstimateTables::EstimateTables(EstimateTables&&) noexcept = default;
 EstimateTables::~EstimateTables() = default;
 
 QuickEstimate EstimateTables::price(const Layout& layout) {
-  // A pipeline's stages wait for one another, which no table has.
-  if (layout.mesh.sizes[Axis::kPp] > 1) return played(model_, cluster_, job_, layout);
-  const Regions regions = regions_of(model_, layout);
-  const Regions cut = shortened(regions);
-  const Key shape = {cut.blocks[0],
-                     cut.blocks[1],
-                     cut.blocks[2],
-                     cut.overlap,
-                     shortened(layout.accumulation),
-                     static_cast<std::int64_t>(layout.activation_checkpointing),
-                     0,
-                     0};
-  Family& family = family_of(layout);
-  std::vector<LayoutTable>& tables = family.tables[shape];
-  for (const LayoutTable& table : tables) {
-    if (const auto priced = table.price(regions, layout.accumulation)) return *priced;
-  }
-  const TableProgram& program = program_of(layout, shape);
-  std::vector<KindCost> costs;
-  for (const Instruction& kind : program.shape.kinds)
-    costs.push_back(family.cost_of(cluster_, kind));
-  tables.emplace_back(regions, layout.accumulation, program, costs, family.held);
-  if (const auto priced = tables.back().price(regions, layout.accumulation)) return *priced;
-  tables.pop_back();
-  return played(model_, cluster_, job_, layout);
+  if (is_pipeline(layout)) return played(model_, cluster_, job_, layout);
+  const Sort sort = sort_of(layout);
+  select_costs(sort);
+  QuickEstimate estimate;
+  price_selected(sort, estimate);
+  return estimate;
 }
 
-EstimateTables::Family& EstimateTables::family_of(const Layout& layout) {
+void EstimateTables::price(std::span<const Layout> layouts, std::span<QuickEstimate> estimates) {
+  order_.clear();
+  for (std::size_t i = 0; i < layouts.size(); ++i) {
+    if (is_pipeline(layouts[i])) {
+      estimates[i] = played(model_, cluster_, job_, layouts[i]);
+    } else {
+      order_.push_back(sort_of(layouts[i]));
+      order_.back().layout = static_cast<std::uint32_t>(i);
+    }
+  }
+  const auto sort_key = [](const Sort& sort) { return std::pair(sort.family, sort.program); };
+  std::sort(order_.begin(), order_.end(), [&](const Sort& a, const Sort& b) {
+    return sort_key(a) < sort_key(b);
+  });
+  for (std::size_t i = 0; i < order_.size(); ++i) {
+    if (i == 0 || sort_key(order_[i]) != sort_key(order_[i - 1])) select_costs(order_[i]);
+    if (i + kAhead < order_.size()) prefetch(estimates[order_[i + kAhead].layout]);
+    price_selected(order_[i], estimates[order_[i].layout]);
+  }
+}
+
+void EstimateTables::price_selected(const Sort& sort, QuickEstimate& estimate) {
+  estimate.step_time = common::Seconds(cost_.step_time(sort.growth));
+  const ByteCounts peak = cost_.peak_memory(sort.growth);
+  const ByteCounts held = families_[sort.family].held_with(
+      programs_[sort.program].program.microbatches + sort.growth[kMicrobatches]);
+  estimate.peak_allocated = common::Bytes();
+  for (std::size_t c = 0; c < kMemoryClasses; ++c) {
+    estimate.peak[c] = common::Bytes(held[c] + peak[c]);
+    estimate.peak_allocated += estimate.peak[c];
+  }
+  const TrafficCounts traffic = cost_.traffic(sort.growth);
+  for (std::size_t a = 0; a < kAxes.size(); ++a) {
+    estimate.traffic[a] = {.bytes = common::Bytes(traffic[a].bytes),
+                           .wire_bytes = common::Bytes(traffic[a].wire_bytes),
+                           .operations = traffic[a].operations};
+  }
+}
+
+void EstimateTables::select_costs(const Sort& sort) {
+  const Program& program = programs_[sort.program];
+  Family& family = families_[sort.family];
+  for (std::size_t k = 0; k < program.kinds.size(); ++k)
+    family.learn(cluster_, program.kinds[k], program.program.kinds[k]);
+  kind_costs_.clear();
+  for (const std::size_t number : program.kinds)
+    kind_costs_.push_back(&family.costs[family.known[number]]);
+  cost_.set(program.program.playback, kind_costs_);
+}
+
+EstimateTables::Sort EstimateTables::sort_of(const Layout& layout) {
+  const Regions regions = regions_of(model_, layout);
+  Sort sort{.family = family_of(layout), .program = program_of(layout, regions)};
+  sort.growth = growth_of(programs_[sort.program].program, regions, layout.accumulation);
+  return sort;
+}
+
+std::uint32_t EstimateTables::family_of(const Layout& layout) {
   const AxisSizes& sizes = layout.mesh.sizes;
   const Key key = {sizes[Axis::kDpReplicate],
                    sizes[Axis::kDpShard],
@@ -105,25 +167,42 @@ EstimateTables::Family& EstimateTables::family_of(const Layout& layout) {
                    layout.microbatch_size,
                    layout.loss_chunks,
                    layout.mesh.ranks_per_node};
-  if (const auto found = families_.find(key); found != families_.end()) return found->second;
-  StepContext context = make_step_context(model_, job_, layout, cluster_.device.kind);
-  context.model.num_hidden_layers = 1;
-  context.stage.blocks = 0;
-  const HeldMemory held = held_memory(context);
-  return families_
-      .emplace(key, Family{.context = std::move(context), .held = held, .costs = {}, .tables = {}})
-      .first->second;
+  const auto [found, is_new] =
+      family_index_.try_emplace(key, static_cast<std::uint32_t>(families_.size()));
+  if (is_new) families_.emplace_back(make_step_context(model_, job_, layout, cluster_.device.kind));
+  return found->second;
 }
 
-const TableProgram& EstimateTables::program_of(const Layout& layout, const Key& shape) {
+std::uint32_t EstimateTables::program_of(const Layout& layout, const Regions& regions) {
   const AxisSizes& sizes = layout.mesh.sizes;
-  Key key = shape;
-  key[6] = static_cast<std::int64_t>(without_replicas(layout.sharding)) * 2 +
-           static_cast<std::int64_t>(layout.gradient_accumulation);
-  key[7] = (layout.sequence_parallel ? 8 : 0) + (sizes[Axis::kTp] > 1 ? 4 : 0) +
-           (sharding_ranks(layout.mesh) > 1 ? 2 : 0) + (sizes[Axis::kDpReplicate] > 1 ? 1 : 0);
-  if (const auto found = programs_.find(key); found != programs_.end()) return found->second;
-  return programs_.emplace(key, table_program(model_, job_, layout)).first->second;
+  const Regions cut = shortened(regions);
+  const Key key = {
+      cut.blocks[0],
+      cut.blocks[1],
+      cut.blocks[2],
+      cut.overlap,
+      shortened(layout.accumulation),
+      static_cast<std::int64_t>(layout.activation_checkpointing),
+      static_cast<std::int64_t>(without_replicas(layout.sharding)) * 2 +
+          static_cast<std::int64_t>(layout.gradient_accumulation),
+      (layout.sequence_parallel ? 8 : 0) + (sizes[Axis::kTp] > 1 ? 4 : 0) +
+          (sharding_ranks(layout.mesh) > 1 ? 2 : 0) + (sizes[Axis::kDpReplicate] > 1 ? 1 : 0)};
+  const auto [found, is_new] =
+      program_index_.try_emplace(key, static_cast<std::uint32_t>(programs_.size()));
+  if (is_new) {
+    Program program{short_program(model_, job_, layout), {}};
+    for (const Instruction& kind : program.program.kinds)
+      program.kinds.push_back(number_of(kind_of(kind)));
+    programs_.push_back(std::move(program));
+  }
+  return found->second;
+}
+
+std::size_t EstimateTables::number_of(const Instruction& kind) {
+  const auto found = std::find(kinds_.begin(), kinds_.end(), kind);
+  const auto number = static_cast<std::size_t>(found - kinds_.begin());
+  if (found == kinds_.end()) kinds_.push_back(kind);
+  return number;
 }
 
 /// Multiply and xor-shift of each number in turn (Steele, Lea, Flood 2014, "Fast splittable

@@ -3,21 +3,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "planner/cost/growth.h"
 #include "planner/program/expand.h"
 #include "planner/program/step_program.h"
 
 namespace meshplan::planner {
-
-/// What a number of repetitions grows with, between programs that differ in nothing else: the
-/// blocks of a region (its index), or the microbatches.
-inline constexpr int kConstant = -1;
-inline constexpr int kMicrobatches = -2;
-
-struct Repetition {
-  std::int64_t count = 1;
-  /// kConstant, kMicrobatches or the index of a region.
-  int varies = kConstant;
-};
 
 struct ShapedInstruction {
   Instruction instruction;

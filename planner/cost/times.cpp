@@ -3,79 +3,97 @@
 #include <algorithm>
 #include <optional>
 
-#include "planner/cost/time_player.h"
+#include "planner/cost/player.h"
 
 namespace meshplan::planner {
 namespace {
 
-/// Times in seconds, with what compute stood still for.
-class SecondsClock {
+/// A rank's time, with what compute stood still for.
+class AccountedRank {
  public:
-  using Time = double;
-  struct End {
-    double time = 0;
-    Axis axis = Axis::kTp;
-  };
+  explicit AccountedRank(const std::vector<PricedInstruction>& kinds) : kinds_(&kinds) {}
 
-  explicit SecondsClock(const std::vector<PricedInstruction>& kinds) : kinds_(&kinds) {}
+  const StreamClock& clock() const { return clock_; }
 
-  double operator[](Stream stream) const { return free_[static_cast<std::size_t>(stream)]; }
-
-  std::optional<End> play(std::size_t kind) {
-    const InstructionCost& cost = (*kinds_)[kind].cost;
+  void play(const PlayedInstruction& instruction) {
+    wait(instruction.waits);
+    const InstructionCost& cost = (*kinds_)[instruction.kind].cost;
     run(cost.before);
-    if (!cost.issued) return std::nullopt;
-    double& free = at(cost.issued->stream);
-    free = std::max(free, at(Stream::kCompute)) + cost.issued->duration.value;
-    const End end{free, cost.issued->axis};
-    at(Stream::kCompute) += cost.issued->taken.value;
-    exposed_[static_cast<std::size_t>(cost.issued->axis)] += cost.issued->taken.value;
-    if (cost.issued->awaited) wait(end);
-    run(cost.after);
-    return end;
+    if (cost.issued) {
+      issue(instruction.queue, *cost.issued);
+      run(cost.after);
+    } else if (instruction.queue != kNoQueue) {
+      clock_.issue_nothing(instruction.queue);
+    }
   }
 
-  void wait(const End& end) {
-    double& compute = at(Stream::kCompute);
-    if (end.time <= compute) return;
-    exposed_[static_cast<std::size_t>(end.axis)] += end.time - compute;
-    compute = end.time;
+  void wait_for_message(double time) { wait(time, Axis::kPp); }
+
+  struct Mark {
+    StreamClock::Mark clock;
+    double kernels;
+    std::array<double, kAxes.size()> exposed;
+  };
+  Mark mark(const QueueUse& use) const { return {clock_.mark(use), kernels_, exposed_}; }
+  bool is_steady_since(const Mark& before, const QueueUse& use) const {
+    return clock_.is_steady_since(before.clock, use);
   }
-
-  static End later(const End& a, const End& b) { return b.time >= a.time ? b : a; }
-
-  void skip(const SecondsClock& before, const Repetition& repetition) {
-    const auto factor = static_cast<double>(repetition.count);
-    for (std::size_t s = 0; s < kStreams; ++s) free_[s] += factor * (free_[s] - before.free_[s]);
-    kernels_ += factor * (kernels_ - before.kernels_);
+  void skip(const Mark& before, const QueueUse& use, std::int64_t times) {
+    clock_.skip(before.clock, use, times);
+    const auto factor = static_cast<double>(times);
+    kernels_ += factor * (kernels_ - before.kernels);
     for (std::size_t a = 0; a < kAxes.size(); ++a)
-      exposed_[a] += factor * (exposed_[a] - before.exposed_[a]);
+      exposed_[a] += factor * (exposed_[a] - before.exposed[a]);
   }
 
   StepTimes times() const {
     StepTimes times{};
-    times.step = common::Seconds(*std::max_element(free_.begin(), free_.end()));
+    times.step = common::Seconds(clock_.end());
     times.compute = common::Seconds(kernels_);
     for (std::size_t a = 0; a < kAxes.size(); ++a) times.exposed[a] = common::Seconds(exposed_[a]);
     return times;
   }
 
  private:
-  double& at(Stream stream) { return free_[static_cast<std::size_t>(stream)]; }
+  void issue(Queue queue, const IssuedCollective& collective) {
+    const double end = clock_.issue(queue, collective.duration.value);
+    axes_[queue] = collective.axis;
+    expose(collective.axis, collective.taken.value);
+    if (collective.awaited) wait(end, collective.axis);
+  }
+
+  /// Waiting is for the later of two.
+  void wait(const std::array<EndIndex, 2>& ends) {
+    EndIndex later = ends[0];
+    if (later == kNoEnd) return;
+    if (ends[1] != kNoEnd && clock_.end(ends[1]) >= clock_.end(later)) later = ends[1];
+    wait(clock_.end(later), axes_[later / kRememberedEnds]);
+  }
+
+  void wait(double end, Axis axis) {
+    if (end > clock_.compute()) expose(axis, end - clock_.compute());
+  }
+
+  void expose(Axis axis, double seconds) {
+    clock_.compute_for(seconds);
+    exposed_[static_cast<std::size_t>(axis)] += seconds;
+  }
 
   void run(const ComputeTime& time) {
-    at(Stream::kCompute) += time.total.value;
+    clock_.compute_for(time.total.value);
     kernels_ += time.kernels.value;
     for (std::size_t a = 0; a < kAxes.size(); ++a) exposed_[a] += time.exposed[a].value;
   }
 
   const std::vector<PricedInstruction>* kinds_;
-  std::array<double, kStreams> free_{};
+  StreamClock clock_;
+  /// Of each queue's collectives.
+  std::array<Axis, kQueues> axes_{};
   double kernels_ = 0;
   std::array<double, kAxes.size()> exposed_{};
 };
 
-using Player = TimePlayer<SecondsClock>;
+using AccountedPlayer = Player<AccountedRank>;
 
 /// The mean distance of so many of the last stage's messages before its last, which follow each
 /// other as those of any longer step.
@@ -88,18 +106,22 @@ std::optional<common::Seconds> cycle_of(const std::vector<double>& sent, std::si
 }  // namespace
 
 StepTimes play_times(const PricedProgram& program) {
-  Player player{SecondsClock(program.kinds)};
-  player.play(program.shape);
-  return player.clock().times();
+  const Playback playback = playback_of(program.shape);
+  AccountedPlayer player(playback, Growth{}, AccountedRank(program.kinds));
+  player.play();
+  return player.rank().times();
 }
 
 PipelineTimes play_pipeline(const std::vector<PricedStage>& stages) {
-  std::vector<Player> players;
-  for (const PricedStage& stage : stages) players.emplace_back(SecondsClock(stage.program.kinds));
+  std::vector<Playback> playbacks;
+  for (const PricedStage& stage : stages) playbacks.push_back(playback_of(stage.program.shape));
+  std::vector<AccountedPlayer> players;
+  for (std::size_t s = 0; s < stages.size(); ++s)
+    players.emplace_back(playbacks[s], Growth{}, AccountedRank(stages[s].program.kinds));
   const auto advance = [&](std::size_t s) {
-    const Player::Sent* previous = s > 0 ? &players[s - 1].sent() : nullptr;
-    const Player::Sent* next = s + 1 < stages.size() ? &players[s + 1].sent() : nullptr;
-    return players[s].advance(stages[s].program.shape, previous, next);
+    const AccountedPlayer::Sent* previous = s > 0 ? &players[s - 1].sent() : nullptr;
+    const AccountedPlayer::Sent* next = s + 1 < stages.size() ? &players[s + 1].sent() : nullptr;
+    return players[s].advance(previous, next);
   };
   // One round of messages at a time: there to the last stage, and back.
   for (bool first_done = false; !first_done;) {
@@ -107,8 +129,8 @@ PipelineTimes play_pipeline(const std::vector<PricedStage>& stages) {
     for (std::size_t s = stages.size(); s-- > 0;) first_done = advance(s);
   }
   PipelineTimes times;
-  for (const Player& player : players) {
-    times.stages.push_back(player.clock().times());
+  for (const AccountedPlayer& player : players) {
+    times.stages.push_back(player.rank().times());
     times.step = std::max(times.step, times.stages.back().step);
   }
   if (stages.size() > 1) times.cycle = cycle_of(players.back().sent().gradients, 2 * stages.size());

@@ -1,0 +1,132 @@
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "planner/cost/stream_clock.h"
+
+namespace meshplan::planner {
+
+/// Plays a program on the streams of one rank, all ranks being alike. Rank has a StreamClock and
+/// what is counted beside it:
+///
+/// - `play(instruction)` runs an instruction of it, waits included.
+/// - `wait_for_message(time)`: compute stands still until then.
+/// - `mark(use)`, `is_steady_since(mark, use)` and `skip(mark, use, times)` as StreamClock's.
+/// - `clock()`.
+template <class Rank>
+class Player {
+ public:
+  /// When a stage's messages arrive at its neighbours, by microbatch, as far as they have been
+  /// sent.
+  struct Sent {
+    std::vector<double> activations;
+    std::vector<double> gradients;
+  };
+
+  Player(const Playback& playback, const Growth& growth, Rank rank)
+      : playback_(&playback), growth_(growth), rank_(std::move(rank)) {}
+
+  /// Repetitions are played until they are steady, then skipped.
+  void play() {
+    for (const Repeated& phase : playback_->phases) {
+      repeat(phase, [&](std::uint32_t begin) {
+        for (const Repeated& segment : playback_->segments_at(begin, phase)) play(segment);
+      });
+    }
+  }
+
+  /// Plays every microbatch, on until a message is needed that has not been sent; true at the
+  /// program's end.
+  bool advance(const Sent* previous, const Sent* next) {
+    for (; at_.phase < playback_->phases.size(); ++at_.phase, at_.repetition = 0) {
+      const Repeated& phase = playback_->phases[at_.phase];
+      for (; at_.repetition < count_of(phase.repetition, growth_); ++at_.repetition) {
+        const std::uint32_t begin = at_.repetition == 0 ? phase.first : phase.others;
+        if (!advance(playback_->segments_at(begin, phase), previous, next)) return false;
+      }
+    }
+    return true;
+  }
+
+  const Rank& rank() const { return rank_; }
+  const Sent& sent() const { return sent_; }
+
+ private:
+  struct Cursor {
+    std::size_t phase = 0;
+    std::int64_t repetition = 0;
+    std::size_t segment = 0;
+    std::size_t instruction = 0;
+  };
+
+  template <class Body>
+  void repeat(const Repeated& repeated, const Body& body) {
+    const std::int64_t count = count_of(repeated.repetition, growth_);
+    std::int64_t played = 0;
+    if (count == 1 || !repeated.alike) {
+      body(repeated.first);
+      ++played;
+    }
+    while (played < count) {
+      const typename Rank::Mark before = rank_.mark(repeated.use);
+      body(repeated.others);
+      ++played;
+      if (played == count || !rank_.is_steady_since(before, repeated.use)) continue;
+      return rank_.skip(before, repeated.use, count - played);
+    }
+  }
+
+  void play(const Repeated& segment) {
+    repeat(segment, [&](std::uint32_t begin) {
+      for (const PlayedInstruction& instruction : playback_->instructions_at(begin, segment)) {
+        if (!instruction.timeless) rank_.play(instruction);
+      }
+    });
+  }
+
+  /// A segment that transfers is not repeated.
+  bool advance(std::span<const Repeated> segments, const Sent* previous, const Sent* next) {
+    for (; at_.segment < segments.size(); ++at_.segment, at_.instruction = 0) {
+      const Repeated& segment = segments[at_.segment];
+      if (count_of(segment.repetition, growth_) > 1) {
+        play(segment);
+        continue;
+      }
+      const auto instructions = playback_->instructions_at(segment.first, segment);
+      for (; at_.instruction < instructions.size(); ++at_.instruction) {
+        const PlayedInstruction& instruction = instructions[at_.instruction];
+        if (instruction.message == Message::kReceived && !receive(instruction, previous, next))
+          return false;
+        rank_.play(instruction);
+        if (instruction.message == Message::kSent) send(instruction);
+      }
+    }
+    at_.segment = 0;
+    return true;
+  }
+
+  /// Compute waits for the message, if it has been sent.
+  bool receive(const PlayedInstruction& instruction, const Sent* previous, const Sent* next) {
+    const std::vector<double>& messages =
+        instruction.at_input ? previous->activations : next->gradients;
+    const auto microbatch = static_cast<std::size_t>(instruction.microbatch + at_.repetition);
+    if (microbatch >= messages.size()) return false;
+    rank_.wait_for_message(messages[microbatch]);
+    return true;
+  }
+
+  void send(const PlayedInstruction& instruction) {
+    (instruction.at_input ? sent_.gradients : sent_.activations)
+        .push_back(rank_.clock().free(queue_of(Stream::kPipeline)));
+  }
+
+  const Playback* playback_;
+  Growth growth_;
+  Rank rank_;
+  Cursor at_;
+  Sent sent_;
+};
+
+}  // namespace meshplan::planner

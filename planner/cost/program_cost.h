@@ -1,0 +1,108 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "planner/cost/instruction_cost.h"
+#include "planner/cost/playback.h"
+
+namespace meshplan::planner {
+
+/// An instruction's time, in seconds.
+struct KindTime {
+  double before = 0;
+  /// Of the collective that it issues, and what that takes from compute.
+  double duration = 0;
+  double taken = 0;
+  double after = 0;
+  bool issues = false;
+  bool awaited = false;
+};
+
+/// In bytes, by class.
+using ByteCounts = std::array<std::int64_t, kMemoryClasses>;
+
+struct KindMemory {
+  std::int64_t net_total = 0;
+  std::int64_t peak_total = 0;
+  ByteCounts net{};
+  ByteCounts peak{};
+};
+
+/// What goes over an axis.
+struct AxisCounts {
+  std::int64_t bytes = 0;
+  std::int64_t wire_bytes = 0;
+  std::int64_t operations = 0;
+};
+using TrafficCounts = std::array<AxisCounts, kAxes.size()>;
+
+/// An instruction's cost without what only a full estimate tells.
+struct KindCost {
+  KindTime time;
+  KindMemory memory;
+  TrafficCounts traffic{};
+  bool communicates = false;
+};
+KindCost kind_cost(const InstructionCost& cost);
+
+/// What a program costs at any length, from what its kinds of instruction cost.
+class ProgramCost {
+ public:
+  /// Takes the place of the program there was. Costs are by kind; both have to outlive their use.
+  void set(const Playback& playback, std::span<const KindCost* const> kinds);
+
+  /// The step's time in seconds; the program is longer by `growth`, as it is for all of these.
+  double step_time(const Growth& growth) const;
+
+  /// What the step holds at its highest, above what it holds all through.
+  ByteCounts peak_memory(const Growth& growth);
+
+  TrafficCounts traffic(const Growth& growth) const;
+
+ private:
+  template <class Counts>
+  using Form = std::array<Counts, kTerms>;
+
+  /// One repetition of a segment: memory's total afterwards, and where it was highest, above what
+  /// was held before.
+  struct Swing {
+    std::int64_t net = 0;
+    std::int64_t peak = 0;
+    std::uint32_t at = 0;
+  };
+
+  /// Where in the step memory is highest: in the first or the last repetition of a segment, in the
+  /// first or the last of its phase.
+  struct Moment {
+    std::size_t phase = 0;
+    std::size_t segment = 0;
+    bool last_of_segment = false;
+    bool last_of_phase = false;
+
+    bool operator==(const Moment&) const = default;
+  };
+
+  const KindCost& cost_of(const Repeated& segment, std::uint32_t instruction) const {
+    return *kinds_[playback_->instructions[segment.first + instruction].kind];
+  }
+  void add_up(const Repeated& phase, const Repeated& segment, Swing& swing);
+  Moment highest_moment(const Growth& growth) const;
+  /// Leaves what is held at the moment in held_.
+  void add_up_until(const Moment& moment);
+  void hold(const Repeated& segment, std::uint32_t instructions, const Terms& runs);
+
+  const Playback* playback_ = nullptr;
+  std::vector<const KindCost*> kinds_;
+  std::vector<KindTime> times_;
+  /// Of the segments of phases' first repetitions.
+  std::vector<Swing> swings_;
+  Form<TrafficCounts> traffic_{};
+  std::optional<Moment> moment_;
+  Form<ByteCounts> held_{};
+};
+
+}  // namespace meshplan::planner

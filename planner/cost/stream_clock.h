@@ -1,0 +1,129 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "planner/cost/playback.h"
+
+namespace meshplan::planner {
+
+/// The time on a rank's compute stream and on its queues of collectives, in seconds.
+class StreamClock {
+ public:
+  double compute() const { return compute_; }
+  double free(Queue queue) const { return queues_[queue].free; }
+  double end(EndIndex index) const {
+    return queues_[index / kRememberedEnds].ends[index % kRememberedEnds];
+  }
+  /// When the last stream ends.
+  double end() const {
+    double end = compute_;
+    for (const State& queue : queues_) end = std::max(end, queue.free);
+    return end;
+  }
+
+  void compute_for(double seconds) { compute_ += seconds; }
+  void compute_until(double time) { compute_ = std::max(compute_, time); }
+
+  /// A collective starts once its queue is free and compute has come to it; returns its end.
+  double issue(Queue queue, double duration) {
+    State& state = queues_[queue];
+    state.issued_at = compute_;
+    state.duration = duration;
+    state.free = std::max(state.free, compute_) + duration;
+    state.remember(state.free);
+    return state.free;
+  }
+  /// The place of one that this layout does not need.
+  void issue_nothing(Queue queue) { queues_[queue].remember(0); }
+
+  /// How far ahead of compute queues are, of those that a repetition depends on. What has ended does
+  /// not matter any more.
+  struct Mark {
+    double compute = 0;
+    std::array<double, kQueues*(1 + kRememberedEnds)> lags;
+  };
+  Mark mark(const QueueUse& use) const {
+    Mark mark;
+    mark.compute = compute_;
+    double* lag_at = mark.lags.data();
+    each_dependent(use, [&](const State& queue) {
+      *lag_at++ = lag(queue.free);
+      for (double end : queue.ends) *lag_at++ = lag(end);
+      return true;
+    });
+    return mark;
+  }
+
+  /// Whether they are as far ahead as they were before a repetition, so that any further one takes
+  /// as long.
+  bool is_steady_since(const Mark& before, const QueueUse& use) const {
+    const double tolerance = kRounding * compute_;
+    const double* lag_at = before.lags.data();
+    return each_dependent(use, [&](const State& queue) {
+      bool same = std::abs(lag(queue.free) - *lag_at++) <= tolerance;
+      for (double end : queue.ends) same = std::abs(lag(end) - *lag_at++) <= tolerance && same;
+      return same;
+    });
+  }
+
+  /// Goes on by so many repetitions like the one since `before`, which was steady.
+  void skip(const Mark& before, const QueueUse& use, std::int64_t times) {
+    const auto n = static_cast<double>(times);
+    const double once = compute_ - before.compute;
+    const QueueSet follows = dependent(use);
+    for (Queue q = 0; q < kQueues; ++q) {
+      State& queue = queues_[q];
+      if ((use.issued >> q & 1) == 0) continue;
+      if ((follows >> q & 1) == 1) {
+        queue.free += n * once;
+        for (double& end : queue.ends) end += n * once;
+      } else {
+        // Nothing waits for this queue: it works off what compute issues, at its own pace. The last
+        // of n more starts when it is issued, or ends n durations after some earlier one began.
+        queue.free = std::max({queue.free + n * queue.duration,
+                               queue.issued_at + once + n * queue.duration,
+                               queue.issued_at + n * once + queue.duration});
+        queue.ends.fill(queue.free);
+      }
+    }
+    compute_ += n * once;
+  }
+
+ private:
+  struct State {
+    double free = 0;
+    std::array<double, kRememberedEnds> ends{};
+    double issued_at = 0;
+    double duration = 0;
+
+    void remember(double end) {
+      for (std::size_t i = kRememberedEnds - 1; i > 0; --i) ends[i] = ends[i - 1];
+      ends[0] = end;
+    }
+  };
+
+  /// Part of the time that is taken for rounding.
+  static constexpr double kRounding = 1e-13;
+
+  /// Queues whose times later instructions may depend on.
+  static QueueSet dependent(const QueueUse& use) {
+    return static_cast<QueueSet>(use.awaited | (use.issued & use.several));
+  }
+  /// Until the body says false; whether it never did.
+  template <class Body>
+  bool each_dependent(const QueueUse& use, const Body& body) const {
+    const QueueSet dependent_queues = dependent(use);
+    for (Queue q = 0; q < kQueues; ++q) {
+      if ((dependent_queues >> q & 1) == 1 && !body(queues_[q])) return false;
+    }
+    return true;
+  }
+  double lag(double time) const { return std::max(0.0, time - compute_); }
+
+  double compute_ = 0;
+  std::array<State, kQueues> queues_{};
+};
+
+}  // namespace meshplan::planner
