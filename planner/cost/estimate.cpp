@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "planner/cost/pipeline_player.h"
 #include "planner/model/feed_forward_model.h"
 #include "planner/model/parameter_table.h"
 #include "planner/program/feed_forward.h"
@@ -83,10 +84,6 @@ void add_stage(Estimate& result, const ClusterSpec& cluster, const PricedStage& 
   }
   result.hardware_flops = std::max(result.hardware_flops, totals.flops);
 }
-
-/// Microbatches after which a pipeline's times repeat themselves: each stage's pace has gone there
-/// and back.
-std::int64_t pipeline_transient(std::int64_t stages) { return 8 * stages + 16; }
 
 /// Times of the stage that computes longest; its step is that of the whole pipeline.
 StepTimes times_of(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,

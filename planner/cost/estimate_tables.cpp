@@ -1,11 +1,11 @@
 #include "planner/cost/estimate_tables.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "planner/cost/estimate.h"
-#include "planner/cost/memory.h"
-#include "planner/cost/priced_program.h"
+#include "planner/cost/pipeline_player.h"
 
 namespace meshplan::planner {
 namespace {
@@ -28,14 +28,6 @@ Instruction kind_of(Instruction instruction) {
   return instruction;
 }
 
-ByteCounts counts_of(const MemoryBreakdown& breakdown) {
-  ByteCounts counts{};
-  for (std::size_t c = 0; c < kMemoryClasses; ++c) counts[c] = breakdown[c].value;
-  return counts;
-}
-
-constexpr std::uint16_t kUnknown = 0xffff;
-
 /// Estimates lie in no order: those to be written soon are fetched this many layouts ahead.
 constexpr std::size_t kAhead = 4;
 constexpr std::size_t kCacheLine = 64;
@@ -46,151 +38,219 @@ void prefetch(QuickEstimate& estimate) {
     __builtin_prefetch(bytes + at, 1);
 }
 
-/// A pipeline's stages wait for one another, which no table has.
+/// Whether the stage is the first, the last, both or neither.
+std::int64_t place_of(const Stage& stage) {
+  return (stage.is_first() ? 2 : 0) + (stage.is_last() ? 1 : 0);
+}
+
 bool is_pipeline(const Layout& layout) { return layout.mesh.sizes[Axis::kPp] > 1; }
 
 }  // namespace
 
-/// Layouts that differ in regions and microbatches alone.
-struct EstimateTables::Family {
-  explicit Family(StepContext c) : context(std::move(c)) {
-    context.layout.accumulation = 0;
-    held = counts_of(persistent_breakdown(context));
-    context.layout.accumulation = 1;
-    held_per_microbatch = counts_of(persistent_breakdown(context));
-    for (std::size_t i = 0; i < kMemoryClasses; ++i) held_per_microbatch[i] -= held[i];
-  }
-
-  StepContext context;
-  /// All through the step.
-  ByteCounts held{};
-  ByteCounts held_per_microbatch{};
-  /// The index of a kind's costs, by its number.
-  std::vector<std::uint16_t> known;
-  std::vector<KindCost> costs;
-
-  ByteCounts held_with(std::int64_t microbatches) const {
-    ByteCounts sum = held;
-    for (std::size_t c = 0; c < kMemoryClasses; ++c)
-      sum[c] += microbatches * held_per_microbatch[c];
-    return sum;
-  }
-
-  void learn(const ClusterSpec& cluster, std::size_t number, const Instruction& kind) {
-    known.resize(std::max(known.size(), number + 1), kUnknown);
-    if (known[number] != kUnknown) return;
-    known[number] = static_cast<std::uint16_t>(costs.size());
-    costs.push_back(kind_cost(price_instruction(context, cluster, kind).cost));
-  }
-};
-
 EstimateTables::EstimateTables(const ModelSpec& model, const ClusterSpec& cluster, const Job& job)
     : model_(model), cluster_(cluster), job_(job) {}
-EstimateTables::EstimateTables(EstimateTables&&) noexcept = default;
-EstimateTables::~EstimateTables() = default;
 
 QuickEstimate EstimateTables::price(const Layout& layout) {
-  if (is_pipeline(layout)) return played(model_, cluster_, job_, layout);
-  const Sort sort = sort_of(layout);
-  select_costs(sort);
+  if (!can_be_shortened(model_)) return played(model_, cluster_, job_, layout);
+  if (is_pipeline(layout)) return price_pipeline(layout);
+  const Sort sort = sort_of(layout, stage_at(model_, layout, 0));
+  set(cost_, sort);
   QuickEstimate estimate;
-  price_selected(sort, estimate);
+  price(cost_, sort, estimate);
   return estimate;
+}
+
+common::Bytes EstimateTables::peak_allocated(const Layout& layout) {
+  if (!can_be_shortened(model_))
+    return played(model_, cluster_, job_, layout).peak_allocated;
+  QuickEstimate estimate;
+  common::Bytes peak;
+  for (const Stage& stage : stages_of(model_, layout)) {
+    const Sort sort = sort_of(layout, stage);
+    set(cost_, sort);
+    price_memory(cost_, sort, estimate);
+    peak = std::max(peak, estimate.peak_allocated);
+  }
+  return peak;
 }
 
 void EstimateTables::price(std::span<const Layout> layouts, std::span<QuickEstimate> estimates) {
   order_.clear();
   for (std::size_t i = 0; i < layouts.size(); ++i) {
-    if (is_pipeline(layouts[i])) {
-      estimates[i] = played(model_, cluster_, job_, layouts[i]);
+    if (!can_be_shortened(model_) || is_pipeline(layouts[i])) {
+      estimates[i] = price(layouts[i]);
     } else {
-      order_.push_back(sort_of(layouts[i]));
+      order_.push_back(sort_of(layouts[i], stage_at(model_, layouts[i], 0)));
       order_.back().layout = static_cast<std::uint32_t>(i);
     }
   }
-  const auto sort_key = [](const Sort& sort) { return std::pair(sort.family, sort.program); };
-  std::sort(order_.begin(), order_.end(), [&](const Sort& a, const Sort& b) {
-    return sort_key(a) < sort_key(b);
+  std::sort(order_.begin(), order_.end(), [](const Sort& a, const Sort& b) {
+    return std::pair(a.costs, a.program) < std::pair(b.costs, b.program);
   });
   for (std::size_t i = 0; i < order_.size(); ++i) {
-    if (i == 0 || sort_key(order_[i]) != sort_key(order_[i - 1])) select_costs(order_[i]);
+    const Sort& sort = order_[i];
+    if (i == 0 || !sort.has_cost_of(order_[i - 1])) set(cost_, sort);
     if (i + kAhead < order_.size()) prefetch(estimates[order_[i + kAhead].layout]);
-    price_selected(order_[i], estimates[order_[i].layout]);
+    price(cost_, sort, estimates[sort.layout]);
   }
 }
 
-void EstimateTables::price_selected(const Sort& sort, QuickEstimate& estimate) {
-  estimate.step_time = common::Seconds(cost_.step_time(sort.growth));
-  const ByteCounts peak = cost_.peak_memory(sort.growth);
-  const ByteCounts held = families_[sort.family].held_with(
-      programs_[sort.program].program.microbatches + sort.growth[kMicrobatches]);
+void EstimateTables::price(ProgramCost& cost, const Sort& sort, QuickEstimate& estimate) const {
+  estimate.step_time = common::Seconds(cost.step_time(sort.growth));
+  price_memory(cost, sort, estimate);
+  const TrafficCounts traffic = cost.traffic(sort.growth);
+  for (std::size_t a = 0; a < kAxes.size(); ++a) {
+    estimate.traffic[a] = {};
+    estimate.traffic[a].bytes = common::Bytes(traffic[a].bytes);
+    estimate.traffic[a].wire_bytes = common::Bytes(traffic[a].wire_bytes);
+    estimate.traffic[a].operations = traffic[a].operations;
+  }
+}
+
+void EstimateTables::price_memory(ProgramCost& cost, const Sort& sort,
+                                  QuickEstimate& estimate) const {
+  const ByteCounts peak = cost.peak_memory(sort.growth);
+  const ByteCounts held = costs_[sort.costs].held(sort.microbatches);
   estimate.peak_allocated = common::Bytes();
   for (std::size_t c = 0; c < kMemoryClasses; ++c) {
     estimate.peak[c] = common::Bytes(held[c] + peak[c]);
     estimate.peak_allocated += estimate.peak[c];
   }
-  const TrafficCounts traffic = cost_.traffic(sort.growth);
-  for (std::size_t a = 0; a < kAxes.size(); ++a) {
-    estimate.traffic[a] = {.bytes = common::Bytes(traffic[a].bytes),
-                           .wire_bytes = common::Bytes(traffic[a].wire_bytes),
-                           .operations = traffic[a].operations};
+}
+
+void EstimateTables::set_stages(const Layout& layout) {
+  stages_.clear();
+  for (const Stage& stage : stages_of(model_, layout)) {
+    stages_.push_back(sort_of(layout, stage));
+    learn(stages_.back());
+  }
+  cost_of_stage_.clear();
+  std::size_t costs = 0;
+  for (const Sort& stage : stages_) {
+    const auto alike = std::find_if(stages_.begin(), stages_.end(),
+                                    [&](const Sort& other) { return other.has_cost_of(stage); });
+    const auto first = static_cast<std::size_t>(alike - stages_.begin());
+    if (first < cost_of_stage_.size()) {
+      cost_of_stage_.push_back(cost_of_stage_[first]);
+      continue;
+    }
+    if (pipeline_.size() <= costs) pipeline_.emplace_back();
+    set(pipeline_[costs], stage);
+    cost_of_stage_.push_back(costs++);
   }
 }
 
-void EstimateTables::select_costs(const Sort& sort) {
-  const Program& program = programs_[sort.program];
-  Family& family = families_[sort.family];
-  for (std::size_t k = 0; k < program.kinds.size(); ++k)
-    family.learn(cluster_, program.kinds[k], program.program.kinds[k]);
-  kind_costs_.clear();
-  for (const std::size_t number : program.kinds)
-    kind_costs_.push_back(&family.costs[family.known[number]]);
-  cost_.set(program.program.playback, kind_costs_);
+/// Memory is that of the stage that needs most, traffic on each axis that of the one with most.
+QuickEstimate EstimateTables::price_pipeline(const Layout& layout) {
+  set_stages(layout);
+  QuickEstimate whole;
+  for (std::size_t s = 0; s < stages_.size(); ++s) {
+    ProgramCost& cost = pipeline_[cost_of_stage_[s]];
+    QuickEstimate stage;
+    price_memory(cost, stages_[s], stage);
+    if (stage.peak_allocated > whole.peak_allocated) {
+      whole.peak = stage.peak;
+      whole.peak_allocated = stage.peak_allocated;
+    }
+    const TrafficCounts traffic = cost.traffic(stages_[s].growth);
+    for (std::size_t a = 0; a < kAxes.size(); ++a) {
+      if (traffic[a].bytes <= whole.traffic[a].bytes.value) continue;
+      whole.traffic[a].bytes = common::Bytes(traffic[a].bytes);
+      whole.traffic[a].wire_bytes = common::Bytes(traffic[a].wire_bytes);
+      whole.traffic[a].operations = traffic[a].operations;
+    }
+  }
+  whole.step_time = common::Seconds(pipeline_time(layout));
+  return whole;
 }
 
-EstimateTables::Sort EstimateTables::sort_of(const Layout& layout) {
-  const Regions regions = regions_of(model_, layout);
-  Sort sort{.family = family_of(layout), .program = program_of(layout, regions)};
-  sort.growth = growth_of(programs_[sort.program].program, regions, layout.accumulation);
+double EstimateTables::pipeline_time(const Layout& layout) {
+  const auto stages = static_cast<std::int64_t>(stages_.size());
+  const std::int64_t played = std::min(layout.accumulation, pipeline_transient(stages));
+  if (played < layout.accumulation) {
+    Layout shorter = layout;
+    shorter.accumulation = played;
+    set_stages(shorter);
+  }
+  std::vector<TimedPlayer> players;
+  for (std::size_t s = 0; s < stages_.size(); ++s)
+    players.push_back(pipeline_[cost_of_stage_[s]].player(stages_[s].growth));
+  play_beside_each_other(players);
+  double end = 0;
+  for (const TimedPlayer& player : players) end = std::max(end, player.rank().clock().end());
+  if (played < layout.accumulation)
+    end += static_cast<double>(layout.accumulation - played) * cycle_of(players).value();
+  return end;
+}
+
+void EstimateTables::learn(const Sort& sort) {
+  const Program& program = programs_[sort.program];
+  for (std::size_t k = 0; k < program.kinds.size(); ++k)
+    costs_[sort.costs].learn(cluster_, program.kinds[k], program.program.kinds[k]);
+}
+
+void EstimateTables::set(ProgramCost& cost, const Sort& sort) {
+  learn(sort);
+  const Program& program = programs_[sort.program];
+  kind_costs_.clear();
+  for (const std::size_t number : program.kinds)
+    kind_costs_.push_back(&costs_[sort.costs][number]);
+  cost.set(program.program.playback, kind_costs_);
+}
+
+EstimateTables::Sort EstimateTables::sort_of(const Layout& layout, const Stage& stage) {
+  const ProgramLengths lengths = lengths_of(layout, stage);
+  Sort sort{.costs = costs_of(layout, stage),
+            .program = program_of(layout, stage, lengths),
+            .microbatches = layout.accumulation};
+  sort.growth = growth_of(programs_[sort.program].program, lengths);
   return sort;
 }
 
-std::uint32_t EstimateTables::family_of(const Layout& layout) {
+std::uint32_t EstimateTables::costs_of(const Layout& layout, const Stage& stage) {
   const AxisSizes& sizes = layout.mesh.sizes;
   const Key key = {sizes[Axis::kDpReplicate],
                    sizes[Axis::kDpShard],
                    sizes[Axis::kCp],
                    sizes[Axis::kTp],
+                   sizes[Axis::kPp],
                    static_cast<std::int64_t>(layout.sharding) * 4 +
                        static_cast<std::int64_t>(layout.gradient_accumulation) * 2 +
                        (layout.sequence_parallel ? 1 : 0),
                    layout.microbatch_size,
                    layout.loss_chunks,
-                   layout.mesh.ranks_per_node};
+                   layout.mesh.ranks_per_node,
+                   stage.blocks * 4 + place_of(stage)};
   const auto [found, is_new] =
-      family_index_.try_emplace(key, static_cast<std::uint32_t>(families_.size()));
-  if (is_new) families_.emplace_back(make_step_context(model_, job_, layout, cluster_.device.kind));
+      costs_index_.try_emplace(key, static_cast<std::uint32_t>(costs_.size()));
+  if (is_new) {
+    costs_.emplace_back(
+        make_step_context(model_, job_, layout, cluster_.device.kind, stage.index));
+  }
   return found->second;
 }
 
-std::uint32_t EstimateTables::program_of(const Layout& layout, const Regions& regions) {
+std::uint32_t EstimateTables::program_of(const Layout& layout, const Stage& stage,
+                                         const ProgramLengths& lengths) {
   const AxisSizes& sizes = layout.mesh.sizes;
-  const Regions cut = shortened(regions);
+  const auto& [regions, runs] = shortened(lengths);
   const Key key = {
-      cut.blocks[0],
-      cut.blocks[1],
-      cut.blocks[2],
-      cut.overlap,
-      shortened(layout.accumulation),
+      regions.blocks[0],
+      regions.blocks[1],
+      regions.blocks[2],
+      regions.overlap,
+      runs[0],
+      runs[1],
       static_cast<std::int64_t>(layout.activation_checkpointing),
       static_cast<std::int64_t>(without_replicas(layout.sharding)) * 2 +
           static_cast<std::int64_t>(layout.gradient_accumulation),
       (layout.sequence_parallel ? 8 : 0) + (sizes[Axis::kTp] > 1 ? 4 : 0) +
-          (sharding_ranks(layout.mesh) > 1 ? 2 : 0) + (sizes[Axis::kDpReplicate] > 1 ? 1 : 0)};
+          (sharding_ranks(layout.mesh) > 1 ? 2 : 0) + (sizes[Axis::kDpReplicate] > 1 ? 1 : 0),
+      place_of(stage)};
   const auto [found, is_new] =
       program_index_.try_emplace(key, static_cast<std::uint32_t>(programs_.size()));
   if (is_new) {
-    Program program{short_program(model_, job_, layout), {}};
+    Program program{short_program(model_, job_, layout, stage), {}};
     for (const Instruction& kind : program.program.kinds)
       program.kinds.push_back(number_of(kind_of(kind)));
     programs_.push_back(std::move(program));

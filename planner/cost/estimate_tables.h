@@ -8,8 +8,8 @@
 
 #include "planner/cluster/cluster_spec.h"
 #include "planner/cost/memory_breakdown.h"
-#include "planner/cost/program_cost.h"
 #include "planner/cost/short_program.h"
+#include "planner/cost/stage_costs.h"
 
 namespace meshplan::planner {
 
@@ -28,21 +28,22 @@ struct QuickEstimate {
 class EstimateTables {
  public:
   EstimateTables(const ModelSpec& model, const ClusterSpec& cluster, const Job& job);
-  EstimateTables(EstimateTables&&) noexcept;
-  ~EstimateTables();
 
   /// Memory, traffic and step time that estimate() gives. Requires a layout without violations.
   /// Allocates nothing once layouts of the same sort have been priced, but for a pipeline, whose
-  /// stages are played each time.
+  /// stages are played beside each other.
   QuickEstimate price(const Layout& layout);
 
-  /// The same of each layout, in the same place of `estimates`. Those of a sort are priced one
+  /// Its peak of allocated memory alone, which takes a fraction of the time.
+  common::Bytes peak_allocated(const Layout& layout);
+
+  /// The price of each layout, in the same place of `estimates`. Those of a sort are priced one
   /// after the other, wherever they stand. Requires as many estimates as layouts, fewer than 2^32.
   void price(std::span<const Layout> layouts, std::span<QuickEstimate> estimates);
 
  private:
   /// Numbers that tell sorts apart.
-  using Key = std::array<std::int64_t, 8>;
+  using Key = std::array<std::int64_t, 10>;
   struct KeyHash {
     std::size_t operator()(const Key& key) const;
   };
@@ -53,26 +54,39 @@ class EstimateTables {
     ShortProgram program;
     std::vector<std::size_t> kinds;
   };
-  struct Family;
-  /// What prices a layout.
+  /// What prices a stage of a layout.
   struct Sort {
     /// By their index.
-    std::uint32_t family = 0;
+    std::uint32_t costs = 0;
     std::uint32_t program = 0;
     /// Among the layouts that are priced together.
     std::uint32_t layout = 0;
+    /// Of the program there is.
     Growth growth{};
+    std::int64_t microbatches = 0;
+
+    bool has_cost_of(const Sort& other) const {
+      return costs == other.costs && program == other.program;
+    }
   };
 
-  Sort sort_of(const Layout& layout);
-  std::uint32_t family_of(const Layout& layout);
-  std::uint32_t program_of(const Layout& layout, const Regions& regions);
+  Sort sort_of(const Layout& layout, const Stage& stage);
+  std::uint32_t costs_of(const Layout& layout, const Stage& stage);
+  std::uint32_t program_of(const Layout& layout, const Stage& stage,
+                           const ProgramLengths& lengths);
   std::size_t number_of(const Instruction& kind);
 
-  /// Leaves the costs of the program's kinds in cost_.
-  void select_costs(const Sort& sort);
-  /// Of a layout whose costs are selected.
-  void price_selected(const Sort& sort, QuickEstimate& estimate);
+  /// Works out what the sort's kinds of instruction cost.
+  void learn(const Sort& sort);
+  void set(ProgramCost& cost, const Sort& sort);
+  /// Of a sort whose cost is set.
+  void price_memory(ProgramCost& cost, const Sort& sort, QuickEstimate& estimate) const;
+  void price(ProgramCost& cost, const Sort& sort, QuickEstimate& estimate) const;
+
+  /// Leaves each stage's sort in stages_, and the cost of each in pipeline_, by its index.
+  void set_stages(const Layout& layout);
+  QuickEstimate price_pipeline(const Layout& layout);
+  double pipeline_time(const Layout& layout);
 
   ModelSpec model_;
   ClusterSpec cluster_;
@@ -83,13 +97,16 @@ class EstimateTables {
   Index program_index_;
   std::vector<Program> programs_;
   /// By the sizes of what layouts do.
-  Index family_index_;
-  std::vector<Family> families_;
+  Index costs_index_;
+  std::vector<StageCosts> costs_;
 
-  /// Of the sort that is being priced.
+  // Of what is being priced.
   std::vector<const KindCost*> kind_costs_;
   ProgramCost cost_;
   std::vector<Sort> order_;
+  std::vector<Sort> stages_;
+  std::vector<std::size_t> cost_of_stage_;
+  std::vector<ProgramCost> pipeline_;
 };
 
 }  // namespace meshplan::planner

@@ -124,8 +124,7 @@ class Compiler {
     PlayedInstruction played{.kind = static_cast<std::uint16_t>(shaped.kind),
                              .queue = queue_of(instruction.stream),
                              .at_input = instruction.computation == Computation::kEmbedding,
-                             .timeless = instruction.opcode == Opcode::kReleaseParameters,
-                             .microbatch = static_cast<std::int32_t>(instruction.microbatch)};
+                             .timeless = instruction.opcode == Opcode::kReleaseParameters};
     if (instruction.opcode == Opcode::kSendActivations) played.message = Message::kSent;
     if (instruction.opcode == Opcode::kReceiveActivations) played.message = Message::kReceived;
     std::size_t known = 0;

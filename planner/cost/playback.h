@@ -39,8 +39,6 @@ struct PlayedInstruction {
   bool at_input = false;
   /// It takes no time, whatever the layout.
   bool timeless = false;
-  /// Of the phase's first repetition.
-  std::int32_t microbatch = 0;
 
   bool operator==(const PlayedInstruction&) const = default;
 };

@@ -107,13 +107,13 @@ class Player {
     return true;
   }
 
-  /// Compute waits for the message, if it has been sent.
+  /// Compute waits for the message, if it has been sent. Each is for the next microbatch.
   bool receive(const PlayedInstruction& instruction, const Sent* previous, const Sent* next) {
     const std::vector<double>& messages =
         instruction.at_input ? previous->activations : next->gradients;
-    const auto microbatch = static_cast<std::size_t>(instruction.microbatch + at_.repetition);
-    if (microbatch >= messages.size()) return false;
-    rank_.wait_for_message(messages[microbatch]);
+    std::size_t& received = instruction.at_input ? received_activations_ : received_gradients_;
+    if (received >= messages.size()) return false;
+    rank_.wait_for_message(messages[received++]);
     return true;
   }
 
@@ -127,6 +127,8 @@ class Player {
   Rank rank_;
   Cursor at_;
   Sent sent_;
+  std::size_t received_activations_ = 0;
+  std::size_t received_gradients_ = 0;
 };
 
 }  // namespace meshplan::planner

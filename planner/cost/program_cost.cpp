@@ -1,48 +1,7 @@
 #include "planner/cost/program_cost.h"
 
-#include <span>
-
-#include "planner/cost/player.h"
-
 namespace meshplan::planner {
 namespace {
-
-/// A rank's time and nothing else.
-class TimedRank {
- public:
-  explicit TimedRank(const std::vector<KindTime>& kinds) : kinds_(kinds.data()) {}
-
-  const StreamClock& clock() const { return clock_; }
-
-  void play(const PlayedInstruction& instruction) {
-    const auto [first, second] = instruction.waits;
-    if (first != kNoEnd) clock_.compute_until(clock_.end(first));
-    if (second != kNoEnd) clock_.compute_until(clock_.end(second));
-    const KindTime& time = kinds_[instruction.kind];
-    clock_.compute_for(time.before);
-    if (instruction.queue == kNoQueue) return;
-    if (!time.issues) return clock_.issue_nothing(instruction.queue);
-    const double end = clock_.issue(instruction.queue, time.duration);
-    clock_.compute_for(time.taken);
-    if (time.awaited) clock_.compute_until(end);
-    clock_.compute_for(time.after);
-  }
-
-  void wait_for_message(double time) { clock_.compute_until(time); }
-
-  using Mark = StreamClock::Mark;
-  Mark mark(const QueueUse& use) const { return clock_.mark(use); }
-  bool is_steady_since(const Mark& before, const QueueUse& use) const {
-    return clock_.is_steady_since(before, use);
-  }
-  void skip(const Mark& before, const QueueUse& use, std::int64_t times) {
-    clock_.skip(before, use, times);
-  }
-
- private:
-  const KindTime* kinds_;
-  StreamClock clock_;
-};
 
 void add(ByteCounts& sum, const ByteCounts& more, std::int64_t times) {
   for (std::size_t c = 0; c < kMemoryClasses; ++c) sum[c] += times * more[c];
@@ -129,11 +88,12 @@ void ProgramCost::set(const Playback& playback, std::span<const KindCost* const>
   moment_.reset();
   for (const Repeated& phase : playback.phases) {
     for (std::uint32_t s = phase.first; s < phase.first + phase.size; ++s)
-      add_up(phase, playback.segments[s], swings_[s]);
+      swings_[s] = add_up(phase, playback.segments[s]);
   }
 }
 
-void ProgramCost::add_up(const Repeated& phase, const Repeated& segment, Swing& swing) {
+ProgramCost::Swing ProgramCost::add_up(const Repeated& phase, const Repeated& segment) {
+  Swing swing;
   const Terms runs = runs_of(phase.repetition, segment.repetition);
   for (std::uint32_t i = 0; i < segment.size; ++i) {
     const KindCost& kind = cost_of(segment, i);
@@ -144,12 +104,13 @@ void ProgramCost::add_up(const Repeated& phase, const Repeated& segment, Swing& 
     swing.net += kind.memory.net_total;
     if (kind.communicates) add(traffic_, kind.traffic, runs);
   }
+  return swing;
 }
 
 double ProgramCost::step_time(const Growth& growth) const {
-  Player<TimedRank> player(*playback_, growth, TimedRank(times_));
-  player.play();
-  return player.rank().clock().end();
+  TimedPlayer timed = player(growth);
+  timed.play();
+  return timed.rank().clock().end();
 }
 
 TrafficCounts ProgramCost::traffic(const Growth& growth) const { return at(traffic_, growth); }

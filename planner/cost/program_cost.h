@@ -7,20 +7,9 @@
 #include <vector>
 
 #include "planner/cost/instruction_cost.h"
-#include "planner/cost/playback.h"
+#include "planner/cost/timed_rank.h"
 
 namespace meshplan::planner {
-
-/// An instruction's time, in seconds.
-struct KindTime {
-  double before = 0;
-  /// Of the collective that it issues, and what that takes from compute.
-  double duration = 0;
-  double taken = 0;
-  double after = 0;
-  bool issues = false;
-  bool awaited = false;
-};
 
 /// In bytes, by class.
 using ByteCounts = std::array<std::int64_t, kMemoryClasses>;
@@ -54,6 +43,11 @@ class ProgramCost {
  public:
   /// Takes the place of the program there was. Costs are by kind; both have to outlive their use.
   void set(const Playback& playback, std::span<const KindCost* const> kinds);
+
+  /// A rank that runs the program, longer by `growth`.
+  TimedPlayer player(const Growth& growth) const {
+    return TimedPlayer(*playback_, growth, TimedRank(times_));
+  }
 
   /// The step's time in seconds; the program is longer by `growth`, as it is for all of these.
   double step_time(const Growth& growth) const;
@@ -89,7 +83,8 @@ class ProgramCost {
   const KindCost& cost_of(const Repeated& segment, std::uint32_t instruction) const {
     return *kinds_[playback_->instructions[segment.first + instruction].kind];
   }
-  void add_up(const Repeated& phase, const Repeated& segment, Swing& swing);
+  /// Adds the segment's traffic to traffic_.
+  Swing add_up(const Repeated& phase, const Repeated& segment);
   Moment highest_moment(const Growth& growth) const;
   /// Leaves what is held at the moment in held_.
   void add_up_until(const Moment& moment);
@@ -98,7 +93,7 @@ class ProgramCost {
   const Playback* playback_ = nullptr;
   std::vector<const KindCost*> kinds_;
   std::vector<KindTime> times_;
-  /// Of the segments of phases' first repetitions.
+  /// Of the segments of phases' first repetitions, by their index.
   std::vector<Swing> swings_;
   Form<TrafficCounts> traffic_{};
   std::optional<Moment> moment_;

@@ -2,32 +2,74 @@
 
 #include <algorithm>
 
+#include "common/error.h"
+#include "planner/model/feed_forward_model.h"
 #include "planner/model/parameter_table.h"
+#include "planner/program/step_context.h"
 
 namespace meshplan::planner {
 namespace {
 
 /// Longer regions, and more microbatches, repeat what these have: the first and last few of each
 /// are unlike the others.
-constexpr std::int64_t kLong = 5;
+constexpr std::int64_t kLong = 8;
 constexpr std::int64_t kMany = 4;
 
-/// The long region that the segment's repetitions are in, or kConstant.
-int region_of(const ModelSpec& model, const Regions& regions, const ShapedSegment& segment) {
-  const std::int64_t count = segment.repetition.count;
-  if (count == 1 || segment.unit_stride == 0) return kConstant;
-  std::int64_t unit = 0;
-  for (const ShapedInstruction& shaped : segment.instructions) {
-    if (shaped.instruction.computation == Computation::kBlock) unit = shaped.instruction.unit;
+/// The long regions whose middle the segment's repetitions go through: a longer one lengthens them.
+GrowsWith regions_in(std::int64_t first_block, const Regions& regions,
+                     const ShapedSegment& segment) {
+  const auto computed = std::find_if(
+      segment.instructions.begin(), segment.instructions.end(), [](const ShapedInstruction& i) {
+        return i.instruction.computation == Computation::kBlock;
+      });
+  if (computed == segment.instructions.end()) return kConstant;
+  const std::int64_t from = computed->instruction.unit - first_block;
+  const std::int64_t to = from + segment.unit_stride * (segment.repetition.count - 1);
+  GrowsWith varies = kConstant;
+  std::int64_t begin = 0;
+  for (std::size_t r = 0; r < kRegions; begin += regions.blocks[r++]) {
+    const std::int64_t middle = begin + kLong / 2;
+    if (regions.blocks[r] < kLong || middle < std::min(from, to) || middle > std::max(from, to))
+      continue;
+    if (segment.repetition.count == 1)
+      throw common::Error(common::ErrorCode::kInternal, "a long region has no repetitions",
+                          "step program");
+    varies |= bit_of_region(r);
   }
-  std::int64_t block = unit + segment.unit_stride * (count / 2) - block_unit(model, 0);
-  std::size_t region = 0;
-  while (block >= regions.blocks[region]) block -= regions.blocks[region++];
-  return regions.blocks[region] == kLong ? static_cast<int>(region) : kConstant;
+  return varies;
 }
 
-/// Of kMany microbatches the third, which is before the last and the epilogue.
-ShapedPhase& alike_microbatches(ProgramShape& shape) { return *(shape.phases.end() - 3); }
+/// Of many microbatches the third and those like it are one phase.
+void mark_runs(const Job& job, const ProgramLengths& lengths, ProgramShape& shape) {
+  std::size_t phase = job.loss_normalization == LossNormalization::kGlobalTokens ? 1 : 0;
+  for (std::size_t run = 0; run < kRuns; ++run) {
+    if (lengths.runs[run] == kMany) shape.phases[phase + 2].repetition.varies = bit_of_run(run);
+    phase += static_cast<std::size_t>(lengths.runs[run]);
+  }
+}
+
+/// A layout and model with a stage of these lengths, which has the neighbours that `stage` has.
+struct ShortStage {
+  ModelSpec model;
+  Layout layout;
+  std::int64_t index = 0;
+};
+
+ShortStage short_stage(const ModelSpec& model, const Layout& layout, const Stage& stage,
+                       const ProgramLengths& lengths) {
+  const auto& [front, middle, back] = lengths.regions.blocks;
+  const std::int64_t blocks = front + middle + back;
+  ShortStage cut{model, layout, stage.is_first() ? 0 : 1};
+  // As many stages behind it as make the warm-up.
+  const std::int64_t stages = cut.index + 1 + lengths.runs[0];
+  cut.model.num_hidden_layers = stages * blocks;
+  cut.layout.mesh.sizes[Axis::kPp] = stages;
+  cut.layout.checkpointed_blocks =
+      cut.index * blocks + (lengths.regions.overlap ? front + middle : front);
+  cut.layout.blocks_kept_gathered = lengths.regions.overlap ? middle + back : back;
+  cut.layout.accumulation = lengths.runs[0] + lengths.runs[1];
+  return cut;
+}
 
 /// The unit of the same sort in another length of the model.
 std::int64_t same_unit(const ModelSpec& from, const ModelSpec& to, std::int64_t unit) {
@@ -35,65 +77,66 @@ std::int64_t same_unit(const ModelSpec& from, const ModelSpec& to, std::int64_t 
   return unit == head_unit(from) ? head_unit(to) : block_unit(to, 0);
 }
 
-void mark_growth(const ModelSpec& model, const ShortProgram& program, ProgramShape& shape) {
-  if (program.microbatches == kMany) alike_microbatches(shape).repetition.varies = kMicrobatches;
-  for (ShapedPhase& phase : shape.phases) {
-    for (ShapedSegment& segment : phase.segments)
-      segment.repetition.varies = region_of(model, program.regions, segment);
-  }
-}
-
 }  // namespace
 
-Regions regions_of(const ModelSpec& model, const Layout& layout) {
-  const std::int64_t blocks = model.num_hidden_layers;
+ProgramLengths lengths_of(const Layout& layout, const Stage& stage) {
+  const std::int64_t blocks = stage.blocks;
   const bool checkpoints = layout.activation_checkpointing != ActivationCheckpointing::kNone;
   const bool releases = without_replicas(layout.sharding) == Sharding::kFullShard;
-  const std::int64_t checkpointed = checkpoints ? layout.checkpointed_blocks.value_or(blocks) : 0;
-  const std::int64_t released = releases ? blocks - layout.blocks_kept_gathered : blocks;
-  const std::int64_t first = std::min(checkpointed, released);
-  const std::int64_t second = std::max(checkpointed, released);
-  return {.overlap = checkpointed > released, .blocks = {first, second - first, blocks - second}};
+  const std::int64_t wanted = layout.checkpointed_blocks.value_or(stage.first_block + blocks);
+  const std::int64_t checkpointed =
+      checkpoints ? std::clamp<std::int64_t>(wanted - stage.first_block, 0, blocks) : 0;
+  const std::int64_t kept = releases ? std::min(layout.blocks_kept_gathered, blocks) : 0;
+  const std::int64_t first = std::min(checkpointed, blocks - kept);
+  const std::int64_t second = std::max(checkpointed, blocks - kept);
+  const std::int64_t ahead = warm_up_microbatches(stage, layout.accumulation);
+  return {.regions = {.overlap = checkpointed > blocks - kept,
+                      .blocks = {first, second - first, blocks - second}},
+          .runs = {ahead, layout.accumulation - ahead, ahead}};
 }
 
-Regions shortened(const Regions& regions) {
-  Regions cut = regions;
-  for (std::int64_t& blocks : cut.blocks) blocks = std::min(blocks, kLong);
+ProgramLengths shortened(const ProgramLengths& lengths) {
+  ProgramLengths cut = lengths;
+  for (std::int64_t& blocks : cut.regions.blocks) blocks = std::min(blocks, kLong);
+  for (std::int64_t& microbatches : cut.runs) microbatches = std::min(microbatches, kMany);
   return cut;
 }
 
-std::int64_t shortened(std::int64_t microbatches) { return std::min(microbatches, kMany); }
+bool can_be_shortened(const ModelSpec& model) { return !is_feed_forward(model); }
 
-ShortProgram short_program(const ModelSpec& model, const Job& job, const Layout& layout) {
+ShortProgram short_program(const ModelSpec& model, const Job& job, const Layout& layout,
+                           const Stage& stage) {
   ShortProgram program{.playback = {},
                        .kinds = {},
-                       .regions = shortened(regions_of(model, layout)),
-                       .microbatches = shortened(layout.accumulation)};
-  const auto& [front, middle, back] = program.regions.blocks;
-  ModelSpec short_model = model;
-  short_model.num_hidden_layers = front + middle + back;
-  Layout short_layout = layout;
-  short_layout.checkpointed_blocks = program.regions.overlap ? front + middle : front;
-  short_layout.blocks_kept_gathered = program.regions.overlap ? middle + back : back;
-  short_layout.accumulation = program.microbatches;
+                       .lengths = shortened(lengths_of(layout, stage))};
+  const ShortStage cut = short_stage(model, layout, stage, program.lengths);
   // Neither sizes nor the device shape a program.
-  const StepContext context = make_step_context(short_model, job, short_layout, DeviceKind::kGpu);
-  ProgramShape shape = shape_of(context, build_program(short_model, job, short_layout));
-  mark_growth(short_model, program, shape);
+  const StepContext context =
+      make_step_context(cut.model, job, cut.layout, DeviceKind::kGpu, cut.index);
+  ProgramShape shape =
+      shape_of(context, build_program(cut.model, job, cut.layout, cut.index));
+  mark_runs(job, program.lengths, shape);
+  const std::int64_t first_block = block_unit(context.model, context.stage.first_block);
+  for (ShapedPhase& phase : shape.phases) {
+    for (ShapedSegment& segment : phase.segments)
+      segment.repetition.varies = regions_in(first_block, program.lengths.regions, segment);
+  }
   program.playback = playback_of(shape);
   program.kinds = std::move(shape.kinds);
+  const ModelSpec whole = as_stages_hold_it(model, layout);
   for (Instruction& kind : program.kinds) {
-    kind.unit = same_unit(short_model, model, kind.unit);
-    kind.retires = same_unit(short_model, model, kind.retires);
+    kind.unit = same_unit(context.model, whole, kind.unit);
+    kind.retires = same_unit(context.model, whole, kind.retires);
   }
   return program;
 }
 
-Growth growth_of(const ShortProgram& program, const Regions& regions, std::int64_t microbatches) {
+Growth growth_of(const ShortProgram& program, const ProgramLengths& lengths) {
   Growth growth{};
   for (std::size_t r = 0; r < kRegions; ++r)
-    growth[r] = regions.blocks[r] - program.regions.blocks[r];
-  growth[kMicrobatches] = microbatches - program.microbatches;
+    growth[r] = lengths.regions.blocks[r] - program.lengths.regions.blocks[r];
+  for (std::size_t r = 0; r < kRuns; ++r)
+    growth[kRegions + r] = lengths.runs[r] - program.lengths.runs[r];
   return growth;
 }
 

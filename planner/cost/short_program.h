@@ -6,6 +6,7 @@
 
 #include "planner/cost/playback.h"
 #include "planner/layout/layout.h"
+#include "planner/layout/stage.h"
 #include "planner/model/model_spec.h"
 
 namespace meshplan::planner {
@@ -19,24 +20,33 @@ struct Regions {
   bool operator==(const Regions&) const = default;
 };
 
-/// Of a layout without a pipeline.
-Regions regions_of(const ModelSpec& model, const Layout& layout);
+/// What the length of a stage's program follows from: its regions, and the microbatches of each run
+/// of the schedule.
+struct ProgramLengths {
+  Regions regions;
+  std::array<std::int64_t, kRuns> runs{};
 
-/// Cut to lengths at which regions are long.
-Regions shortened(const Regions& regions);
-std::int64_t shortened(std::int64_t microbatches);
+  bool operator==(const ProgramLengths&) const = default;
+};
+ProgramLengths lengths_of(const Layout& layout, const Stage& stage);
 
-/// The shortest program with the same kinds of instruction in the same order as a layout's.
+/// Cut to where regions are long and microbatches many.
+ProgramLengths shortened(const ProgramLengths& lengths);
+
+/// Whether programs of the model can be cut: its blocks are alike.
+bool can_be_shortened(const ModelSpec& model);
+
+/// The shortest program with the same kinds of instruction in the same order as a stage's.
 struct ShortProgram {
   Playback playback;
   /// An instruction of each kind, on units of the whole model.
   std::vector<Instruction> kinds;
-  Regions regions;
-  std::int64_t microbatches = 1;
+  ProgramLengths lengths;
 };
-ShortProgram short_program(const ModelSpec& model, const Job& job, const Layout& layout);
+ShortProgram short_program(const ModelSpec& model, const Job& job, const Layout& layout,
+                           const Stage& stage);
 
-/// How much longer the layout's own program is.
-Growth growth_of(const ShortProgram& program, const Regions& regions, std::int64_t microbatches);
+/// How much longer the stage's own program is.
+Growth growth_of(const ShortProgram& program, const ProgramLengths& lengths);
 
 }  // namespace meshplan::planner

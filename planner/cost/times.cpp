@@ -1,9 +1,8 @@
 #include "planner/cost/times.h"
 
 #include <algorithm>
-#include <optional>
 
-#include "planner/cost/player.h"
+#include "planner/cost/pipeline_player.h"
 
 namespace meshplan::planner {
 namespace {
@@ -95,14 +94,6 @@ class AccountedRank {
 
 using AccountedPlayer = Player<AccountedRank>;
 
-/// The mean distance of so many of the last stage's messages before its last, which follow each
-/// other as those of any longer step.
-std::optional<common::Seconds> cycle_of(const std::vector<double>& sent, std::size_t averaged) {
-  if (sent.size() < averaged + 3) return std::nullopt;
-  const std::size_t last = sent.size() - 2;
-  return common::Seconds((sent[last] - sent[last - averaged]) / static_cast<double>(averaged));
-}
-
 }  // namespace
 
 StepTimes play_times(const PricedProgram& program) {
@@ -118,22 +109,13 @@ PipelineTimes play_pipeline(const std::vector<PricedStage>& stages) {
   std::vector<AccountedPlayer> players;
   for (std::size_t s = 0; s < stages.size(); ++s)
     players.emplace_back(playbacks[s], Growth{}, AccountedRank(stages[s].program.kinds));
-  const auto advance = [&](std::size_t s) {
-    const AccountedPlayer::Sent* previous = s > 0 ? &players[s - 1].sent() : nullptr;
-    const AccountedPlayer::Sent* next = s + 1 < stages.size() ? &players[s + 1].sent() : nullptr;
-    return players[s].advance(previous, next);
-  };
-  // One round of messages at a time: there to the last stage, and back.
-  for (bool first_done = false; !first_done;) {
-    for (std::size_t s = 0; s < stages.size(); ++s) advance(s);
-    for (std::size_t s = stages.size(); s-- > 0;) first_done = advance(s);
-  }
+  play_beside_each_other(players);
   PipelineTimes times;
   for (const AccountedPlayer& player : players) {
     times.stages.push_back(player.rank().times());
     times.step = std::max(times.step, times.stages.back().step);
   }
-  if (stages.size() > 1) times.cycle = cycle_of(players.back().sent().gradients, 2 * stages.size());
+  if (const auto cycle = cycle_of(players)) times.cycle = common::Seconds(*cycle);
   return times;
 }
 
