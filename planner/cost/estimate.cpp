@@ -14,15 +14,19 @@ namespace {
 /// CPUs allocate exactly.
 constexpr double kGpuAllocatorSlack = 1.11;
 
+common::Bytes reserved_memory(const ClusterSpec& cluster, common::Bytes allocated) {
+  const double slack = cluster.device.kind == DeviceKind::kGpu ? kGpuAllocatorSlack : 1.0;
+  return common::Bytes(
+      static_cast<std::int64_t>(static_cast<double>(allocated.value) * slack));
+}
+
 MemoryEstimate memory_of(const StepContext& context, const ClusterSpec& cluster,
                          const MemoryPeak& peak) {
   MemoryEstimate memory;
   memory.breakdown = peak.breakdown;
   memory.peak_allocated = total(peak.breakdown);
-  const double slack = cluster.device.kind == DeviceKind::kGpu ? kGpuAllocatorSlack : 1.0;
-  memory.peak_reserved = common::Bytes(
-      static_cast<std::int64_t>(static_cast<double>(memory.peak_allocated.value) * slack));
-  memory.peak_device = memory.peak_reserved + cluster.reserved_memory;
+  memory.peak_reserved = reserved_memory(cluster, memory.peak_allocated);
+  memory.peak_device = device_memory(cluster, memory.peak_allocated);
   memory.capacity = cluster.device.memory;
   memory.peak_instruction = describe(context.model, peak.instruction);
   memory.peak_stage = context.stage.index;
@@ -109,6 +113,10 @@ StepTimes times_of(const ModelSpec& model, const ClusterSpec& cluster, const Job
 }
 
 }  // namespace
+
+common::Bytes device_memory(const ClusterSpec& cluster, common::Bytes allocated) {
+  return reserved_memory(cluster, allocated) + cluster.reserved_memory;
+}
 
 Estimate estimate(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
                   const Layout& layout) {

@@ -24,6 +24,10 @@ struct MemoryEstimate {
   std::int64_t peak_stage = 0;
 };
 
+/// What a device holds in all when so much is allocated: with the allocator's slack, contexts and
+/// communication library.
+common::Bytes device_memory(const ClusterSpec& cluster, common::Bytes allocated);
+
 /// Volumes by the two first-order formulas of the field, for one forward pass and one gather of the
 /// whole model: TP activations = layers x hidden x sequence x batch x 2 bytes x 2; FSDP parameters
 /// = parameters x 2 bytes.

@@ -54,7 +54,7 @@ QuickEstimate EstimateTables::price(const Layout& layout) {
   if (!can_be_shortened(model_)) return played(model_, cluster_, job_, layout);
   if (is_pipeline(layout)) return price_pipeline(layout);
   const Sort sort = sort_of(layout, stage_at(model_, layout, 0));
-  set(cost_, sort);
+  select(sort);
   QuickEstimate estimate;
   price(cost_, sort, estimate);
   return estimate;
@@ -67,7 +67,7 @@ common::Bytes EstimateTables::peak_allocated(const Layout& layout) {
   common::Bytes peak;
   for (const Stage& stage : stages_of(model_, layout)) {
     const Sort sort = sort_of(layout, stage);
-    set(cost_, sort);
+    select(sort);
     price_memory(cost_, sort, estimate);
     peak = std::max(peak, estimate.peak_allocated);
   }
@@ -89,7 +89,7 @@ void EstimateTables::price(std::span<const Layout> layouts, std::span<QuickEstim
   });
   for (std::size_t i = 0; i < order_.size(); ++i) {
     const Sort& sort = order_[i];
-    if (i == 0 || !sort.has_cost_of(order_[i - 1])) set(cost_, sort);
+    select(sort);
     if (i + kAhead < order_.size()) prefetch(estimates[order_[i + kAhead].layout]);
     price(cost_, sort, estimates[sort.layout]);
   }
@@ -185,8 +185,17 @@ double EstimateTables::pipeline_time(const Layout& layout) {
 
 void EstimateTables::learn(const Sort& sort) {
   const Program& program = programs_[sort.program];
-  for (std::size_t k = 0; k < program.kinds.size(); ++k)
-    costs_[sort.costs].learn(cluster_, program.kinds[k], program.program.kinds[k]);
+  for (std::size_t k = 0; k < program.kinds.size(); ++k) {
+    const bool is_new =
+        costs_[sort.costs].learn(cluster_, program.kinds[k], program.program.kinds[k]);
+    if (is_new && selected_ && selected_->costs == sort.costs) selected_.reset();
+  }
+}
+
+void EstimateTables::select(const Sort& sort) {
+  if (selected_ && sort.has_cost_of(*selected_)) return;
+  set(cost_, sort);
+  selected_ = sort;
 }
 
 void EstimateTables::set(ProgramCost& cost, const Sort& sort) {

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -79,6 +80,8 @@ class EstimateTables {
   /// Works out what the sort's kinds of instruction cost.
   void learn(const Sort& sort);
   void set(ProgramCost& cost, const Sort& sort);
+  /// Sets cost_, unless it is that already.
+  void select(const Sort& sort);
   /// Of a sort whose cost is set.
   void price_memory(ProgramCost& cost, const Sort& sort, QuickEstimate& estimate) const;
   void price(ProgramCost& cost, const Sort& sort, QuickEstimate& estimate) const;
@@ -103,6 +106,8 @@ class EstimateTables {
   // Of what is being priced.
   std::vector<const KindCost*> kind_costs_;
   ProgramCost cost_;
+  /// What cost_ is of; nothing when it may be out of date.
+  std::optional<Sort> selected_;
   std::vector<Sort> order_;
   std::vector<Sort> stages_;
   std::vector<std::size_t> cost_of_stage_;

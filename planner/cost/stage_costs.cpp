@@ -34,11 +34,12 @@ ByteCounts StageCosts::held(std::int64_t microbatches) const {
   return sum;
 }
 
-void StageCosts::learn(const ClusterSpec& cluster, std::size_t number, const Instruction& kind) {
+bool StageCosts::learn(const ClusterSpec& cluster, std::size_t number, const Instruction& kind) {
   known_.resize(std::max(known_.size(), number + 1), kUnknown);
-  if (known_[number] != kUnknown) return;
+  if (known_[number] != kUnknown) return false;
   known_[number] = static_cast<std::uint16_t>(costs_.size());
   costs_.push_back(kind_cost(price_instruction(context_, cluster, kind).cost));
+  return true;
 }
 
 }  // namespace meshplan::planner

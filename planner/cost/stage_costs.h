@@ -17,8 +17,8 @@ class StageCosts {
   /// In a step of so many microbatches.
   ByteCounts held(std::int64_t microbatches) const;
 
-  /// Works out the cost of a kind, which has this number, unless it is known.
-  void learn(const ClusterSpec& cluster, std::size_t number, const Instruction& kind);
+  /// Works out the cost of a kind, which has this number; false when it is known.
+  bool learn(const ClusterSpec& cluster, std::size_t number, const Instruction& kind);
 
   /// Requires that it was learned; valid until another is.
   const KindCost& operator[](std::size_t number) const { return costs_[known_[number]]; }

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "planner/search/search.h"
+
+namespace meshplan::planner {
+
+/// Every choice that a layout leaves open. An empty list of sizes allows every divisor of the world
+/// size; the other lists are what is tried.
+struct SearchSpace {
+  /// What is not tried: loss_chunks, where it is not 1, and accumulation, where no global batch is
+  /// wanted.
+  Layout base;
+  std::vector<std::int64_t> pp;
+  std::vector<std::int64_t> cp;
+  std::vector<std::int64_t> tp;
+  std::vector<std::int64_t> dp_shard;
+  std::vector<std::int64_t> dp_replicate;
+  std::vector<std::int64_t> microbatch_size = {1, 2, 4, 8, 16, 32, 64};
+  /// Sequences a step over all ranks; accumulation follows from it.
+  std::optional<std::int64_t> global_batch_size;
+  std::vector<Sharding> sharding = {Sharding::kFullShard,       Sharding::kShardGradOp,
+                                    Sharding::kShardOptimizer,  Sharding::kNoShard,
+                                    Sharding::kHybridShard,     Sharding::kHybridShardZero2};
+  std::vector<GradientAccumulation> gradient_accumulation = {GradientAccumulation::kSharded,
+                                                             GradientAccumulation::kUnsharded};
+  /// With tp; without it is off.
+  std::vector<bool> sequence_parallel = {false, true};
+  std::vector<ActivationCheckpointing> activation_checkpointing = {
+      ActivationCheckpointing::kNone, ActivationCheckpointing::kSelective,
+      ActivationCheckpointing::kFull};
+};
+
+/// Layouts that do the same work in a microbatch, on as many ranks: they differ in how dp is
+/// divided, in strategy and in what blocks recompute and keep.
+struct Branch {
+  Layout layout;
+  /// dp_replicate x dp_shard.
+  std::int64_t dp = 1;
+};
+
+/// Every pp x cp x tp with every microbatch that divides the global batch, sequence parallel or not;
+/// in this order, sizes ascending. The layout's dp_shard is the whole of dp.
+std::vector<Branch> branches_of(const ClusterSpec& cluster, const SearchSpace& space);
+
+/// The layouts of a branch, without a choice of checkpointing: those that differ in nothing that
+/// matters to the mesh are there once (hybrid strategies with replicas, the others without; no_shard
+/// with nothing to shard over; ways to accumulate where there is something to accumulate).
+std::vector<Layout> layouts_of(const SearchSpace& space, const Branch& branch);
+
+}  // namespace meshplan::planner

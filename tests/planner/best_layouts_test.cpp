@@ -1,0 +1,175 @@
+#include "planner/search/best_layouts.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <set>
+#include <string>
+
+#include "common/error.h"
+#include "planner/search/bounds.h"
+#include "planner/search/fit.h"
+#include "tests/common/expect_error.h"
+#include "tests/planner/random_plans.h"
+
+namespace meshplan::planner {
+namespace {
+
+struct Case {
+  ModelSpec model;
+  ClusterSpec cluster;
+  Job job;
+  SearchSpace space;
+};
+
+/// A cluster of up to 32 ranks, whose memory is about what the layouts need, and links anywhere
+/// between negligible and dominating.
+Case any_case() {
+  Case c{any_model(), {}, any_job(), {}};
+  Layout unused;
+  c.cluster = any_cluster(unused);
+  c.cluster.nodes = *rc::gen::element<std::int64_t>(1, 2, 3, 4);
+  c.cluster.devices_per_node = *rc::gen::element<std::int64_t>(1, 4, 6, 8);
+  c.cluster.reserved_memory = common::Bytes(0);
+  c.cluster.device.memory = common::Bytes(*rc::gen::inRange<std::int64_t>(1 << 20, 12 << 20));
+  c.space.microbatch_size = {1, 2, 8};
+  if (*rc::gen::arbitrary<bool>())
+    c.space.global_batch_size = *rc::gen::element<std::int64_t>(8, 24, 48, 96);
+  return c;
+}
+
+BestLayouts best(const Case& c, Pruning pruning, std::size_t count = 5) {
+  return best_layouts(c.model, c.cluster, c.job, c.space, count, pruning);
+}
+
+std::int64_t rejected(const BestLayouts& found) {
+  std::int64_t count = 0;
+  for (const RejectedLayouts& group : found.rejected) count += group.count;
+  return count;
+}
+
+/// 500 with MESHPLAN_LONG_TESTS=1.
+int clusters() { return std::getenv("MESHPLAN_LONG_TESTS") != nullptr ? 500 : 60; }
+
+TEST(BestLayouts, PrunedAreThoseOfTheWholeSpace) {
+  int compared = 0;
+  std::int64_t priced = 0;
+  std::int64_t considered = 0;
+  const bool held = rc::check([&] {
+    for (int i = 0; i < clusters() / 20; ++i) {
+      const Case c = any_case();
+      const BestLayouts pruned = best(c, Pruning::kOn);
+      const BestLayouts all = best(c, Pruning::kOff);
+      RC_ASSERT(pruned.best.size() == all.best.size());
+      for (std::size_t l = 0; l < all.best.size(); ++l)
+        RC_ASSERT(pruned.best[l].layout == all.best[l].layout);
+      for (const BestLayouts* found : {&pruned, &all})
+        RC_ASSERT(found->fitting + found->slower + rejected(*found) == found->considered);
+      RC_ASSERT(pruned.considered == all.considered);
+      if (all.best.empty()) continue;
+      ++compared;
+      priced += pruned.fitting;
+      considered += all.fitting;
+    }
+  });
+  EXPECT_TRUE(held);
+  fmt::print("{} clusters with a layout that fits: {} layouts priced instead of {}\n", compared,
+             priced, considered);
+  EXPECT_GE(compared, clusters() / 2);
+  EXPECT_LT(priced, considered);
+}
+
+/// Every layout of the space with every number of checkpointed and kept blocks.
+TEST(BestLayouts, TheFirstIsTheFastestOfEveryLayoutThatFits) {
+  const bool held = rc::check([&] {
+    Case c = any_case();
+    c.model.num_hidden_layers = *rc::gen::inRange<std::int64_t>(1, 5);
+    c.cluster.devices_per_node = *rc::gen::element<std::int64_t>(1, 2, 4);
+    c.cluster.nodes = 1;
+    c.space.sequence_parallel = {false};
+    const BestLayouts found = best(c, Pruning::kOn, 1);
+    if (found.best.empty()) return;
+    const double best_time = 1 / found.best.front().estimate.tokens_per_second_per_gpu;
+    for (const Branch& branch : branches_of(c.cluster, c.space)) {
+      for (Layout layout : layouts_of(c.space, branch)) {
+        if (!violations(c.model, c.cluster, c.job, layout).empty()) continue;
+        layout.loss_chunks = default_loss_chunks(c.model, c.job, layout);
+        for (std::int64_t kept = 1; kept <= c.model.num_hidden_layers; ++kept) {
+          layout.blocks_kept_gathered = kept;
+          const Estimate priced = estimate(c.model, c.cluster, c.job, layout);
+          RC_ASSERT(!priced.fits ||
+                    1 / priced.tokens_per_second_per_gpu >= best_time * (1 - 1e-6));
+        }
+      }
+    }
+  });
+  EXPECT_TRUE(held);
+}
+
+RC_GTEST_PROP(BestLayouts, CheckpointTheFewestBlocksThatFit, ()) {
+  const Case c = any_case();
+  EstimateTables tables(c.model, c.cluster, c.job);
+  for (const auto& [layout, priced] : best(c, Pruning::kOn).best) {
+    RC_ASSERT(priced.fits);
+    RC_ASSERT(priced.violations.empty());
+    if (layout.activation_checkpointing == ActivationCheckpointing::kNone) continue;
+    Layout fewer = layout;
+    fewer.blocks_kept_gathered = 1;
+    fewer.checkpointed_blocks = *layout.checkpointed_blocks - 1;
+    RC_ASSERT(*fewer.checkpointed_blocks == 0 ||
+              !estimate(c.model, c.cluster, c.job, fewer).fits);
+  }
+}
+
+TEST(LayoutBounds, AreNeverAboveTimeAndMemory) {
+  double tightest_time = 0;
+  double tightest_memory = 0;
+  const bool held = rc::check([&] {
+    for (int i = 0; i < 5; ++i) {
+      Plan plan = any_plan_over_all_axes();
+      plan.layout.accumulation = *rc::gen::inRange<std::int64_t>(1, 30);
+      plan.estimate = estimate(plan.model, plan.cluster, plan.job, plan.layout);
+      LayoutBounds bounds(plan.model, plan.cluster, plan.job);
+      const double time = bounds.time(plan.layout).value / plan.estimate.step_time.value;
+      const double memory =
+          static_cast<double>(bounds.memory(plan.layout).value) /
+          static_cast<double>(plan.estimate.memory.peak_allocated.value);
+      RC_ASSERT(bounds.compute_time(plan.layout).value <=
+                bounds.time(plan.layout).value * (1 + 1e-9));
+      RC_ASSERT(time <= 1 + 1e-9);
+      RC_ASSERT(memory <= 1);
+      tightest_time = std::max(tightest_time, time);
+      tightest_memory = std::max(tightest_memory, memory);
+    }
+  });
+  EXPECT_TRUE(held);
+  fmt::print("bounds reach {:.3f} of time and {:.3f} of memory\n", tightest_time, tightest_memory);
+}
+
+TEST(SearchSpace, HasEveryMeshOnce) {
+  const Case c{small_model(8), load_cluster("local-cpu"), small_job(), {}};
+  ClusterSpec cluster = c.cluster;
+  cluster.devices_per_node = 12;
+  std::set<std::string> seen;
+  for (const Branch& branch : branches_of(cluster, c.space)) {
+    for (const Layout& layout : layouts_of(c.space, branch)) {
+      EXPECT_EQ(world_size(layout.mesh), 12);
+      EXPECT_TRUE(seen.insert(to_json(layout).dump()).second) << to_json(layout).dump();
+    }
+  }
+  EXPECT_GT(seen.size(), 1000u);
+}
+
+TEST(BestLayouts, RefuseSizesThatAreNotPositive) {
+  Case c{small_model(2), load_cluster("local-cpu"), small_job(), {}};
+  c.space.tp = {1, 0};
+  tests::expect_error(
+      common::ErrorCode::kInvalidInput, [&] { best(c, Pruning::kOn); }, "tp",
+      "must be at least 1");
+}
+
+}  // namespace
+}  // namespace meshplan::planner
