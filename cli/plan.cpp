@@ -195,7 +195,7 @@ Json ranking_json(const Ranking& ranking, const PlanFlags& flags, const std::str
   for (std::size_t place = 0; place < std::min(flags.top, ranking.found.ranked.size()); ++place)
     ranked.push_back(candidate_json(ranking, place));
   Json rejected = Json::array();
-  for (const Rejection& rejection : ranking.found.rejected) {
+  for (const planner::Rejection& rejection : ranking.found.rejected) {
     rejected.push_back({{"layout", to_json(rejection.layout)}, {"reason", rejection.reason}});
   }
   Json json = {{"schema_version", 1},

@@ -115,7 +115,7 @@ Action define_what_if(CLI::App& app) {
       "as factors of what the cluster has: inter-bandwidth, intra-bandwidth, latency, memory.\n"
       "Values: a,b,c or from:to:step or from:to:xfactor, 1000 points at most.\n\n"
       "Examples:\n"
-      "  meshplan what-if --model llama-3-8b --cluster h100-sxm --nodes 2 --vary "
+      "  meshplan what-if --model llama-3.1-8b --cluster h100-sxm --nodes 2 --vary "
       "seq-length=2048:32768:x2\n"
       "  meshplan what-if --model llama-3-70b --cluster h100-sxm --seq-length 8192 --tp auto "
       "--vary "
