@@ -18,11 +18,13 @@ std::int64_t take(AxisSizes& sizes, Axis axis, std::int64_t factor) {
   return factor / common_factor;
 }
 
-/// The layout with tp over two nodes, its ranks taken from the data-parallel axes; nothing where
-/// they do not divide.
-std::optional<Layout> across_two_nodes(const ModelSpec& model, const Job& job, Layout layout) {
+/// The layout with tp over two nodes of the cluster, its ranks taken from the data-parallel axes;
+/// nothing where they do not divide.
+std::optional<Layout> across_two_nodes(const ModelSpec& model, const ClusterSpec& cluster,
+                                       const Job& job, Layout layout) {
   AxisSizes& sizes = layout.mesh.sizes;
-  const std::int64_t tp = 2 * layout.mesh.ranks_per_node;
+  layout.mesh.ranks_per_node = cluster.devices_per_node;
+  const std::int64_t tp = 2 * cluster.devices_per_node;
   if (tp % sizes[Axis::kTp] != 0) return std::nullopt;
   std::int64_t left = tp / sizes[Axis::kTp];
   left = take(sizes, Axis::kDpShard, left);
@@ -33,6 +35,29 @@ std::optional<Layout> across_two_nodes(const ModelSpec& model, const Job& job, L
   // Without replicas left the hybrid strategies are the plain ones.
   if (sizes[Axis::kDpReplicate] == 1) layout.sharding = without_replicas(layout.sharding);
   return layout;
+}
+
+/// Fills in layout and estimate, or why there are none.
+void place(CrossingNodes& crossing, const ModelSpec& model, const ClusterSpec& cluster,
+           const Job& job, const Layout& chosen) {
+  const auto layout = across_two_nodes(model, cluster, job, chosen);
+  if (!layout) {
+    crossing.not_priced =
+        fmt::format("the ranks for tp={} do not divide out of dp_shard and dp_replicate",
+                    2 * cluster.devices_per_node);
+    return;
+  }
+  crossing.layout = *layout;
+  crossing.estimate = estimate(model, cluster, job, *layout);
+  crossing.not_priced = to_string(crossing.estimate.violations);
+  std::replace(crossing.not_priced.begin(), crossing.not_priced.end(), '\n', ';');
+}
+
+/// The same devices on twice as many nodes.
+ClusterSpec with_halved_nodes(ClusterSpec cluster) {
+  cluster.devices_per_node /= 2;
+  cluster.nodes *= 2;
+  return cluster;
 }
 
 /// The network between nodes faster by this factor, as far as the links within a node.
@@ -77,26 +102,21 @@ CrossingNodes cross_nodes(const ModelSpec& model, const ClusterSpec& cluster, co
         fmt::format("tp={} of the chosen layout is over several nodes already", tp);
     return crossing;
   }
-  const auto layout = across_two_nodes(model, job, candidate.layout);
-  if (!layout) {
-    crossing.not_priced = fmt::format(
-        "tp={} would need as many more ranks from dp_shard and dp_replicate, which do not divide",
-        2 * cluster.devices_per_node);
-    return crossing;
+  ClusterSpec placed = cluster;
+  place(crossing, model, cluster, job, candidate.layout);
+  if (!crossing.not_priced.empty() && cluster.devices_per_node % 2 == 0) {
+    CrossingNodes halved;
+    placed = with_halved_nodes(cluster);
+    place(halved, model, placed, job, candidate.layout);
+    if (halved.not_priced.empty()) crossing = halved;
   }
-  crossing.layout = *layout;
-  crossing.estimate = estimate(model, cluster, job, *layout);
-  if (!crossing.estimate.violations.empty()) {
-    crossing.not_priced = to_string(crossing.estimate.violations);
-    std::replace(crossing.not_priced.begin(), crossing.not_priced.end(), '\n', ';');
-    return crossing;
-  }
+  if (!crossing.not_priced.empty()) return crossing;
   const auto slower_by = [&](double factor) {
-    const ClusterSpec faster = with_faster_network(cluster, factor);
-    const auto rate = [&](const Layout& priced) {
-      return estimate(model, faster, job, priced).tokens_per_second_per_gpu;
+    const auto rate = [&](const ClusterSpec& on, const Layout& layout) {
+      return estimate(model, with_faster_network(on, factor), job, layout)
+          .tokens_per_second_per_gpu;
     };
-    return rate(candidate.layout) / rate(*layout) - 1;
+    return rate(cluster, candidate.layout) / rate(placed, crossing.layout) - 1;
   };
   const double node_links = factor_to_node_links(cluster);
   crossing.slower = slower_by(1);

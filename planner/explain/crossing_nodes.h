@@ -13,7 +13,8 @@ struct CrossingNodes {
   /// where it is priced.
   std::string not_priced;
   /// The layout with the same microbatches, tp over the devices of two nodes, and fewer shards or
-  /// replicas.
+  /// replicas. Where the model's heads are too few for that, over half of the devices of each: its
+  /// ranks_per_node tells.
   Layout layout;
   Estimate estimate;
   /// Its time per token against the other's, less 1: above 0 it is slower.

@@ -47,7 +47,12 @@ Explanation explain(const ModelSpec& model, const ClusterSpec& cluster, const Jo
   });
   if (other_mesh != ranked.end() && other_mesh != ranked.begin() + 1)
     add_loser(static_cast<std::size_t>(other_mesh - ranked.begin()));
-  explanation.volumes = volumes_of(model, cluster, job, ranked.front());
+  const auto both = std::find_if(ranked.begin(), ranked.end(), [](const Candidate& candidate) {
+    const AxisSizes& sizes = candidate.layout.mesh.sizes;
+    return sizes[Axis::kTp] > 1 && sizes[Axis::kDpShard] > 1;
+  });
+  explanation.volumes =
+      volumes_of(model, cluster, job, both == ranked.end() ? ranked.front() : *both);
   explanation.crossing = cross_nodes(model, cluster, job, ranked.front());
   return explanation;
 }

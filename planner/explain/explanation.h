@@ -30,6 +30,7 @@ struct Explanation {
   StepShares shares{};
   /// The next in the ranking, and the next on another mesh, if that is another one.
   std::vector<Loser> losers;
+  /// Of the best layout that has both tp and shards, where there is one; else of the chosen one.
   Volumes volumes;
   CrossingNodes crossing;
 };

@@ -38,7 +38,8 @@ Json volumes_json(const Volumes& volumes) {
          {"first_order_tp_activation_bytes", point.first_order.tp_activations.value},
          {"first_order_fsdp_parameter_bytes", point.first_order.fsdp_parameters.value}});
   }
-  return {{"points", points},
+  return {{"layout", to_json(volumes.layout)},
+          {"points", points},
           {"first_order_crossing_tokens", volumes.first_order_crossing_tokens},
           {"crossing_tokens", volumes.crossing_tokens ? Json(*volumes.crossing_tokens) : Json()}};
 }

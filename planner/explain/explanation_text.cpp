@@ -17,7 +17,9 @@ using common::human;
 /// Parts that are named: from half a per cent on.
 constexpr double kNamed = 0.005;
 
-std::string percent(double fraction) { return fmt::format("{:.1f} %", 100 * fraction); }
+std::string percent(double fraction) {
+  return fmt::format(std::abs(fraction) < 0.001 ? "{:.2g} %" : "{:.1f} %", 100 * fraction);
+}
 
 /// The parts from the largest to the smallest.
 template <class Value>
@@ -53,17 +55,14 @@ std::string loser_text(const Explanation& explanation, const Loser& loser) {
   } else {
     text += fmt::format("takes {} more time per token", percent(loser.slower));
   }
-  std::vector<std::string> more;
-  std::vector<std::string> less;
+  std::vector<std::string> parts;
   for (std::size_t p : descending(loser.slower_by)) {
     const double by = loser.slower_by[p];
-    if (by >= kNamed) more.push_back(fmt::format("{} for {}", percent(by), name_of(p)));
-    if (by <= -kNamed) less.insert(less.begin(), fmt::format("{} of {}", percent(-by), name_of(p)));
+    if (std::abs(by) < kNamed) continue;
+    parts.push_back(
+        fmt::format("{} {} {}", percent(std::abs(by)), by > 0 ? "more" : "less", name_of(p)));
   }
-  if (!more.empty()) text += fmt::format(": {} more", fmt::join(more, ", "));
-  if (!less.empty())
-    text += fmt::format("{} it saves {}", more.empty() ? ":" : ", while", fmt::join(less, ", "));
-  return text + ".\n";
+  return fmt::format("{}{}{}.\n", text, parts.empty() ? "" : ": ", fmt::join(parts, ", "));
 }
 
 std::string volume_table(const Volumes& volumes) {
@@ -81,10 +80,10 @@ std::string volume_table(const Volumes& volumes) {
 
 std::string crossing_tokens_text(const Explanation& explanation) {
   const Volumes& volumes = explanation.volumes;
-  std::string text =
+  std::string text = fmt::format(
       "TP against FSDP: what tp sends grows with the tokens of a microbatch, what FSDP sends "
-      "stays.\n" +
-      volume_table(volumes);
+      "stays. With {}:\n\n{}\n",
+      layout_text(volumes.layout), volume_table(volumes));
   text += fmt::format("By the two first-order formulas they are equal at {} tokens a microbatch",
                       volumes.first_order_crossing_tokens);
   if (volumes.crossing_tokens) {
@@ -93,7 +92,7 @@ std::string crossing_tokens_text(const Explanation& explanation) {
                       "it FSDP does.\n",
                       *volumes.crossing_tokens);
   }
-  const AxisSizes& sizes = explanation.chosen.layout.mesh.sizes;
+  const AxisSizes& sizes = volumes.layout.mesh.sizes;
   return text + fmt::format("; the layout has no {}, so there is nothing to weigh exactly.\n",
                             sizes[Axis::kTp] == 1 ? "tp" : "shards");
 }
@@ -104,13 +103,15 @@ std::string crossing_nodes_text(const Explanation& explanation) {
   if (!crossing.not_priced.empty()) return title + "not weighed; " + crossing.not_priced + ".\n";
   const common::Seconds exposed =
       crossing.estimate.traffic[static_cast<std::size_t>(Axis::kTp)].exposed;
-  std::string text = title;
-  text += crossing.slower > 0
-              ? fmt::format("no. With {} a token takes {:.2f} times as long: ",
-                            layout_text(crossing.layout), 1 + crossing.slower)
-              : fmt::format("{} would be {} faster{}: ", layout_text(crossing.layout),
-                            percent(-crossing.slower),
-                            crossing.estimate.fits ? "" : ", but does not fit");
+  const DeviceMesh& mesh = crossing.layout.mesh;
+  const std::string placed = fmt::format("{} ({} devices of each of two nodes a tp group)",
+                                         layout_text(crossing.layout), mesh.ranks_per_node);
+  std::string text =
+      title + (crossing.slower > 0
+                   ? fmt::format("no. With {} a token takes {:.2f} times as long: ", placed,
+                                 1 + crossing.slower)
+                   : fmt::format("{} would be {} faster{}: ", placed, percent(-crossing.slower),
+                                 crossing.estimate.fits ? "" : ", but does not fit"));
   text += fmt::format("{} of its step of {} is waiting for tp. ", human(exposed),
                       human(crossing.estimate.step_time));
   if (crossing.slower <= 0) return text + "\n";

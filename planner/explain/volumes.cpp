@@ -23,6 +23,7 @@ Volumes volumes_of(const ModelSpec& model, const ClusterSpec& cluster, const Job
                    const Candidate& candidate) {
   const Layout& chosen = candidate.layout;
   Volumes volumes;
+  volumes.layout = chosen;
   volumes.points.push_back(point_of(job, chosen, candidate.estimate));
   const auto add = [&](std::int64_t seq_length, std::int64_t microbatch_size) {
     Job other_job = job;

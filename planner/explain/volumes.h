@@ -20,6 +20,7 @@ struct VolumePoint {
 
 /// How what tensor parallelism sends compares with what sharded parameters do.
 struct Volumes {
+  Layout layout;
   /// The layout itself first, then half and twice its sequence, and twice and four times its
   /// microbatch, where these are valid.
   std::vector<VolumePoint> points;

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
@@ -146,31 +147,50 @@ TEST(Explanation, TpAcrossNodesIsPricedAndLoses) {
   EXPECT_GT(crossing.slower, 0);
   EXPECT_LT(crossing.slower_on_node_links, crossing.slower);
   EXPECT_THAT(explanation_text(explanation), HasSubstr("TP across nodes: no. With tp=16"));
+  EXPECT_EQ(crossing.layout.mesh.ranks_per_node, 8);
+}
+
+TEST(Explanation, TpAcrossNodesTakesHalfOfEachWhereHeadsAreFew) {
+  Case c(2);
+  c.request.tp = {8};
+  const CrossingNodes crossing = c.explain().crossing;
+  ASSERT_EQ(crossing.not_priced, "");
+  EXPECT_EQ(crossing.layout.mesh.sizes[Axis::kTp], 8);
+  EXPECT_EQ(crossing.layout.mesh.ranks_per_node, 4);
+  EXPECT_GT(crossing.slower, 0);
 }
 
 TEST(Explanation, TpAcrossNodesSaysWhyItIsNotWeighed) {
   EXPECT_EQ(Case(1).explain().crossing.not_priced, "there is one node alone");
   Case c(2);
-  c.request.tp = {8};
+  c.model.num_attention_heads = 4;
+  c.model.num_key_value_heads = 4;
+  c.model.head_dim = 1024;
   EXPECT_THAT(c.explain().crossing.not_priced,
-              HasSubstr("tp=16: must divide num_key_value_heads=8"));
+              HasSubstr("tp=16: must divide num_key_value_heads=4"));
 }
 
+/// Latency alone makes tp lose here, so that a network that is fast enough lets it win.
 TEST(Explanation, BreakEvenIsWhereTheTwoAreEqual) {
-  Case c(2);
+  Case c(8, 512);
   c.model = load_model("gpt-3-175b");
-  c.job.seq_length = 2048;
-  c.request.tp = {8};
-  c.request.microbatch_size = 1;
+  c.cluster.devices_per_node = 1;
   c.cluster.device.memory = common::Bytes(std::int64_t{1} << 40);
-  // A network that is slow in latency alone; gathers of 175 B parameters over it cost more than tp.
-  const CrossingNodes crossing = c.explain().crossing;
-  ASSERT_EQ(crossing.not_priced, "");
-  if (crossing.slower <= 0) {
-    EXPECT_FALSE(crossing.break_even.has_value());
-  } else {
-    EXPECT_EQ(crossing.break_even.has_value(), crossing.slower_on_node_links < 0);
+  c.request.tp = {1};
+  c.request.dp_shard = {8};
+  c.request.microbatch_size = 1;
+  for (CollectiveCost* cost : {&c.cluster.inter_node.all_reduce, &c.cluster.inter_node.all_gather,
+                               &c.cluster.inter_node.reduce_scatter}) {
+    *cost = c.cluster.intra_node.all_gather;
+    cost->latency = common::Seconds(2e-2);
   }
+  const Explanation explanation = c.explain();
+  const CrossingNodes& crossing = explanation.crossing;
+  ASSERT_EQ(crossing.not_priced, "");
+  fmt::print("tp over two nodes: {:+.3f} as it is, {:+.3f} on the links of a node\n",
+             crossing.slower, crossing.slower_on_node_links);
+  ASSERT_EQ(crossing.break_even.has_value(),
+            crossing.slower > 0 && crossing.slower_on_node_links < 0);
 }
 
 TEST(Explanation, SaysWhatBoundsTheLayoutInWordsAndJson) {
@@ -181,7 +201,7 @@ TEST(Explanation, SaysWhatBoundsTheLayoutInWordsAndJson) {
   EXPECT_THAT(text, HasSubstr("What bounds it: compute."));
   EXPECT_THAT(text, HasSubstr("Number 2, "));
   EXPECT_THAT(text, HasSubstr("more time per token"));
-  EXPECT_THAT(text, HasSubstr("By the two first-order formulas they are equal at 30634 tokens"));
+  EXPECT_THAT(text, HasSubstr("By the two first-order formulas they are equal at 30633 tokens"));
   const common::Json json = to_json(explanation);
   EXPECT_EQ(json["bound_by"], "compute");
   EXPECT_EQ(json["shares_s"].size(), kStepParts);
