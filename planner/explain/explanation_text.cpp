@@ -18,7 +18,8 @@ using common::human;
 constexpr double kNamed = 0.005;
 
 std::string percent(double fraction) {
-  return fmt::format(std::abs(fraction) < 0.001 ? "{:.2g} %" : "{:.1f} %", 100 * fraction);
+  const double figure = 100 * fraction;
+  return std::abs(figure) < 0.1 ? fmt::format("{:.2g} %", figure) : fmt::format("{:.1f} %", figure);
 }
 
 /// The parts from the largest to the smallest.

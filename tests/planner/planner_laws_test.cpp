@@ -16,8 +16,9 @@
 namespace meshplan::planner {
 namespace {
 
-/// What a rank holds of the model's state: parameters and optimizer, and gradients when it holds
-/// most of them.
+/// What a rank holds of the model's state: parameters and optimizer all the time, and gradients
+/// once all are reduced. (Before, whole gradients of a unit or two wait for their reduction, where
+/// there is one.)
 struct HeldState {
   std::int64_t persistent = 0;
   std::int64_t gradients = 0;
@@ -28,13 +29,14 @@ HeldState held_state(const Plan& plan) {
   const PersistentMemory memory = persistent_memory(step.context);
   HeldState held{.persistent = (memory.parameters + memory.optimizer).value, .gradients = 0};
   std::int64_t now = 0;
-  for (const Operations& operations : step.operations) {
-    for (const Operation& operation : operations) {
+  for (std::size_t i = 0; i < step.instructions.size(); ++i) {
+    for (const Operation& operation : step.operations[i]) {
       if (!changes_memory(operation) || operation.memory != MemoryClass::kGradients) continue;
       now += memory_change(operation).value;
-      held.gradients = std::max(held.gradients, now);
     }
+    if (step.instructions[i].opcode == Opcode::kGradientNorm) held.gradients = now;
   }
+  RC_ASSERT(held.gradients > 0);
   return held;
 }
 
