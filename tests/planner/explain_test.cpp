@@ -170,8 +170,7 @@ TEST(Explanation, TpAcrossNodesSaysWhyItIsNotWeighed) {
               HasSubstr("tp=16: must divide num_key_value_heads=4"));
 }
 
-/// Latency alone makes tp lose here, so that a network that is fast enough lets it win.
-TEST(Explanation, BreakEvenIsWhereTheTwoAreEqual) {
+TEST(Explanation, TpAcrossNodesPaysOnAFasterNetworkWhereLatencyAloneIsAgainstIt) {
   Case c(8, 512);
   c.model = load_model("gpt-3-175b");
   c.cluster.devices_per_node = 1;
@@ -189,8 +188,11 @@ TEST(Explanation, BreakEvenIsWhereTheTwoAreEqual) {
   ASSERT_EQ(crossing.not_priced, "");
   fmt::print("tp over two nodes: {:+.3f} as it is, {:+.3f} on the links of a node\n",
              crossing.slower, crossing.slower_on_node_links);
-  ASSERT_EQ(crossing.break_even.has_value(),
-            crossing.slower > 0 && crossing.slower_on_node_links < 0);
+  EXPECT_GT(crossing.slower, 0);
+  EXPECT_LT(crossing.slower_on_node_links, 0);
+  ASSERT_TRUE(crossing.break_even.has_value());
+  EXPECT_GT(*crossing.break_even, 1);
+  EXPECT_THAT(explanation_text(explanation), HasSubstr("It would pay on a network"));
 }
 
 TEST(Explanation, SaysWhatBoundsTheLayoutInWordsAndJson) {

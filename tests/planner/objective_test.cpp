@@ -56,7 +56,8 @@ TEST(TokenCost, IsOfAMillionTokensAndOnlyWhereItIsKnown) {
   cluster.device.power = common::Watts(500);
   const TokenCost cost = token_cost(cluster, 1000);
   EXPECT_DOUBLE_EQ(cost.price.value(), 1.0);
-  EXPECT_DOUBLE_EQ(cost.kilowatt_hours.value(), 500.0 / 3.6e6);
+  // 500 W for the 1000 s that a device would take.
+  EXPECT_DOUBLE_EQ(cost.kilowatt_hours.value(), 500.0 * 1000 / 3.6e6);
   cluster.price = {};
   EXPECT_FALSE(token_cost(cluster, 1000).price.has_value());
   EXPECT_EQ(to_json(token_cost(load_cluster("local-cpu"), 1000)), common::Json::object());

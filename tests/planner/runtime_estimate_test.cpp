@@ -92,6 +92,9 @@ TEST(RuntimeEstimate, TakesWhatTheRuntimeCallsSelective) {
 
 TEST(RuntimeEstimate, HoldsAllStatesInBfloat16WhereTheRuntimeCan) {
   RuntimeRequest request = request_of("torch_eager");
+  request.layout.mesh.sizes[Axis::kTp] = 1;
+  request.layout.mesh.sizes[Axis::kDpShard] = 16;
+  request.layout.sequence_parallel = false;
   const common::Bytes mixed = estimate(request).peer.peak_allocated;
   request.job.master_dtype = common::DataType::kBfloat16;
   EXPECT_LT(estimate(request).peer.peak_allocated, mixed);

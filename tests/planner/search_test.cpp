@@ -162,7 +162,8 @@ RC_GTEST_PROP(Search, GivesTheSameTwice, ()) {
     for (const auto& [layout, priced] : result.ranked) {
       all += to_json(layout).dump() + to_json(priced).dump();
     }
-    for (const auto& [layout, reason] : result.rejected) all += to_json(layout).dump() + reason;
+    for (const Rejection& rejection : result.rejected)
+      all += to_json(rejection.layout).dump() + rejection.reason;
     return all;
   };
   RC_ASSERT(text(search(c)) == text(search(c)));
