@@ -117,8 +117,6 @@ std::string candidate_table(const Ranking& ranking, const std::vector<std::size_
   append(rows.front(), cost_titles(ranking.cluster));
   for (std::size_t place : places) {
     const auto& [layout, estimate] = ranking.found.ranked[place];
-    common::Seconds exposed;
-    for (const planner::AxisTraffic& axis : estimate.traffic) exposed += axis.exposed;
     const std::int64_t dp_wire =
         wire_bytes(estimate, Axis::kDpShard) + wire_bytes(estimate, Axis::kDpReplicate);
     std::vector<std::string> row = {std::to_string(place + 1)};
@@ -128,7 +126,7 @@ std::string candidate_table(const Ranking& ranking, const std::vector<std::size_
             human(estimate.step_time), fmt::format("{:.0f}", estimate.tokens_per_second_per_gpu),
             percent(estimate.mfu), human(estimate.memory.peak_device),
             human(estimate.memory.capacity), human(common::Bytes(wire_bytes(estimate, Axis::kTp))),
-            human(common::Bytes(dp_wire)), human(exposed)});
+            human(common::Bytes(dp_wire)), human(planner::exposed_time(estimate))});
     append(row, cost_row(estimate.cost));
     rows.push_back(std::move(row));
   }

@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "common/text.h"
 #include "planner/explain/layout_text.h"
+#include "planner/explain/step_shares.h"
 
 namespace meshplan::cli {
 namespace {
@@ -21,12 +22,6 @@ using planner::SweepPoint;
 using Row = std::vector<std::string>;
 
 constexpr const char* kNone = "-";
-
-common::Seconds exposed_of(const Estimate& estimate) {
-  common::Seconds exposed;
-  for (const planner::AxisTraffic& axis : estimate.traffic) exposed += axis.exposed;
-  return exposed;
-}
 
 Row names_of(const Sweep& sweep) {
   Row names;
@@ -57,7 +52,7 @@ Row best_figures(const planner::Candidate& best) {
           percent(estimate.mfu),
           human(estimate.memory.peak_device),
           human(estimate.memory.capacity),
-          human(exposed_of(estimate)),
+          human(planner::exposed_time(estimate)),
           known(estimate.cost.price),
           known(estimate.cost.kilowatt_hours)};
 }
@@ -74,8 +69,9 @@ Row csv_figures(const planner::Candidate& best) {
   append(row, {std::to_string(layout.microbatch_size), std::to_string(layout.accumulation),
                number(estimate.step_time.value), number(estimate.tokens_per_second_per_gpu),
                number(estimate.mfu), std::to_string(estimate.memory.peak_device.value),
-               std::to_string(estimate.memory.capacity.value), number(exposed_of(estimate).value),
-               number(estimate.cost.price), number(estimate.cost.kilowatt_hours)});
+               std::to_string(estimate.memory.capacity.value),
+               number(planner::exposed_time(estimate).value), number(estimate.cost.price),
+               number(estimate.cost.kilowatt_hours)});
   return row;
 }
 

@@ -102,6 +102,12 @@ StepShares shares_of(const ModelSpec& model, const ClusterSpec& cluster, const J
   return shares;
 }
 
+Seconds exposed_time(const Estimate& estimate) {
+  Seconds exposed;
+  for (const AxisTraffic& axis : estimate.traffic) exposed += axis.exposed;
+  return exposed;
+}
+
 StepPart largest(const StepShares& shares) {
   return static_cast<StepPart>(std::max_element(shares.begin(), shares.end()) - shares.begin());
 }

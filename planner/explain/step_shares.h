@@ -37,6 +37,9 @@ using StepShares = std::array<common::Seconds, kStepParts>;
 StepShares shares_of(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
                      const Candidate& candidate);
 
+/// What compute stands still for, or is slowed by, on all axes together.
+common::Seconds exposed_time(const Estimate& estimate);
+
 /// The part that takes most.
 StepPart largest(const StepShares& shares);
 
