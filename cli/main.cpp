@@ -31,7 +31,7 @@ constexpr std::array kSubcommands = {
     Subcommand{"simulate", define_simulate}, Subcommand{"train", define_train},
     Subcommand{"compare", define_compare},   Subcommand{"calibrate", define_calibrate},
     Subcommand{"catalog", define_catalog},   Subcommand{"checkpoint", define_checkpoint},
-    Subcommand{"validate", define_validate},
+    Subcommand{"validate", define_validate}, Subcommand{"what-if", define_what_if},
 };
 
 std::vector<std::string> subcommand_names() {

@@ -67,6 +67,10 @@ CLI::Option* add_cluster_flags(CLI::App& app, ClusterFlags& flags) {
                  "Network between nodes, by its name in the catalog (default: the cluster's)")
       ->type_name("NAME")
       ->group(group);
+  app.add_option("--gpu-price", flags.changes.price,
+                 "Price of a GPU's hour, in any currency (default: the cluster's)")
+      ->type_name("X")
+      ->group(group);
   return cluster;
 }
 

@@ -44,7 +44,7 @@ CLI::Option* add_model_flag(CLI::App& app, std::string& model,
 /// Throws kInvalidInput.
 LoadedModel load_model(const std::string& model);
 
-/// --cluster, --nodes, --gpus-per-node, --network.
+/// --cluster, --nodes, --gpus-per-node, --network, --gpu-price.
 struct ClusterFlags {
   std::string cluster;
   planner::ClusterChanges changes;

@@ -6,13 +6,17 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <numeric>
 
 #include "cli/command.h"
 #include "cli/mesh_diagram.h"
-#include "cli/options.h"
+#include "cli/search_flags.h"
 #include "common/text.h"
+#include "planner/explain/explanation.h"
+#include "planner/explain/pareto.h"
+#include "planner/explain/rejections.h"
 #include "planner/model/parameter_table.h"
-#include "planner/search/search.h"
+#include "planner/search/automatic_sizes.h"
 
 namespace meshplan::cli {
 namespace {
@@ -21,19 +25,15 @@ using common::human;
 using common::Json;
 using planner::Axis;
 using planner::Candidate;
-using planner::Rejection;
 
 constexpr std::size_t kReasonsShown = 5;
 
 struct PlanFlags {
-  std::string model;
-  ClusterFlags cluster;
-  JobFlags job;
-  LayoutFlags layout;
-  std::string microbatch_size = "auto";
-  planner::SearchRequest request;
+  SearchFlags search;
   std::size_t top = 10;
   std::string output;
+  bool explain = false;
+  bool pareto = false;
   bool json = false;
 };
 
@@ -45,15 +45,6 @@ struct Ranking {
   planner::SearchRequest request;
   planner::SearchResult found;
 };
-
-std::int64_t parse_microbatch_size(const std::string& text) {
-  std::int64_t size = 0;
-  if (!CLI::detail::lexical_cast(text, size)) {
-    throw common::Error(common::ErrorCode::kUsage,
-                        fmt::format("'{}': must be a number or auto", text), "--microbatch-size");
-  }
-  return size;
-}
 
 /// A size that divides no mesh of the cluster would otherwise just never come up.
 void require_divisors(const char* axis, const std::vector<std::int64_t>& sizes,
@@ -67,15 +58,11 @@ void require_divisors(const char* axis, const std::vector<std::int64_t>& sizes,
   }
 }
 
-Ranking rank_layouts(const PlanFlags& flags) {
+Ranking rank_layouts(const SearchFlags& flags) {
   Inputs inputs = load_inputs(flags.model, flags.cluster);
-  Ranking ranking{std::move(inputs.model), std::move(inputs.cluster), {}, flags.request, {}};
+  Ranking ranking{std::move(inputs.model), std::move(inputs.cluster), {}, {}, {}};
   ranking.job = make_job(flags.job, ranking.model.spec, ranking.cluster);
-  ranking.request.base = flags.layout.layout;
-  ranking.request.sequence_parallel = flags.layout.sequence_parallel;
-  ranking.request.loss_chunks = flags.layout.loss_chunks;
-  if (flags.microbatch_size != "auto")
-    ranking.request.microbatch_size = parse_microbatch_size(flags.microbatch_size);
+  ranking.request = with_automatic_sizes(make_request(flags), ranking.cluster);
   require_divisors("tp", ranking.request.tp, ranking.cluster);
   require_divisors("dp_shard", ranking.request.dp_shard, ranking.cluster);
   require_divisors("dp_replicate", ranking.request.dp_replicate, ranking.cluster);
@@ -99,78 +86,57 @@ std::vector<Axis> shown_axes(const planner::SearchRequest& request) {
   return axes;
 }
 
-std::string ranked_table(const Ranking& ranking, std::size_t top) {
+/// What a million tokens cost, of the figures that the cluster has.
+std::vector<std::string> cost_titles(const planner::ClusterSpec& cluster) {
+  std::vector<std::string> titles;
+  if (cluster.price.value > 0) titles.emplace_back("price/Mtoken");
+  if (cluster.device.power.value > 0) titles.emplace_back("kWh/Mtoken");
+  return titles;
+}
+
+std::vector<std::string> cost_row(const planner::TokenCost& cost) {
+  std::vector<std::string> row;
+  if (cost.price) row.push_back(fmt::format("{:.3g}", *cost.price));
+  if (cost.kilowatt_hours) row.push_back(fmt::format("{:.3g}", *cost.kilowatt_hours));
+  return row;
+}
+
+void append(std::vector<std::string>& row, std::vector<std::string> more) {
+  for (std::string& text : more) row.push_back(std::move(text));
+}
+
+/// The candidates with these places in the ranking, counted from 0.
+std::string candidate_table(const Ranking& ranking, const std::vector<std::size_t>& places) {
   const bool gpu = ranking.cluster.device.kind == planner::DeviceKind::kGpu;
   const std::vector<Axis> axes = shown_axes(ranking.request);
   std::vector<std::vector<std::string>> rows = {{"#"}};
   for (Axis axis : axes) rows.front().push_back(to_string(axis));
-  for (const char* title :
-       {"microbatch", "accumulation", "step", gpu ? "tokens/s/GPU" : "tokens/s/rank", "MFU",
-        "memory", "of", "tp wire", "dp wire", "exposed"}) {
-    rows.front().push_back(title);
-  }
-  for (const auto& [layout, estimate] : ranking.found.ranked) {
-    if (rows.size() > top) break;
-    common::Seconds exposed;
-    for (const planner::AxisTraffic& axis : estimate.traffic) exposed += axis.exposed;
+  append(rows.front(),
+         {"microbatch", "accumulation", "step", gpu ? "tokens/s/GPU" : "tokens/s/rank", "MFU",
+          "memory", "of", "tp wire", "dp wire", "exposed"});
+  append(rows.front(), cost_titles(ranking.cluster));
+  for (std::size_t place : places) {
+    const auto& [layout, estimate] = ranking.found.ranked[place];
     const std::int64_t dp_wire =
         wire_bytes(estimate, Axis::kDpShard) + wire_bytes(estimate, Axis::kDpReplicate);
-    std::vector<std::string> row = {std::to_string(rows.size())};
+    std::vector<std::string> row = {std::to_string(place + 1)};
     for (Axis axis : axes) row.push_back(std::to_string(layout.mesh.sizes[axis]));
-    for (std::string text :
-         {std::to_string(layout.microbatch_size), std::to_string(layout.accumulation),
-          human(estimate.step_time), fmt::format("{:.0f}", estimate.tokens_per_second_per_gpu),
-          percent(estimate.mfu), human(estimate.memory.peak_device),
-          human(estimate.memory.capacity), human(common::Bytes(wire_bytes(estimate, Axis::kTp))),
-          human(common::Bytes(dp_wire)), human(exposed)}) {
-      row.push_back(std::move(text));
-    }
+    append(row,
+           {std::to_string(layout.microbatch_size), std::to_string(layout.accumulation),
+            human(estimate.step_time), fmt::format("{:.0f}", estimate.tokens_per_second_per_gpu),
+            percent(estimate.mfu), human(estimate.memory.peak_device),
+            human(estimate.memory.capacity), human(common::Bytes(wire_bytes(estimate, Axis::kTp))),
+            human(common::Bytes(dp_wire)), human(planner::exposed_time(estimate))});
+    append(row, cost_row(estimate.cost));
     rows.push_back(std::move(row));
   }
   return common::format_table(rows);
 }
 
-/// The reason without its numbers: what a group of rejections has in common.
-std::string kind_of(const std::string& reason) {
-  std::string kind;
-  for (char c : reason) {
-    const bool number = (c >= '0' && c <= '9') || c == '.';
-    if (!number) kind += c;
-  }
-  return kind;
-}
-
-std::string rejection_summary(const std::vector<Rejection>& rejected) {
-  struct Group {
-    std::string kind;
-    const Rejection* first;
-    std::int64_t count;
-  };
-  std::vector<Group> groups;
-  for (const Rejection& rejection : rejected) {
-    const std::string kind = kind_of(rejection.reason);
-    const auto known =
-        std::find_if(groups.begin(), groups.end(), [&](const Group& g) { return g.kind == kind; });
-    if (known != groups.end()) {
-      ++known->count;
-    } else {
-      groups.push_back({kind, &rejection, 1});
-    }
-  }
-  std::string text;
-  for (std::size_t g = 0; g < groups.size() && g < kReasonsShown; ++g) {
-    const planner::Layout& layout = groups[g].first->layout;
-    const planner::AxisSizes& sizes = layout.mesh.sizes;
-    text += fmt::format("  {} of them: tp={} dp_shard={} dp_replicate={} microbatch_size={}: {}\n",
-                        groups[g].count == 1 ? "one" : fmt::format("{}, one", groups[g].count),
-                        sizes[Axis::kTp], sizes[Axis::kDpShard], sizes[Axis::kDpReplicate],
-                        layout.microbatch_size,
-                        CLI::detail::find_and_replace(groups[g].first->reason, "\n", "; "));
-  }
-  if (groups.size() > kReasonsShown) {
-    text += fmt::format("  and {} reasons more; --json has all\n", groups.size() - kReasonsShown);
-  }
-  return text;
+std::string ranked_table(const Ranking& ranking, std::size_t top) {
+  std::vector<std::size_t> places(std::min(top, ranking.found.ranked.size()));
+  std::iota(places.begin(), places.end(), std::size_t{0});
+  return candidate_table(ranking, places);
 }
 
 std::string first_order_table(const planner::FirstOrderVolumes& volumes) {
@@ -182,7 +148,18 @@ std::string first_order_table(const planner::FirstOrderVolumes& volumes) {
         "parameters x 2 bytes"}});
 }
 
-void print_ranking(const Ranking& ranking, std::size_t top) {
+std::string frontier_table(const Ranking& ranking) {
+  return "\nnothing is faster with as little memory (# is the place in the ranking):\n\n" +
+         candidate_table(ranking, planner::pareto_frontier(ranking.found.ranked));
+}
+
+planner::Explanation explanation_of(const Ranking& ranking) {
+  return planner::explain(ranking.model.spec, ranking.cluster, ranking.job, ranking.found,
+                          ranking.request.objective);
+}
+
+void print_ranking(const Ranking& ranking, const PlanFlags& flags) {
+  const std::size_t top = flags.top;
   const auto& [ranked, rejected] = ranking.found;
   const planner::ModelSpec& model = ranking.model.spec;
   fmt::print(
@@ -195,38 +172,52 @@ void print_ranking(const Ranking& ranking, std::size_t top) {
   if (!ranked.empty()) fmt::print("{}\n", ranked_table(ranking, top));
   fmt::print("{} layouts fit{}, {} rejected{}\n{}", ranked.size(),
              ranked.size() > top ? fmt::format(" (the best {} shown)", top) : "", rejected.size(),
-             rejected.empty() ? "" : ":", rejection_summary(rejected));
+             rejected.empty() ? "" : ":", planner::rejection_text(rejected, kReasonsShown));
   if (ranked.empty()) return;
   fmt::print("\nthe best one, by {}:\n\n{}\n{}", to_string(ranking.request.objective),
              mesh_diagram(ranked.front().layout.mesh),
              first_order_table(ranked.front().estimate.first_order));
+  if (flags.pareto) fmt::print("{}", frontier_table(ranking));
+  if (flags.explain) fmt::print("\n{}", explanation_text(explanation_of(ranking)));
 }
 
-Json ranking_json(const Ranking& ranking, std::size_t top, const std::string& plan_file) {
+Json candidate_json(const Ranking& ranking, std::size_t place) {
+  const Candidate& candidate = ranking.found.ranked[place];
+  return {{"rank", place + 1},
+          {"layout", to_json(candidate.layout)},
+          {"estimate", to_json(candidate.estimate)}};
+}
+
+Json ranking_json(const Ranking& ranking, const PlanFlags& flags, const std::string& plan_file) {
   Json ranked = Json::array();
-  for (const Candidate& candidate : ranking.found.ranked) {
-    if (ranked.size() == top) break;
-    ranked.push_back({{"rank", ranked.size() + 1},
-                      {"layout", to_json(candidate.layout)},
-                      {"estimate", to_json(candidate.estimate)}});
-  }
+  for (std::size_t place = 0; place < std::min(flags.top, ranking.found.ranked.size()); ++place)
+    ranked.push_back(candidate_json(ranking, place));
   Json rejected = Json::array();
-  for (const Rejection& rejection : ranking.found.rejected) {
+  for (const planner::Rejection& rejection : ranking.found.rejected) {
     rejected.push_back({{"layout", to_json(rejection.layout)}, {"reason", rejection.reason}});
   }
-  return {{"schema_version", 1},
-          {"model", ranking.model.spec.name},
-          {"model_source", ranking.model.source},
-          {"parameters", planner::parameter_count(ranking.model.spec)},
-          {"cluster", ranking.cluster.name},
-          {"nodes", ranking.cluster.nodes},
-          {"devices_per_node", ranking.cluster.devices_per_node},
-          {"job", to_json(ranking.job)},
-          {"objective", to_string(ranking.request.objective)},
-          {"fit", ranking.found.ranked.size()},
-          {"ranked", ranked},
-          {"rejected", rejected},
-          {"plan", plan_file.empty() ? Json(nullptr) : Json(plan_file)}};
+  Json json = {{"schema_version", 1},
+               {"model", ranking.model.spec.name},
+               {"model_source", ranking.model.source},
+               {"parameters", planner::parameter_count(ranking.model.spec)},
+               {"cluster", ranking.cluster.name},
+               {"nodes", ranking.cluster.nodes},
+               {"devices_per_node", ranking.cluster.devices_per_node},
+               {"job", to_json(ranking.job)},
+               {"objective", to_string(ranking.request.objective)},
+               {"fit", ranking.found.ranked.size()},
+               {"ranked", ranked},
+               {"rejected", rejected},
+               {"plan", plan_file.empty() ? Json(nullptr) : Json(plan_file)}};
+  if (flags.pareto) {
+    json["pareto"] = Json::array();
+    for (std::size_t place : planner::pareto_frontier(ranking.found.ranked))
+      json["pareto"].push_back(candidate_json(ranking, place));
+  }
+  if (flags.explain)
+    json["explanation"] =
+        ranking.found.ranked.empty() ? Json(nullptr) : to_json(explanation_of(ranking));
+  return json;
 }
 
 std::string no_layout_message(const Ranking& ranking) {
@@ -241,11 +232,11 @@ std::string no_layout_message(const Ranking& ranking) {
       "no layout fits, all {} are rejected:\n{}use more or larger devices, a smaller "
       "--microbatch-size "
       "or --seq-length, or allow other axis sizes",
-      rejected.size(), rejection_summary(rejected));
+      rejected.size(), planner::rejection_text(rejected, kReasonsShown));
 }
 
 int run_plan(const PlanFlags& flags) {
-  const Ranking ranking = rank_layouts(flags);
+  const Ranking ranking = rank_layouts(flags.search);
   const auto& ranked = ranking.found.ranked;
   const std::string plan_file = ranked.empty() ? "" : flags.output;
   if (!plan_file.empty()) {
@@ -257,12 +248,12 @@ int run_plan(const PlanFlags& flags) {
                         .estimate = ranked.front().estimate},
                        plan_file);
   }
-  if (flags.json) print_json(ranking_json(ranking, flags.top, plan_file));
+  if (flags.json) print_json(ranking_json(ranking, flags, plan_file));
   if (ranked.empty()) {
     fmt::print(stderr, "meshplan plan: {}\n", no_layout_message(ranking));
     return static_cast<int>(common::ErrorCode::kNoLayoutFits);
   }
-  if (!flags.json) print_ranking(ranking, flags.top);
+  if (!flags.json) print_ranking(ranking, flags);
   if (plan_file.empty()) {
     if (!flags.json) fmt::print("\nwrite the best one to a file with -o plan.json\n");
   } else {
@@ -270,38 +261,6 @@ int run_plan(const PlanFlags& flags) {
                std::filesystem::absolute(plan_file).string());
   }
   return 0;
-}
-
-void add_search_flags(CLI::App& app, PlanFlags& flags) {
-  const char* const group = "Search";
-  planner::SearchRequest& request = flags.request;
-  const auto add_sizes = [&](const char* name, std::vector<std::int64_t>& sizes,
-                             const char* help = "Sizes to try, as 1,2,4 (default: all)") {
-    app.add_option(name, sizes, help)
-        ->delimiter(',')
-        ->allow_extra_args(false)
-        ->type_name("N,N")
-        ->group(group);
-  };
-  add_sizes("--tp", request.tp);
-  add_sizes("--dp-shard", request.dp_shard);
-  add_sizes("--dp-replicate", request.dp_replicate);
-  const char* const not_run = "Sizes to try, as 1,2,4 (default: 1, as the executor runs no other)";
-  add_sizes("--pp", request.pp, not_run);
-  add_sizes("--cp", request.cp, not_run);
-  app.add_option("--microbatch-size", flags.microbatch_size,
-                 "Sequences of a rank and forward pass; auto tries 1, 2, 4 ... 64")
-      ->capture_default_str()
-      ->type_name("B|auto")
-      ->group(group);
-  add_choice(app, "--objective", request.objective, planner::parse_objective,
-             "throughput (time per token) or memory (default: throughput)")
-      ->group(group);
-  app.add_option("--top", flags.top, "Layouts to show")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber)
-      ->type_name("K")
-      ->group(group);
 }
 
 }  // namespace
@@ -315,18 +274,22 @@ Action define_plan(CLI::App& app) {
       "  meshplan plan --model ./my-model --cluster h200-sxm --seq-length 4096 --global-batch-size "
       "512 --json\n"
       "  meshplan plan --model demo-qwen2 --cluster local-cpu --seq-length 128 --tp 1,2 "
-      "--objective memory");
+      "--objective memory\n"
+      "  meshplan plan --model llama-3-8b --cluster h100-sxm --nodes 4 --seq-length 8192 --tp auto "
+      "--dp-shard auto --explain\n"
+      "  meshplan plan --model llama-3-8b --cluster h100-sxm --nodes 4 --seq-length 8192 "
+      "--objective cost --gpu-price 2.1 --pareto");
   const auto flags = std::make_shared<PlanFlags>();
-  add_model_flag(app, flags->model)->required();
-  add_cluster_flags(app, flags->cluster)->required();
-  add_job_flags(app, flags->job);
-  CLI::Option* accumulation = add_layout_flags(app, flags->layout);
-  app.add_option("--global-batch-size", flags->request.global_batch_size,
-                 "Sequences of a step over all ranks, instead of --accumulation")
-      ->excludes(accumulation)
-      ->type_name("X")
-      ->group("Layout");
-  add_search_flags(app, *flags);
+  add_search_flags(app, flags->search);
+  app.add_option("--top", flags->top, "Layouts to show")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->type_name("K")
+      ->group("Search");
+  app.add_flag("--explain", flags->explain,
+               "Say what bounds the best layout, what the next ones lose, how TP and FSDP compare");
+  app.add_flag("--pareto", flags->pareto,
+               "Also show the layouts that no other beats in both time and memory");
   app.add_option("-o,--output", flags->output, "Write the best layout as a plan")
       ->type_name("FILE");
   add_json_flag(app, flags->json);

@@ -103,6 +103,7 @@ struct ClusterChanges {
   std::optional<std::int64_t> nodes = {};
   std::optional<std::int64_t> devices_per_node = {};
   std::optional<std::string> network = {};
+  std::optional<double> price = {};
 };
 
 /// `cluster` is a catalog name or a cluster file. Throws kInvalidInput (with the catalog's names)

@@ -118,6 +118,7 @@ ClusterSpec read_short(const Json& json, const std::string& where, Complaints& c
 void change(ClusterSpec& cluster, const ClusterChanges& changes) {
   if (changes.nodes) cluster.nodes = *changes.nodes;
   if (changes.devices_per_node) cluster.devices_per_node = *changes.devices_per_node;
+  if (changes.price) cluster.price = common::PricePerHour(*changes.price);
   if (!changes.network) return;
   const NetworkEntry network = load_network(*changes.network, kNetwork);
   cluster.inter_node = link_of(network, cluster.devices_per_node);
@@ -134,6 +135,9 @@ void check(const ClusterChanges& changes) {
   within("nodes", changes.nodes, kMaxNodes);
   within("gpus_per_node", changes.devices_per_node, kMaxDevicesPerNode);
   if (changes.network) complaints.of([&] { return load_network(*changes.network, kNetwork); });
+  if (changes.price && !(*changes.price > 0 && *changes.price <= kMaxPrice))
+    complaints.add(
+        "", fmt::format("gpu_price={}: must be above 0 and at most {}", *changes.price, kMaxPrice));
   complaints.throw_if_any("cluster");
 }
 
@@ -147,6 +151,7 @@ ClusterSpec read_changed(Json json, const std::string& where, const ClusterChang
   if (changes.nodes) json[kNodes] = *changes.nodes;
   if (changes.devices_per_node) json[kGpusPerNode] = *changes.devices_per_node;
   if (changes.network) json[kNetwork] = *changes.network;
+  if (changes.price) json["price_per_gpu_hour"] = *changes.price;
   return read_cluster(json, where);
 }
 

@@ -139,6 +139,7 @@ Estimate estimate(const ModelSpec& model, const ClusterSpec& cluster, const Job&
       tokens / times.step.value / static_cast<double>(sizes[Axis::kTp] * sizes[Axis::kPp]);
   result.mfu = result.model_flops.value /
                (matmul_peak(cluster.device, job.param_dtype).value * times.step.value);
+  result.cost = token_cost(cluster, result.tokens_per_second_per_gpu);
   return result;
 }
 

@@ -6,6 +6,7 @@
 #include "common/json.h"
 #include "planner/cost/memory.h"
 #include "planner/cost/times.h"
+#include "planner/cost/token_cost.h"
 #include "planner/cost/traffic.h"
 #include "planner/layout/rules.h"
 
@@ -56,6 +57,7 @@ struct Estimate {
   double tokens_per_second_per_gpu = 0;
   /// Model FLOPs over the device's peak in param_dtype times the step time.
   double mfu = 0;
+  TokenCost cost;
 };
 
 /// Prices a layout. An invalid one gives its violations; one that does not fit is priced all the
@@ -63,7 +65,15 @@ struct Estimate {
 Estimate estimate(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
                   const Layout& layout);
 
-/// The JSON of the design's contracts, schema_version included.
+/// [{"code", "message"}], and {"counts", "tp_activation_bytes", "fsdp_parameter_bytes"}.
+common::Json to_json(const std::vector<Violation>& violations);
+common::Json to_json(const FirstOrderVolumes& volumes);
+
+/// {"price_per_million_tokens", "kwh_per_million_tokens"}: those that are known.
+common::Json to_json(const TokenCost& cost);
+
+/// The JSON of the design's contracts, schema_version included; "cost" where anything is known of
+/// it.
 common::Json to_json(const Estimate& estimate);
 
 /// The exact inverse of to_json. Throws kInvalidInput for an unknown or missing key.

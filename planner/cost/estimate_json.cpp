@@ -79,31 +79,57 @@ FirstOrderVolumes read_first_order(const JsonObject& json) {
   return volumes;
 }
 
+constexpr const char* kPrice = "price_per_million_tokens";
+constexpr const char* kEnergy = "kwh_per_million_tokens";
+
+TokenCost read_cost(const JsonObject& json) {
+  TokenCost cost;
+  if (json.has(kPrice)) cost.price = json.number(kPrice, 0);
+  if (json.has(kEnergy)) cost.kilowatt_hours = json.number(kEnergy, 0);
+  json.reject_unknown_keys();
+  return cost;
+}
+
 }  // namespace
 
+Json to_json(const TokenCost& cost) {
+  Json json = Json::object();
+  if (cost.price) json[kPrice] = *cost.price;
+  if (cost.kilowatt_hours) json[kEnergy] = *cost.kilowatt_hours;
+  return json;
+}
+
+Json to_json(const std::vector<Violation>& violations) {
+  Json json = Json::array();
+  for (const Violation& violation : violations)
+    json.push_back({{"code", violation.code}, {"message", violation.message}});
+  return json;
+}
+
+Json to_json(const FirstOrderVolumes& volumes) {
+  return {{"counts",
+           "one forward pass for tp, one gather for fsdp, of the whole model in 2-byte elements"},
+          {"tp_activation_bytes", volumes.tp_activations.value},
+          {"fsdp_parameter_bytes", volumes.fsdp_parameters.value}};
+}
+
 Json to_json(const Estimate& estimate) {
-  Json violations = Json::array();
-  for (const Violation& violation : estimate.violations) {
-    violations.push_back({{"code", violation.code}, {"message", violation.message}});
-  }
-  return {{"schema_version", kSchemaVersion},
-          {"valid", estimate.violations.empty()},
-          {"violations", violations},
-          {"fits", estimate.fits},
-          {"memory", memory_json(estimate.memory)},
-          {"communication", traffic_json(estimate.traffic)},
-          {"first_order",
-           {{"counts",
-             "one forward pass for tp, one gather for fsdp, of the whole model in 2-byte elements"},
-            {"tp_activation_bytes", estimate.first_order.tp_activations.value},
-            {"fsdp_parameter_bytes", estimate.first_order.fsdp_parameters.value}}},
-          {"compute",
-           {{"model_flops_per_rank", estimate.model_flops.value},
-            {"hardware_flops_per_rank", estimate.hardware_flops.value},
-            {"time_s", estimate.compute_time.value}}},
-          {"step_time_s", estimate.step_time.value},
-          {"tokens_per_second_per_gpu", estimate.tokens_per_second_per_gpu},
-          {"mfu", estimate.mfu}};
+  Json json = {{"schema_version", kSchemaVersion},
+               {"valid", estimate.violations.empty()},
+               {"violations", to_json(estimate.violations)},
+               {"fits", estimate.fits},
+               {"memory", memory_json(estimate.memory)},
+               {"communication", traffic_json(estimate.traffic)},
+               {"first_order", to_json(estimate.first_order)},
+               {"compute",
+                {{"model_flops_per_rank", estimate.model_flops.value},
+                 {"hardware_flops_per_rank", estimate.hardware_flops.value},
+                 {"time_s", estimate.compute_time.value}}},
+               {"step_time_s", estimate.step_time.value},
+               {"tokens_per_second_per_gpu", estimate.tokens_per_second_per_gpu},
+               {"mfu", estimate.mfu}};
+  if (const Json cost = to_json(estimate.cost); !cost.empty()) json["cost"] = cost;
+  return json;
 }
 
 Estimate read_estimate(const JsonObject& json) {
@@ -130,6 +156,7 @@ Estimate read_estimate(const JsonObject& json) {
   estimate.step_time = Seconds(json.number("step_time_s", 0));
   estimate.tokens_per_second_per_gpu = json.number("tokens_per_second_per_gpu", 0);
   estimate.mfu = json.number("mfu", 0);
+  if (json.has("cost")) estimate.cost = read_cost(json.object("cost"));
   json.reject_unknown_keys();
   return estimate;
 }

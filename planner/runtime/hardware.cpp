@@ -3,49 +3,71 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <vector>
+
+#include "planner/cluster/gpu_catalog.h"
 
 namespace meshplan::planner {
 namespace {
 
 using common::Bytes;
 using common::BytesPerSecond;
-using common::FlopsPerSecond;
 using common::Seconds;
 
-constexpr Bytes gib(double size) {
-  return Bytes(static_cast<std::int64_t>(size * static_cast<double>(common::kGiB.value)));
-}
-
-constexpr GpuFigures gpu(const char* name, double tflops, double memory_gbps, double link_gbps,
-                         double memory_gib, double ceiling, double forward, double backward,
-                         bool switched_in_fours = false) {
-  return {.name = name,
-          .peak = FlopsPerSecond(tflops * 1e12),
-          .memory_bandwidth = BytesPerSecond(memory_gbps * 1e9),
-          .link = BytesPerSecond(link_gbps * 1e9),
-          .memory = gib(memory_gib),
-          .matmul_ceiling = ceiling,
-          .attention_forward = forward,
-          .attention_backward = backward,
-          .switched_in_fours = switched_in_fours};
-}
-
-// Datasheets: dense bfloat16 TFLOP/s, memory GB/s, links GB/s in one direction, GiB. Shares are
-// fitted for the A100, H100, H200 and B200; the others take those of the nearest of them (GB200 of
-// B200, L40S and RTX 4090 of A100), but MI300X takes its ceiling from published matrix multiplies,
-// 51 % of the peak.
-constexpr std::array kGpus = {
-    gpu("a100-40gb-sxm", 312, 1555, 300, 39.4, 0.8, 0.5159, 0.2603),
-    gpu("a100-80gb-sxm", 312, 2039, 300, 79.2, 0.8, 0.5159, 0.2603),
-    gpu("h100-sxm", 989, 3350, 450, 79.1, 0.6577, 0.2708, 0.1495),
-    gpu("h100-96gb-500w", 989, 2400, 450, 94.5, 0.6534, 0.2708, 0.1495),
-    gpu("h200-sxm", 989, 4800, 450, 139.8, 0.7266, 0.4955, 0.3147),
-    gpu("b200-sxm", 2250, 8000, 900, 178.3, 0.6043, 0.2927, 0.1693, true),
-    gpu("gb200", 2500, 8000, 900, 184, 0.6043, 0.2927, 0.1693, true),
-    gpu("mi300x", 1307, 5300, 448, 191.5, 0.51, 0.2708, 0.1495, true),
-    gpu("l40s", 362, 864, 32, 44.5, 0.8, 0.5159, 0.2603, true),
-    gpu("rtx-4090", 165, 1008, 32, 23.6, 0.8, 0.5159, 0.2603, true),
+/// What was fitted of a GPU, by its catalog name.
+struct FittedShares {
+  const char* name;
+  double matmul_ceiling;
+  double attention_forward;
+  double attention_backward;
+  bool switched_in_fours = false;
 };
+
+// Fitted for the A100, H100, H200 and B200; the others take the shares of the nearest of them
+// (GB200 of B200, L40S and RTX 4090 of A100), but MI300X takes its ceiling from published matrix
+// multiplies, 51 % of the peak.
+constexpr std::array kFittedShares = {
+    FittedShares{"a100-40gb-sxm", 0.8, 0.5159, 0.2603},
+    FittedShares{"a100-80gb-sxm", 0.8, 0.5159, 0.2603},
+    FittedShares{"h100-sxm", 0.6577, 0.2708, 0.1495},
+    FittedShares{"h100-96gb-500w", 0.6534, 0.2708, 0.1495},
+    FittedShares{"h200-sxm", 0.7266, 0.4955, 0.3147},
+    FittedShares{"b200-sxm", 0.6043, 0.2927, 0.1693, true},
+    FittedShares{"gb200", 0.6043, 0.2927, 0.1693, true},
+    FittedShares{"mi300x", 0.51, 0.2708, 0.1495, true},
+    FittedShares{"l40s", 0.8, 0.5159, 0.2603, true},
+    FittedShares{"rtx-4090", 0.8, 0.5159, 0.2603, true},
+};
+
+GpuFigures figures_of(const FittedShares& fitted) {
+  const GpuEntry entry = load_gpu(fitted.name, "catalog");
+  return {.name = entry.name,
+          .title = entry.device.name,
+          .peak = entry.device.bfloat16_peak,
+          .memory_bandwidth = entry.nominal_memory_bandwidth,
+          .link = entry.link_bandwidth,
+          .memory = entry.device.memory,
+          .matmul_ceiling = fitted.matmul_ceiling,
+          .attention_forward = fitted.attention_forward,
+          .attention_backward = fitted.attention_backward,
+          .switched_in_fours = fitted.switched_in_fours};
+}
+
+/// Read from the catalog once.
+const std::vector<GpuFigures>& gpus() {
+  static const std::vector<GpuFigures> figures = [] {
+    std::vector<GpuFigures> read;
+    for (const FittedShares& fitted : kFittedShares) read.push_back(figures_of(fitted));
+    return read;
+  }();
+  return figures;
+}
+
+template <class Matches>
+const GpuFigures* find_if(const Matches& matches) {
+  const auto found = std::find_if(gpus().begin(), gpus().end(), matches);
+  return found == gpus().end() ? nullptr : &*found;
+}
 
 /// Share of the nominal memory bandwidth that memory-bound kernels reach.
 constexpr double kMemoryShare = 0.8667;
@@ -95,9 +117,16 @@ double as_double(Bytes bytes) { return static_cast<double>(bytes.value); }
 }  // namespace
 
 const GpuFigures* find_gpu(std::string_view name) {
-  const auto found =
-      std::find_if(kGpus.begin(), kGpus.end(), [&](const auto& g) { return g.name == name; });
-  return found == kGpus.end() ? nullptr : &*found;
+  return find_if([&](const GpuFigures& gpu) { return gpu.name == name; });
+}
+
+const GpuFigures* find_gpu_of(const DeviceSpec& device) {
+  if (device.kind != DeviceKind::kGpu) return nullptr;
+  const GpuFigures* titled =
+      find_if([&](const GpuFigures& gpu) { return gpu.title == device.name; });
+  if (titled != nullptr) return titled;
+  const std::optional<std::string> name = gpu_of_driver(device.name);
+  return name ? find_gpu(*name) : nullptr;
 }
 
 std::optional<NetworkFigures> parse_network(std::string_view name, std::int64_t gpus_per_node) {
@@ -121,7 +150,7 @@ std::optional<NetworkFigures> parse_network(std::string_view name, std::int64_t 
 }
 
 NetworkFigures usual_network(const GpuFigures& gpu) {
-  return network(kFabrics[1], std::string_view(gpu.name).starts_with("a100") ? 200 : 400);
+  return network(kFabrics[1], gpu.name.starts_with("a100") ? 200 : 400);
 }
 
 Seconds matmul_time(const GpuFigures& gpu, common::Flops flops, Bytes bytes, bool fp8) {

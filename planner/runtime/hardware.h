@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "common/units.h"
@@ -8,10 +9,12 @@
 
 namespace meshplan::planner {
 
-/// A GPU model: nominal figures of its maker's datasheet, and the shares of them that training
-/// reaches, fitted to published runs (docs/cost_model.md).
+/// A GPU model: nominal figures of its maker's datasheet, from the catalog (catalog/gpus), and the
+/// shares of them that training reaches, fitted to published runs (docs/cost_model.md).
 struct GpuFigures {
-  const char* name;
+  std::string name;
+  /// What the catalog, and clusters made from it, call the device.
+  std::string title;
   /// Dense bfloat16 and float16 matrix multiply.
   common::FlopsPerSecond peak;
   common::BytesPerSecond memory_bandwidth;
@@ -20,16 +23,20 @@ struct GpuFigures {
   /// What PyTorch reports, or the nominal size where that is not known.
   common::Bytes memory;
   /// Share of the peak of a matrix multiply whose memory traffic is hidden.
-  double matmul_ceiling;
+  double matmul_ceiling = 0;
   /// Share of the peak of fused causal attention, forward and backward, on long sequences.
-  double attention_forward;
-  double attention_backward;
+  double attention_forward = 0;
+  double attention_backward = 0;
   /// Whether boards of four have a switch; without one each pair has a third of the links.
-  bool switched_in_fours;
+  bool switched_in_fours = false;
 };
 
 /// The GPU of this catalog name, or null.
 const GpuFigures* find_gpu(std::string_view name);
+
+/// The GPU of a cluster's device, by its title in the catalog or by what its driver calls it; or
+/// null.
+const GpuFigures* find_gpu_of(const DeviceSpec& device);
 
 /// Between nodes.
 struct NetworkFigures {

@@ -149,4 +149,10 @@ const RuntimeProfile* find_runtime(std::string_view name) {
   return found == kRuntimes.end() ? nullptr : &*found;
 }
 
+std::vector<std::string> runtime_names() {
+  std::vector<std::string> names;
+  for (const RuntimeProfile& profile : kRuntimes) names.emplace_back(profile.name);
+  return names;
+}
+
 }  // namespace meshplan::planner

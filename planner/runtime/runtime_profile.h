@@ -1,6 +1,8 @@
 #pragma once
 
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "common/units.h"
 
@@ -112,5 +114,8 @@ struct RuntimeProfile {
 
 /// The profile of this name, or null.
 const RuntimeProfile* find_runtime(std::string_view name);
+
+/// All of them; the first is meshplan's own.
+std::vector<std::string> runtime_names();
 
 }  // namespace meshplan::planner

@@ -145,7 +145,8 @@ class Search {
     reject(
         layout,
         fmt::format("needs {} of {}; the peak is in {}", common::human(priced.memory.peak_device),
-                    common::human(priced.memory.capacity), priced.memory.peak_instruction));
+                    common::human(priced.memory.capacity), priced.memory.peak_instruction),
+        priced.memory.peak_device);
     if (may_split_tokens_later(layout)) return twice;
     return without_accumulation(layout);
   }
@@ -172,16 +173,14 @@ class Search {
     return layout.microbatch_size * more;
   }
 
-  void reject(const Layout& layout, std::string reason) {
-    result_.rejected.push_back({layout, std::move(reason)});
+  void reject(const Layout& layout, std::string reason, common::Bytes needed = {}) {
+    result_.rejected.push_back({layout, std::move(reason), needed});
   }
 
   void rank() {
     const auto better = [this](const Candidate& a, const Candidate& b) {
-      if (request_.objective == Objective::kMemory) {
-        return a.estimate.memory.peak_device < b.estimate.memory.peak_device;
-      }
-      return a.estimate.tokens_per_second_per_gpu > b.estimate.tokens_per_second_per_gpu;
+      return score(a.estimate, cluster_, request_.objective) <
+             score(b.estimate, cluster_, request_.objective);
     };
     std::stable_sort(result_.ranked.begin(), result_.ranked.end(), better);
   }
@@ -195,18 +194,6 @@ class Search {
 
 }  // namespace
 
-const char* to_string(Objective objective) {
-  return objective == Objective::kMemory ? "memory" : "throughput";
-}
-
-Objective parse_objective(const std::string& name, const std::string& where) {
-  for (Objective objective : {Objective::kThroughput, Objective::kMemory}) {
-    if (name == to_string(objective)) return objective;
-  }
-  throw common::Error(common::ErrorCode::kInvalidInput,
-                      "unknown value '" + name + "'; use throughput or memory", where);
-}
-
 std::int64_t default_loss_chunks(const ModelSpec& model, const Job& job, const Layout& layout) {
   // Without a vocabulary there are no logits.
   if (model.vocab_size == 0) return 1;
@@ -219,6 +206,7 @@ std::int64_t default_loss_chunks(const ModelSpec& model, const Job& job, const L
 SearchResult search(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
                     const SearchRequest& request) {
   check(request);
+  require_known(request.objective, cluster);
   return Search(model, cluster, job, request).run();
 }
 

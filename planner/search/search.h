@@ -4,13 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "planner/cost/estimate.h"
+#include "planner/search/objective.h"
 
 namespace meshplan::planner {
-
-enum class Objective { kThroughput, kMemory };
-const char* to_string(Objective objective);
-Objective parse_objective(const std::string& name, const std::string& where);
 
 /// What is fixed and what is tried. Empty lists allow every divisor of the world size, but for pp
 /// and cp, which are 1 unless named, as the executor does not run them.
@@ -43,6 +39,8 @@ struct Rejection {
   Layout layout;
   /// The violations, or "needs 91.2 GiB of 80.0 GiB".
   std::string reason;
+  /// What the device would need, where that alone is the reason; else 0.
+  common::Bytes needed = {};
 };
 
 struct SearchResult {
@@ -53,7 +51,8 @@ struct SearchResult {
 };
 
 /// Prices every layout of pp x dp_replicate x dp_shard x cp x tp over the cluster. Throws
-/// kInvalidInput when the request itself is wrong (a size that is not positive).
+/// kInvalidInput when the request itself is wrong (a size that is not positive, an objective that
+/// the cluster has no figures for).
 SearchResult search(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
                     const SearchRequest& request);
 

@@ -91,12 +91,59 @@ TEST(EstimateCommand, PricesWhatDoesNotFit) {
   EXPECT_THAT(ended.err, HasSubstr("of 4.00 GiB"));
 }
 
-TEST(EstimateCommand, RefusesRuntimesThatAreNotModelledByName) {
+Ended estimate_on_h100(std::vector<std::string> flags) {
+  flags.insert(flags.begin(), {"estimate", "--model", "llama-3-8b", "--cluster", "h100-sxm",
+                               "--seq-length", "8192", "--nodes", "2"});
+  return meshplan(flags);
+}
+
+TEST(EstimateCommand, PredictsOtherRuntimesRuns) {
+  for (const char* runtime : {"torch_eager", "torch_compile"}) {
+    const Ended ended = estimate_on_h100({"--dp-shard", "16", "--runtime", runtime,
+                                          "--activation-checkpointing", "selective", "--json"});
+    EXPECT_EQ(ended.exit_code, 0) << ended.err;
+    const common::Json json = json_of(ended);
+    EXPECT_EQ(json["runtime"], runtime);
+    EXPECT_EQ(json["valid"], true);
+    EXPECT_GT(json["tokens_per_second_per_gpu"], 1000);
+    EXPECT_LT(json["tokens_per_second_per_gpu"], 12000);
+  }
+  const Ended table = estimate_on_h100(
+      {"--dp-shard", "2", "--tp", "8", "--sharding", "shard_optimizer", "--runtime", "megatron"});
+  EXPECT_EQ(table.exit_code, 0) << table.err;
+  EXPECT_THAT(table.out, HasSubstr("step under megatron"));
+  const Ended large =
+      estimate_on_h100({"--dp-shard", "16", "--microbatch-size", "64", "--runtime", "torch_eager"});
+  EXPECT_EQ(large.exit_code, 4);
+  EXPECT_THAT(large.err, HasSubstr("does not fit: torch_eager reserves"));
+}
+
+TEST(EstimateCommand, RefusesWhatARuntimeLacksByName) {
   const Ended ended = estimate({"--dp-shard", "4", "--runtime", "megatron", "--json"});
   EXPECT_EQ(ended.exit_code, 3);
-  EXPECT_THAT(ended.err, HasSubstr("runtime=megatron: is not modelled yet; use meshplan"));
-  EXPECT_EQ(json_of(ended)["violations"][0]["code"], "runtime_supported");
+  EXPECT_THAT(ended.err, HasSubstr("runtime=megatron: has no sharding=full_shard; use "
+                                   "shard_optimizer, no_shard"));
+  EXPECT_THAT(ended.err, HasSubstr("runtime=megatron: device 'CPU rank': nothing was fitted"));
+  EXPECT_EQ(json_of(ended)["violations"][0]["code"], "runtime_sharding");
   EXPECT_EQ(estimate({"--runtime", "abacus"}).exit_code, 2);
+}
+
+TEST(EstimateCommand, TakesAutomaticSizesFromTheCluster) {
+  const Ended ended = estimate_on_h100({"--tp", "auto", "--dp-shard", "auto", "--json"});
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  const Ended given = estimate_on_h100({"--tp", "8", "--dp-shard", "2", "--json"});
+  EXPECT_EQ(ended.out, given.out);
+}
+
+TEST(EstimateCommand, TellsTheCostWhereItIsKnown) {
+  const common::Json unknown = json_of(estimate({"--dp-shard", "4", "--json"}));
+  EXPECT_FALSE(unknown.contains("cost"));
+  const common::Json json = json_of(estimate({"--dp-shard", "4", "--gpu-price", "0.36", "--json"}));
+  const double rate = json["tokens_per_second_per_gpu"];
+  EXPECT_DOUBLE_EQ(json["cost"]["price_per_million_tokens"], 0.36 * 1e6 / rate / 3600);
+  EXPECT_FALSE(json["cost"].contains("kwh_per_million_tokens"));
+  EXPECT_TRUE(json_of(estimate_on_h100({"--dp-shard", "16", "--json"}))["cost"].contains(
+      "kwh_per_million_tokens"));
 }
 
 TEST(EstimateCommand, RefusesModelConfigsThatLackAFieldOrHaveAnotherType) {

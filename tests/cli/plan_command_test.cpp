@@ -121,5 +121,58 @@ TEST(PlanCommand, LetsTheGlobalBatchChooseTheAccumulation) {
   EXPECT_EQ(plan({"--microbatch-size", "many"}).exit_code, 2);
 }
 
+Ended plan_on_h100(std::vector<std::string> flags) {
+  flags.insert(flags.begin(), {"plan", "--model", "llama-3-8b", "--cluster", "h100-sxm", "--nodes",
+                               "2", "--seq-length", "4096"});
+  return meshplan(flags);
+}
+
+TEST(PlanCommand, ExplainsItsChoice) {
+  const Ended ended = plan_on_h100({"--explain"});
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  for (const char* part : {"The best by throughput: tp=", "What bounds it: ", "Number 2, ",
+                           "TP against FSDP: ", "first-order formulas", "TP across nodes: "}) {
+    EXPECT_THAT(ended.out, HasSubstr(part));
+  }
+  const common::Json json = json_of(plan_on_h100({"--explain", "--json"}));
+  EXPECT_THAT(ended.out, HasSubstr(json["explanation"]["text"].get<std::string>()));
+  EXPECT_FALSE(json_of(plan_on_h100({"--json"})).contains("explanation"));
+}
+
+TEST(PlanCommand, PrintsTheFrontierOfTimeAndMemory) {
+  EXPECT_THAT(plan_on_h100({"--pareto"}).out, HasSubstr("nothing is faster with as little memory"));
+  const common::Json json = json_of(plan_on_h100({"--pareto", "--top", "1", "--json"}));
+  ASSERT_GT(json["pareto"].size(), 1U);
+  EXPECT_EQ(json["pareto"][0]["rank"], 1);
+  EXPECT_EQ(json["pareto"][0]["layout"], json["ranked"][0]["layout"]);
+  for (std::size_t i = 1; i < json["pareto"].size(); ++i) {
+    EXPECT_LT(json["pareto"][i]["estimate"]["memory"]["peak_device_bytes"],
+              json["pareto"][i - 1]["estimate"]["memory"]["peak_device_bytes"]);
+  }
+}
+
+TEST(PlanCommand, RanksByMoneyAndEnergyWhereTheyAreKnown) {
+  for (const char* objective : {"cost", "energy"}) {
+    const Ended ended = plan_on_h100({"--objective", objective, "--json"});
+    EXPECT_EQ(ended.exit_code, 0) << ended.err;
+    EXPECT_EQ(json_of(ended)["objective"], objective);
+    const Ended unknown = plan({"--objective", objective});
+    EXPECT_EQ(unknown.exit_code, 3);
+    EXPECT_THAT(unknown.err, HasSubstr(std::string("objective=") + objective));
+  }
+  EXPECT_THAT(plan_on_h100({}).out, HasSubstr("price/Mtoken  kWh/Mtoken"));
+  EXPECT_EQ(plan({"--objective", "cost", "--gpu-price", "0.1"}).exit_code, 0);
+  EXPECT_EQ(plan({"--gpu-price", "-1"}).exit_code, 3);
+}
+
+TEST(PlanCommand, TakesAutomaticSizesFromTheCluster) {
+  const common::Json json = json_of(plan_on_h100({"--tp", "auto", "--dp-shard", "auto", "--json"}));
+  ASSERT_FALSE(json["ranked"].empty());
+  for (const common::Json& candidate : json["ranked"]) {
+    EXPECT_EQ(candidate["layout"]["tp"], 8);
+    EXPECT_EQ(candidate["layout"]["dp_shard"], 2);
+  }
+}
+
 }  // namespace
 }  // namespace meshplan::tests
