@@ -65,7 +65,8 @@ std::string memory_table(const planner::MemoryEstimate& memory) {
 std::string communication_table(const planner::Traffic& traffic) {
   std::vector<std::vector<std::string>> rows = {
       {"axis", "operations", "bytes", "wire bytes", "time", "exposed"}};
-  for (Axis axis : {Axis::kTp, Axis::kDpShard, Axis::kDpReplicate, Axis::kCp, Axis::kPp}) {
+  for (Axis axis : {Axis::kTp, Axis::kDpShard, Axis::kDpReplicate, Axis::kCp, Axis::kPp, Axis::kEp,
+                    Axis::kExpertShard}) {
     const planner::AxisTraffic& entry = traffic[static_cast<std::size_t>(axis)];
     if (entry.operations == 0) continue;
     rows.push_back({to_string(axis), std::to_string(entry.operations),
@@ -124,6 +125,11 @@ void add_mesh_flags(CLI::App& app, planner::Layout& layout) {
   add("--tp", Axis::kTp, "Ranks of a tensor-parallel group");
   add("--pp", Axis::kPp, "Pipeline stages");
   add("--cp", Axis::kCp, "Ranks that share a sequence");
+  app.add_option("--ep,--expert-parallel", layout.mesh.expert_parallel,
+                 "Ranks of dp_shard x cp that share a block's experts out")
+      ->capture_default_str()
+      ->type_name("N")
+      ->group("Mesh");
   app.add_option("--microbatch-size", layout.microbatch_size,
                  "Sequences of a rank and forward pass")
       ->capture_default_str()

@@ -37,13 +37,13 @@ RC_GTEST_PROP(Price, AnAllReduceSendsWhatAReduceScatterAndAnAllGatherSend, ()) {
 
 RC_GTEST_PROP(Price, AnAxisSpansNodesIfOneOfItsGroupsDoes, ()) {
   DeviceMesh mesh;
-  for (Axis axis : kAxes) mesh.sizes[axis] = *rc::gen::inRange<std::int64_t>(1, 5);
+  for (Axis axis : kMeshAxes) mesh.sizes[axis] = *rc::gen::inRange<std::int64_t>(1, 5);
   // Every node is full, as the rules have it.
   const std::int64_t world = world_size(mesh);
   do {
     mesh.ranks_per_node = *rc::gen::inRange<std::int64_t>(1, world + 1);
   } while (world % mesh.ranks_per_node != 0);
-  for (Axis axis : kAxes) {
+  for (Axis axis : kMeshAxes) {
     bool spans = false;
     for (std::int64_t rank = 0; rank < world; ++rank) {
       for (std::int64_t peer : group_of(mesh, axis, rank)) {

@@ -22,7 +22,7 @@ using planner::Plan;
 double seconds(Picoseconds time) { return static_cast<double>(time) * 1e-12; }
 
 RC_GTEST_PROP(Simulate, PeakOfMemoryIsTheEstimates, ()) {
-  const Plan plan = planner::any_plan();
+  const Plan plan = planner::any_plan_of_any_architecture();
   const SimulatedStep step = simulate(plan);
   RC_ASSERT(step.peak_memory == plan.estimate.memory.peak_allocated);
   RC_ASSERT(step.peak == plan.estimate.memory.breakdown);
@@ -40,7 +40,7 @@ RC_GTEST_PROP(Simulate, PlaysTheFeedForwardDemoAsItIsPriced, ()) {
 }
 
 RC_GTEST_PROP(Simulate, MemoryStartsAndEndsWithWhatPersists, ()) {
-  const Plan plan = planner::any_plan();
+  const Plan plan = planner::any_plan_of_any_architecture();
   const SimulatedStep step = simulate(plan);
   const planner::MemoryBreakdown persistent =
       planner::persistent_breakdown(planner::unrolled_step(plan).context);
@@ -96,7 +96,7 @@ constexpr double kTolerance = 1e-4;
 TEST(Simulate, TimesAgreeWithTheEstimatesOnRandomLayouts) {
   Worst worst;
   const bool held = rc::check([&worst] {
-    for (int i = 0; i < 3; ++i) worst.compare(planner::any_plan());
+    for (int i = 0; i < 3; ++i) worst.compare(planner::any_plan_of_any_architecture());
   });
   EXPECT_TRUE(held);
   EXPECT_GE(worst.plans, 200);
@@ -164,7 +164,7 @@ TEST(Simulate, TimesAgreeWithTheEstimatesOnEveryLayoutOfASearch) {
 }
 
 RC_GTEST_PROP(Simulate, StepIsComputeAndWhatIsExposed, ()) {
-  const SimulatedStep step = simulate(planner::any_plan());
+  const SimulatedStep step = simulate(planner::any_plan_of_any_architecture());
   Picoseconds sum = step.compute_time;
   for (Picoseconds exposed : step.exposed) {
     RC_ASSERT(exposed >= 0);
@@ -174,7 +174,7 @@ RC_GTEST_PROP(Simulate, StepIsComputeAndWhatIsExposed, ()) {
 }
 
 RC_GTEST_PROP(Simulate, SlicesAreTheProgramsKernelsAndCollectivesInOrder, ()) {
-  const Plan plan = planner::any_plan();
+  const Plan plan = planner::any_plan_of_any_architecture();
   const planner::UnrolledStep unrolled = planner::unrolled_step(plan);
   std::vector<std::pair<const char*, common::Bytes>> expected;
   for (const planner::Operations& operations : unrolled.operations) {
@@ -199,7 +199,7 @@ RC_GTEST_PROP(Simulate, SlicesAreTheProgramsKernelsAndCollectivesInOrder, ()) {
 }
 
 RC_GTEST_PROP(Simulate, GivesTheSameTwice, ()) {
-  const Plan plan = planner::any_plan();
+  const Plan plan = planner::any_plan_of_any_architecture();
   RC_ASSERT(to_json(simulate(plan)) == to_json(simulate(plan)));
 }
 
@@ -214,7 +214,7 @@ TEST(Simulate, ItsJsonHasItsKeys) {
                                          "peak_memory_bytes", "peak_memory", "peak_instruction",
                                          "stage", "instructions", "events"));
   EXPECT_EQ(json["peak_memory_bytes"], plan.estimate.memory.peak_allocated.value);
-  EXPECT_EQ(json["exposed_s"].size(), kAxes.size());
+  EXPECT_EQ(json["exposed_s"].size(), planner::kMeshAxes.size());
 }
 
 TEST(Simulate, RefusesStepsBeyondItsMemory) {
