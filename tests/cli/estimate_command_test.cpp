@@ -91,6 +91,23 @@ TEST(EstimateCommand, PricesWhatDoesNotFit) {
   EXPECT_THAT(ended.err, HasSubstr("of 4.00 GiB"));
 }
 
+TEST(EstimateCommand, PricesMixturesOfExperts) {
+  const auto mixtral = [](std::vector<std::string> flags) {
+    flags.insert(flags.begin(),
+                 {"estimate", "--model", "mixtral-8x7b-v0.1", "--cluster", "h100-sxm", "--nodes",
+                  "8", "--seq-length", "4096", "--dp-shard", "64"});
+    return meshplan(flags);
+  };
+  const Ended ended = mixtral({"--expert-parallel", "8", "--json"});
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  const common::Json json = json_of(ended);
+  EXPECT_GT(json["communication"]["ep"]["bytes_per_rank"], 0);
+  EXPECT_GT(json["communication"]["expert_shard"]["bytes_per_rank"], 0);
+  EXPECT_FALSE(json_of(mixtral({"--json"}))["communication"].contains("ep"));
+  EXPECT_THAT(mixtral({"--ep", "3"}).err,
+              HasSubstr("expert_parallel=3: must divide num_experts=8; use 1, 2, 4 or 8"));
+}
+
 TEST(EstimateCommand, RefusesRuntimesThatAreNotModelledByName) {
   const Ended ended = estimate({"--dp-shard", "4", "--runtime", "megatron", "--json"});
   EXPECT_EQ(ended.exit_code, 3);

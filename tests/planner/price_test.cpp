@@ -117,6 +117,37 @@ TEST(Price, OfACollectiveIsLatencyAndRingBandwidthOfTheLinkSpanned) {
   EXPECT_DOUBLE_EQ(gather.duration.value, 1e-4 + 4e-2);
 }
 
+TEST(Price, OfAGroupedMultiplyReachesTheRateOfOneOfItsGroup) {
+  Operation kernel{.groups = 4, .flops = common::Flops(4e9), .bytes = Bytes(1000)};
+  // Each of the four has the size of half efficiency.
+  EXPECT_DOUBLE_EQ(price(round_cluster(), {}, DataType::kFloat32, kernel).duration.value,
+                   1e-6 + 4 * 4e-3);
+}
+
+/// Without a figure of its own an exchange costs what an all-gather of the same ranks does.
+TEST(Price, OfAnExchangeIsThatOfAnAllGatherUnlessItIsKnown) {
+  ClusterSpec cluster = round_cluster();
+  DeviceMesh mesh;
+  mesh.sizes[Axis::kDpShard] = 8;
+  mesh.sizes[Axis::kTp] = 2;
+  mesh.ranks_per_node = 8;
+  mesh.expert_parallel = 4;
+  const auto exchange = [&] {
+    return price(cluster, mesh, DataType::kFloat32,
+                 collective(CollectiveKind::kAllToAll, Axis::kEp, Stream::kEp))
+        .duration.value;
+  };
+  // 3 latencies within the node; 3/4 x 8 MB.
+  EXPECT_DOUBLE_EQ(exchange(), 3e-5 + 6e-3);
+  EXPECT_FALSE(spans_nodes(mesh, Axis::kEp));
+  EXPECT_TRUE(spans_nodes(mesh, Axis::kExpertShard));
+  cluster.intra_node.all_to_all = {common::Seconds(1e-6), common::BytesPerSecond(2e9)};
+  EXPECT_DOUBLE_EQ(exchange(), 3e-6 + 3e-3);
+  mesh.expert_parallel = 8;
+  EXPECT_TRUE(spans_nodes(mesh, Axis::kEp));
+  EXPECT_DOUBLE_EQ(exchange(), 7e-4 + 7e-2);
+}
+
 TEST(Price, ACollectiveOnTheComputeStreamTakesNothingTwice) {
   const Price price =
       planner::price(round_cluster(), {}, DataType::kFloat32,
