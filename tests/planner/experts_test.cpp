@@ -105,15 +105,18 @@ TEST(Experts, FlopsOfMixtralAreSixPerTokenAndActiveParameter) {
               1, 1e-12);
 }
 
+/// Ranks gather fewer experts. Rows that came from other ranks are kept, which ep = 1 spares: with
+/// eight small experts a token that is more than the parameters of a block.
 TEST(Experts, MemoryFallsWithExpertParallelism) {
+  const auto peak_of = [](const char* name, std::int64_t ep) {
+    const common::Bytes peak = plan_on_h100(name, 64, 1, ep).estimate.memory.peak_allocated;
+    fmt::print("{}, ep={}: peak {} bytes\n", name, ep, peak.value);
+    return peak;
+  };
+  EXPECT_LT(peak_of("mixtral-8x7b-v0.1", 2), peak_of("mixtral-8x7b-v0.1", 1));
   for (const char* name : {"mixtral-8x7b-v0.1", "qwen3-30b-a3b"}) {
-    common::Bytes before;
-    for (const std::int64_t ep : {1, 2, 4, 8}) {
-      const common::Bytes peak = plan_on_h100(name, 64, 1, ep).estimate.memory.peak_allocated;
-      fmt::print("{}, ep={}: peak {} bytes\n", name, ep, peak.value);
-      EXPECT_TRUE(ep == 1 || peak < before);
-      before = peak;
-    }
+    EXPECT_LT(peak_of(name, 4), peak_of(name, 2));
+    EXPECT_LT(peak_of(name, 8), peak_of(name, 4));
   }
 }
 

@@ -138,10 +138,10 @@ const std::vector<Spoilt> kExperts = {
        set_axis(c, Axis::kCp, 2);
      }},
     {"tp_divides_expert_intermediate_size",
-     "tp=2: must divide expert_intermediate_size=65; use 1, 5, 13 or 65",
+     "tp=2: must divide expert_intermediate_size=55; use 1, 5, 11 or 55",
      [](Case& c) {
        c.model.moe = six_experts();
-       c.model.moe.intermediate_size = 65;
+       c.model.moe.intermediate_size = 55;
      }},
     {"tp_divides_shared_expert_intermediate_size",
      "tp=2: must divide shared_expert_intermediate_size=3; use 1 or 3",
