@@ -125,11 +125,6 @@ void add_mesh_flags(CLI::App& app, planner::Layout& layout) {
   add("--tp", Axis::kTp, "Ranks of a tensor-parallel group");
   add("--pp", Axis::kPp, "Pipeline stages");
   add("--cp", Axis::kCp, "Ranks that share a sequence");
-  app.add_option("--ep,--expert-parallel", layout.mesh.expert_parallel,
-                 "Ranks of dp_shard x cp that share a block's experts out")
-      ->capture_default_str()
-      ->type_name("N")
-      ->group("Mesh");
   app.add_option("--microbatch-size", layout.microbatch_size,
                  "Sequences of a rank and forward pass")
       ->capture_default_str()
