@@ -6,9 +6,11 @@
 #include <rapidcheck/gtest.h>
 
 #include <cmath>
+#include <numeric>
 
 #include "planner/search/search.h"
 #include "tests/common/expect_error.h"
+#include "tests/planner/model_configs.h"
 #include "tests/planner/random_plans.h"
 #include "tests/planner/unrolled.h"
 
@@ -135,6 +137,32 @@ TEST(Simulate, AgreesWithTheEstimatesOverAllAxes) {
   EXPECT_GE(plans, 200);
   EXPECT_LT(worst, 0.03);
   EXPECT_LT(single, kTolerance);
+}
+
+/// Of every imported family, among them all that the executor does not train; experts are shared
+/// out, and tensors split where heads can be.
+TEST(Simulate, PlaysEveryPublishedModelAsItIsPriced) {
+  Worst worst;
+  for (const common::JsonObject& json : planner::published_models()) {
+    const planner::ModelSpec model = planner::read(json.at("config"));
+    const std::int64_t tp =
+        model.num_key_value_heads % 2 == 0 && model.num_attention_heads % 2 == 0 ? 2 : 1;
+    planner::Layout layout = planner::layout_of({.dp_shard = 8, .tp = tp});
+    layout.sequence_parallel = tp > 1;
+    layout.activation_checkpointing = planner::ActivationCheckpointing::kFull;
+    layout.checkpointed_blocks = model.num_hidden_layers / 2;
+    layout.mesh.ranks_per_node = 8;
+    layout.mesh.expert_parallel = std::gcd(model.moe.num_experts, std::int64_t{4});
+    if (model.moe.num_experts == 0) layout.mesh.expert_parallel = 1;
+    planner::ClusterSpec cluster = planner::load_cluster("h100-sxm");
+    cluster.nodes = tp;
+    const Plan plan = planner::plan_of(model, cluster, planner::small_job(), layout);
+    ASSERT_THAT(plan.estimate.violations, testing::IsEmpty()) << json.text("name");
+    EXPECT_EQ(simulate(plan).peak, plan.estimate.memory.breakdown) << json.text("name");
+    worst.compare(plan);
+  }
+  EXPECT_GE(worst.plans, 40);
+  worst.expect_within(kTolerance);
 }
 
 TEST(Simulate, TimesAgreeWithTheEstimatesOnEveryLayoutOfASearch) {
