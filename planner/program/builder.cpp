@@ -41,26 +41,26 @@ struct Order {
 Order order_of(const ModelSpec& model, const Layout& layout, const Stage& stage) {
   const bool tp = layout.mesh.sizes[Axis::kTp] > 1;
   const bool splits_tokens = tp && layout.sequence_parallel;
+  const bool parts_by_columns = tp && (model.qk_norm || model.moe.num_experts > 0);
+  const bool embeds_more =
+      model.tie_word_embeddings || model.embedding_norm || model.embedding_size > 0;
   const Sharding sharding = without_replicas(layout.sharding);
   const std::int64_t first_block = block_unit(model, stage.first_block);
-  return {
-      .stage = stage,
-      .embedding = embedding_unit(model),
-      .first_block = first_block,
-      .last_block = first_block + stage.blocks - 1,
-      .head = head_unit(model),
-      .tied = model.tie_word_embeddings,
-      .gathers_each_pass = sharding == Sharding::kFullShard,
-      .releases = sharding == Sharding::kFullShard || sharding == Sharding::kShardGradOp,
-      .first_kept = first_block + stage.blocks - layout.blocks_kept_gathered,
-      .replicated_in_blocks = splits_tokens || (tp && (model.qk_norm || model.moe.num_experts > 0)),
-      .replicated_in_head = splits_tokens,
-      .replicated_in_embedding =
-          splits_tokens &&
-          (model.tie_word_embeddings || model.embedding_norm || model.embedding_size > 0),
-      .accumulates_whole = accumulates_whole_gradients(layout),
-      .shards = sharding_ranks(layout.mesh) > 1,
-      .replicas = layout.mesh.sizes[Axis::kDpReplicate] > 1};
+  return {.stage = stage,
+          .embedding = embedding_unit(model),
+          .first_block = first_block,
+          .last_block = first_block + stage.blocks - 1,
+          .head = head_unit(model),
+          .tied = model.tie_word_embeddings,
+          .gathers_each_pass = sharding == Sharding::kFullShard,
+          .releases = sharding == Sharding::kFullShard || sharding == Sharding::kShardGradOp,
+          .first_kept = first_block + stage.blocks - layout.blocks_kept_gathered,
+          .replicated_in_blocks = splits_tokens || parts_by_columns,
+          .replicated_in_head = splits_tokens,
+          .replicated_in_embedding = splits_tokens && embeds_more,
+          .accumulates_whole = accumulates_whole_gradients(layout),
+          .shards = sharding_ranks(layout.mesh) > 1,
+          .replicas = layout.mesh.sizes[Axis::kDpReplicate] > 1};
 }
 
 /// Units of the stage's blocks that are unlike the model's first block.
