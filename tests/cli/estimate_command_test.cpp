@@ -67,7 +67,7 @@ TEST(EstimateCommand, RefusesAWorldSizeThatIsNotTheClusters) {
 
 TEST(EstimateCommand, SurvivesSizesBeyondReason) {
   for (const char* flag :
-       {"--tp", "--dp-shard", "--microbatch-size", "--accumulation", "--loss-chunks"}) {
+       {"--tp", "--dp-shard", "--ep", "--microbatch-size", "--accumulation", "--loss-chunks"}) {
     for (const char* size : {"0", "-1", "9223372036854775807"}) {
       const Ended ended = estimate({flag, size, "--json"});
       EXPECT_EQ(ended.exit_code, 3) << flag << " " << size << ": " << ended.err;
