@@ -113,8 +113,9 @@ std::string ranked_table(const Ranking& ranking, std::size_t top) {
     if (rows.size() > top) break;
     common::Seconds exposed;
     for (const planner::AxisTraffic& axis : estimate.traffic) exposed += axis.exposed;
-    const std::int64_t dp_wire =
-        wire_bytes(estimate, Axis::kDpShard) + wire_bytes(estimate, Axis::kDpReplicate);
+    const std::int64_t dp_wire = wire_bytes(estimate, Axis::kDpShard) +
+                                 wire_bytes(estimate, Axis::kDpReplicate) +
+                                 wire_bytes(estimate, Axis::kExpertShard);
     std::vector<std::string> row = {std::to_string(rows.size())};
     for (Axis axis : axes) row.push_back(std::to_string(layout.mesh.sizes[axis]));
     for (std::string text :

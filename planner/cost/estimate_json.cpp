@@ -44,8 +44,7 @@ MemoryEstimate read_memory(const JsonObject& json) {
 
 Json traffic_json(const Traffic& traffic) {
   Json json;
-  for (Axis axis : {Axis::kTp, Axis::kDpShard, Axis::kDpReplicate, Axis::kCp, Axis::kPp, Axis::kEp,
-                    Axis::kExpertShard}) {
+  for (Axis axis : kShownAxes) {
     const AxisTraffic& entry = traffic[static_cast<std::size_t>(axis)];
     if (is_of_experts(axis) && entry.operations == 0) continue;
     json[to_string(axis)] = {{"bytes_per_rank", entry.bytes.value},
