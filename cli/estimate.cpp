@@ -64,7 +64,7 @@ std::string memory_table(const planner::MemoryEstimate& memory) {
 std::string communication_table(const planner::Traffic& traffic) {
   std::vector<std::vector<std::string>> rows = {
       {"axis", "operations", "bytes", "wire bytes", "time", "exposed"}};
-  for (Axis axis : {Axis::kTp, Axis::kDpShard, Axis::kDpReplicate, Axis::kCp, Axis::kPp}) {
+  for (Axis axis : planner::kShownAxes) {
     const planner::AxisTraffic& entry = traffic[static_cast<std::size_t>(axis)];
     if (entry.operations == 0) continue;
     rows.push_back({to_string(axis), std::to_string(entry.operations),

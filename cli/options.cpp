@@ -145,6 +145,11 @@ CLI::Option* add_layout_flags(CLI::App& app, LayoutFlags& flags) {
              "full_shard, shard_grad_op, shard_optimizer, no_shard; with replicas hybrid_shard, "
              "hybrid_shard_zero2 (default: full_shard)")
       ->group(group);
+  app.add_option("--ep,--expert-parallel", flags.layout.mesh.expert_parallel,
+                 "Ranks of dp_shard x cp that a block's experts are shared out to")
+      ->capture_default_str()
+      ->type_name("N")
+      ->group(group);
   add_choice(app, "--sequence-parallel", flags.sequence_parallel, parse_switch,
              "on or off (default: on where tp is more than 1)")
       ->group(group);

@@ -117,8 +117,9 @@ std::string candidate_table(const Ranking& ranking, const std::vector<std::size_
   append(rows.front(), cost_titles(ranking.cluster));
   for (std::size_t place : places) {
     const auto& [layout, estimate] = ranking.found.ranked[place];
-    const std::int64_t dp_wire =
-        wire_bytes(estimate, Axis::kDpShard) + wire_bytes(estimate, Axis::kDpReplicate);
+    const std::int64_t dp_wire = wire_bytes(estimate, Axis::kDpShard) +
+                                 wire_bytes(estimate, Axis::kDpReplicate) +
+                                 wire_bytes(estimate, Axis::kExpertShard);
     std::vector<std::string> row = {std::to_string(place + 1)};
     for (Axis axis : axes) row.push_back(std::to_string(layout.mesh.sizes[axis]));
     append(row,

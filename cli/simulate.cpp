@@ -32,9 +32,9 @@ std::string step_table(const planner::Plan& plan, const simulator::SimulatedStep
       {"one step", "simulated", "the plan's estimate"},
       {"step time", human(seconds(step.step_time)), human(estimate.step_time)},
       {"compute", human(seconds(step.compute_time)), human(estimate.compute_time)}};
-  for (Axis axis : {Axis::kTp, Axis::kDpShard, Axis::kDpReplicate}) {
-    if (plan.layout.mesh.sizes[axis] == 1) continue;
+  for (Axis axis : planner::kShownAxes) {
     const auto index = static_cast<std::size_t>(axis);
+    if (estimate.traffic[index].operations == 0) continue;
     rows.push_back({fmt::format("exposed {}", to_string(axis)), human(seconds(step.exposed[index])),
                     human(estimate.traffic[index].exposed)});
   }

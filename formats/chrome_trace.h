@@ -20,10 +20,16 @@ inline constexpr std::int64_t kReduceTrack = 3;
 inline constexpr std::int64_t kReplicateTrack = 4;
 inline constexpr std::int64_t kContextTrack = 5;
 inline constexpr std::int64_t kPipelineTrack = 6;
+inline constexpr std::int64_t kExpertTrack = 7;
 /// Names of the tracks, by number.
-inline constexpr std::array kTrackNames = {
-    "compute", "tp",      "parameter gathering", "gradient reduction", "sums over replicas",
-    "context", "pipeline"};
+inline constexpr std::array kTrackNames = {"compute",
+                                           "tp",
+                                           "parameter gathering",
+                                           "gradient reduction",
+                                           "sums over replicas",
+                                           "context",
+                                           "pipeline",
+                                           "experts"};
 
 /// One piece of work on a track. Times are picoseconds from the begin of the trace: a sum of them
 /// is exact, so neighbours meet and never overlap by a rounding.

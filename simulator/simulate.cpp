@@ -362,8 +362,10 @@ SimulatedStep simulate(const planner::Plan& plan) {
 
 common::Json to_json(const SimulatedStep& step) {
   common::Json exposed;
-  for (Axis axis : kAxes)
-    exposed[to_string(axis)] = seconds(step.exposed[static_cast<std::size_t>(axis)]);
+  for (Axis axis : kAxes) {
+    const Picoseconds time = step.exposed[static_cast<std::size_t>(axis)];
+    if (time > 0 || !is_of_experts(axis)) exposed[to_string(axis)] = seconds(time);
+  }
   common::Json peak;
   for (std::size_t c = 0; c < planner::kMemoryClasses; ++c) {
     peak[to_string(static_cast<planner::MemoryClass>(c))] = step.peak[c].value;

@@ -98,7 +98,8 @@ Measurement measure_collective(Communicator& group, CollectiveKind kind, std::in
         group.reduce_scatter(tensors.part, tensors.whole).wait();
         break;
       case CollectiveKind::kSend:
-        throw common::Error(common::ErrorCode::kInternal, "messages are not measured", "send");
+      case CollectiveKind::kAllToAll:
+        throw common::Error(common::ErrorCode::kInternal, "is not measured", to_string(kind));
     }
     synchronize(device);
   };

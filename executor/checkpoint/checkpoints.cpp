@@ -40,7 +40,7 @@ CheckpointSource source_of(const planner::Plan& plan, const CheckpointOptions& o
                           .node_leader = environment.rank - environment.local_rank,
                           .node_leaders = {},
                           .layout = options.layout};
-  for (const Axis axis : planner::kAxes)
+  for (const Axis axis : planner::kMeshAxes)
     source.mesh.emplace_back(to_string(axis), plan.layout.mesh.sizes[axis]);
   for (std::int64_t rank = 0; rank < environment.world_size; rank += environment.local_world_size)
     source.node_leaders.push_back(rank);

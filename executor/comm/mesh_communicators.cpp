@@ -38,7 +38,7 @@ MeshCommunicators::MeshCommunicators(const planner::DeviceMesh& mesh, std::int64
   const BackendKind kind = choose_backend(options, device, rank, world_size, store);
   std::optional<BackendFactory> factory;
   if (world_size > 1) factory.emplace(kind, device, options, store);
-  for (planner::Axis axis : planner::kAxes) {
+  for (planner::Axis axis : planner::kMeshAxes) {
     if (mesh.sizes[axis] == 1) {
       communicators_.emplace_back(axis);
       continue;

@@ -54,9 +54,12 @@ MatmulEfficiency ClusterFields::matmul(const char* key) const {
 
 LinkSpec ClusterFields::link(const char* key) const {
   return object(key, [](const ClusterFields& fields) {
-    return LinkSpec{.all_reduce = fields.object("all_reduce", read_collective),
-                    .all_gather = fields.object("all_gather", read_collective),
-                    .reduce_scatter = fields.object("reduce_scatter", read_collective)};
+    LinkSpec link{.all_reduce = fields.object("all_reduce", read_collective),
+                  .all_gather = fields.object("all_gather", read_collective),
+                  .reduce_scatter = fields.object("reduce_scatter", read_collective)};
+    if (!fields.json().is_null("all_to_all"))
+      link.all_to_all = fields.object("all_to_all", read_collective);
+    return link;
   });
 }
 

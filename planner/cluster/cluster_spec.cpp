@@ -25,11 +25,15 @@ Json device_json(const DeviceSpec& device) {
 
 Json link_json(const LinkSpec& link) {
   Json json;
-  for (const auto kind :
-       {CollectiveKind::kAllReduce, CollectiveKind::kAllGather, CollectiveKind::kReduceScatter}) {
+  const auto write = [&](CollectiveKind kind) {
     json[to_string(kind)] = {{"latency_s", link[kind].latency.value},
                              {"bandwidth_bytes_per_s", link[kind].bandwidth.value}};
+  };
+  for (const auto kind :
+       {CollectiveKind::kAllReduce, CollectiveKind::kAllGather, CollectiveKind::kReduceScatter}) {
+    write(kind);
   }
+  if (link.all_to_all) write(CollectiveKind::kAllToAll);
   return json;
 }
 
@@ -45,6 +49,8 @@ const char* to_string(CollectiveKind kind) {
       return "reduce_scatter";
     case CollectiveKind::kSend:
       return "send";
+    case CollectiveKind::kAllToAll:
+      return "all_to_all";
   }
   return "all_reduce";
 }
@@ -58,6 +64,8 @@ const CollectiveCost& LinkSpec::operator[](CollectiveKind kind) const {
       return all_gather;
     case CollectiveKind::kReduceScatter:
       return reduce_scatter;
+    case CollectiveKind::kAllToAll:
+      return all_to_all ? *all_to_all : all_gather;
   }
   return all_reduce;
 }

@@ -41,15 +41,16 @@ struct DeviceSpec {
   bool operator==(const DeviceSpec&) const = default;
 };
 
-/// kSend is a message to one neighbour.
-enum class CollectiveKind { kAllReduce, kAllGather, kReduceScatter, kSend };
+/// kSend is a message to one neighbour; in kAllToAll each rank sends every other its part of a
+/// tensor.
+enum class CollectiveKind { kAllReduce, kAllGather, kReduceScatter, kSend, kAllToAll };
 
-/// "all_reduce", "all_gather", "reduce_scatter" or "send".
+/// "all_reduce", "all_gather", "reduce_scatter", "send" or "all_to_all".
 const char* to_string(CollectiveKind kind);
 
 /// A collective over n ranks of a link costs latency * (n - 1) + wire bytes / bandwidth, where wire
-/// bytes are what a ring sends: 2(n-1)/n of the tensor for all_reduce, (n-1)/n of the full tensor
-/// for the others (Thakur, Rabenseifner, Gropp 2005).
+/// bytes are what a ring, or a pairwise exchange, sends: 2(n-1)/n of the tensor for all_reduce,
+/// (n-1)/n of the full tensor for the others (Thakur, Rabenseifner, Gropp 2005).
 struct CollectiveCost {
   common::Seconds latency;
   common::BytesPerSecond bandwidth;
@@ -62,6 +63,9 @@ struct LinkSpec {
   CollectiveCost all_reduce;
   CollectiveCost all_gather;
   CollectiveCost reduce_scatter;
+  /// Where it is not known, an exchange costs what an all_gather does: as many steps, as many
+  /// bytes.
+  std::optional<CollectiveCost> all_to_all = {};
 
   /// A message costs what a step of an all_gather's ring does.
   const CollectiveCost& operator[](CollectiveKind kind) const;

@@ -58,10 +58,11 @@ common::Flops model_flops(const StepContext& context) {
   const ModelSpec& model = context.model;
   if (is_feed_forward(model)) return feed_forward_flops(context);
   // The embedding is a look-up, as are learned positions; a tied one multiplies once, as the head.
-  std::int64_t lookup = model.tie_word_embeddings ? 0 : model.vocab_size * model.hidden_size;
+  const std::int64_t width = model.embedding_size > 0 ? model.embedding_size : model.hidden_size;
+  std::int64_t lookup = model.tie_word_embeddings ? 0 : model.vocab_size * width;
   if (model.positions == Positions::kLearned)
     lookup += model.max_position_embeddings * model.hidden_size;
-  const auto parameters = static_cast<double>(parameter_count(model) - lookup);
+  const auto parameters = static_cast<double>(active_parameter_count(model) - lookup);
   const double attention = 12.0 * static_cast<double>(model.num_hidden_layers) *
                            static_cast<double>(model.num_attention_heads * model.head_dim) *
                            static_cast<double>(context.job.seq_length);

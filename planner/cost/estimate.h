@@ -46,9 +46,9 @@ struct Estimate {
   /// that computes longest: what it waits for the others is exposed on pp.
   Traffic traffic{};
   FirstOrderVolumes first_order;
-  /// 6 FLOPs a token and parameter of the matrix multiplies, and 12 x layers x heads x head_dim x
-  /// sequence a token for attention, not halved for causality (Chowdhery et al. 2022, arXiv
-  /// 2204.02311, appendix B); a rank's share.
+  /// 6 FLOPs a token and parameter of the matrix multiplies that it passes through, and 12 x layers
+  /// x heads x head_dim x sequence a token for attention, not halved for causality (Chowdhery et
+  /// al. 2022, arXiv 2204.02311, appendix B); a rank's share.
   common::Flops model_flops;
   /// What the kernels of one rank do.
   common::Flops hardware_flops;

@@ -44,8 +44,9 @@ MemoryEstimate read_memory(const JsonObject& json) {
 
 Json traffic_json(const Traffic& traffic) {
   Json json;
-  for (Axis axis : {Axis::kTp, Axis::kDpShard, Axis::kDpReplicate, Axis::kCp, Axis::kPp}) {
+  for (Axis axis : kShownAxes) {
     const AxisTraffic& entry = traffic[static_cast<std::size_t>(axis)];
+    if (is_of_experts(axis) && entry.operations == 0) continue;
     json[to_string(axis)] = {{"bytes_per_rank", entry.bytes.value},
                              {"wire_bytes_per_rank", entry.wire_bytes.value},
                              {"operations", entry.operations},
@@ -58,6 +59,7 @@ Json traffic_json(const Traffic& traffic) {
 Traffic read_traffic(const JsonObject& json) {
   Traffic traffic{};
   for (Axis axis : kAxes) {
+    if (is_of_experts(axis) && json.is_null(to_string(axis))) continue;
     const JsonObject entry = json.object(to_string(axis));
     traffic[static_cast<std::size_t>(axis)] = {
         .bytes = Bytes(entry.integer("bytes_per_rank")),

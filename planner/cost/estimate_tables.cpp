@@ -229,6 +229,7 @@ std::uint32_t EstimateTables::costs_of(const Layout& layout, const Stage& stage)
                    layout.microbatch_size,
                    layout.loss_chunks,
                    layout.mesh.ranks_per_node,
+                   layout.mesh.expert_parallel,
                    stage.blocks * 4 + place_of(stage)};
   const auto [found, is_new] =
       costs_index_.try_emplace(key, static_cast<std::uint32_t>(costs_.size()));
@@ -255,6 +256,7 @@ std::uint32_t EstimateTables::program_of(const Layout& layout, const Stage& stag
           static_cast<std::int64_t>(layout.gradient_accumulation),
       (layout.sequence_parallel ? 8 : 0) + (sizes[Axis::kTp] > 1 ? 4 : 0) +
           (sharding_ranks(layout.mesh) > 1 ? 2 : 0) + (sizes[Axis::kDpReplicate] > 1 ? 1 : 0),
+      layout.mesh.expert_parallel > 1,
       place_of(stage)};
   const auto [found, is_new] =
       program_index_.try_emplace(key, static_cast<std::uint32_t>(programs_.size()));

@@ -44,7 +44,7 @@ class EstimateTables {
 
  private:
   /// Numbers that tell sorts apart.
-  using Key = std::array<std::int64_t, 10>;
+  using Key = std::array<std::int64_t, 11>;
   struct KeyHash {
     std::size_t operator()(const Key& key) const;
   };

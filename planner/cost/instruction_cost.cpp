@@ -7,13 +7,14 @@ namespace {
 
 std::size_t index_of(Axis axis) { return static_cast<std::size_t>(axis); }
 
-/// Whether a collective of this stream is waited for by later instructions. Those of compute, tp
-/// and cp have ended when their instruction has.
+/// Whether a collective of this stream is waited for by later instructions. Those of compute, tp,
+/// cp and ep have ended when their instruction has.
 bool goes_on(Stream stream) {
-  return stream != Stream::kCompute && stream != Stream::kTp && stream != Stream::kCp;
+  return stream != Stream::kCompute && stream != Stream::kTp && stream != Stream::kCp &&
+         stream != Stream::kEp;
 }
 
-/// Plays one instruction's operations from time 0, with the streams of tp and cp idle.
+/// Plays one instruction's operations from time 0, with the streams of tp, cp and ep idle.
 class Adder {
  public:
   explicit Adder(const DeviceMesh& mesh) : mesh_(mesh) {}
@@ -68,16 +69,26 @@ class Adder {
       return now_;
     }
     if (goes_on(operation.stream)) {
-      cost.issued = {.stream = operation.stream,
-                     .axis = operation.axis,
-                     .duration = price.duration,
-                     .taken = price.taken_from_compute};
+      issue(operation, price);
       return now_;
     }
-    common::Seconds& free = operation.stream == Stream::kTp ? tp_ : cp_;
+    common::Seconds& free = free_[static_cast<std::size_t>(operation.stream)];
     free = std::max(free, now_) + price.duration;
     expose(operation.axis, price.taken_from_compute);
     return free;
+  }
+
+  /// It runs after one that has been issued before it, which takes its time from compute first.
+  void issue(const Operation& operation, const Price& price) {
+    common::Seconds before;
+    if (cost.issued) {
+      before = cost.issued->duration;
+      expose(cost.issued->axis, cost.issued->taken);
+    }
+    cost.issued = {.stream = operation.stream,
+                   .axis = operation.axis,
+                   .duration = before + price.duration,
+                   .taken = price.taken_from_compute};
   }
 
   void wait(const Operation& awaited, common::Seconds end) {
@@ -107,8 +118,7 @@ class Adder {
 
   const DeviceMesh& mesh_;
   common::Seconds now_;
-  common::Seconds tp_;
-  common::Seconds cp_;
+  std::array<common::Seconds, kStreams> free_{};
 };
 
 }  // namespace

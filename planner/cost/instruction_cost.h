@@ -26,7 +26,8 @@ struct ComputeTime {
   std::array<common::Seconds, kAxes.size()> exposed{};
 };
 
-/// A collective that goes on beside the instructions after its own.
+/// A collective, or two in a row, that goes on beside the instructions after its own; `axis` is the
+/// last one's.
 struct IssuedCollective {
   Stream stream;
   Axis axis;
@@ -37,8 +38,9 @@ struct IssuedCollective {
   bool awaited = false;
 };
 
-/// An instruction's operations, added up. Collectives over tp and cp, which it waits for itself,
-/// are part of its compute time; one other may be issued after `before`.
+/// An instruction's operations, added up. Collectives over tp, cp and ep, which it waits for
+/// itself, are part of its compute time; one other, or one right after another on the same stream,
+/// may be issued after `before`.
 struct InstructionCost {
   ComputeTime before;
   std::optional<IssuedCollective> issued;

@@ -188,6 +188,7 @@ Queue queue_of(Stream stream) {
     case Stream::kCompute:
     case Stream::kTp:
     case Stream::kCp:
+    case Stream::kEp:
       break;
   }
   return kNoQueue;

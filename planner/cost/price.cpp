@@ -10,8 +10,8 @@ common::Seconds kernel_time(const DeviceSpec& device, common::DataType type,
   common::Seconds time = operation.bytes / device.memory_bandwidth;
   if (operation.flops.value > 0) {
     const MatmulEfficiency& efficiency = device.matmul;
-    const double reached =
-        efficiency.ceiling / (1 + efficiency.half_flops.value / operation.flops.value);
+    const double flops = operation.flops.value / static_cast<double>(operation.groups);
+    const double reached = efficiency.ceiling / (1 + efficiency.half_flops.value / flops);
     time = std::max(time, operation.flops / (matmul_peak(device, type) * reached));
   }
   return device.launch_overhead + time;
@@ -31,8 +31,11 @@ common::Seconds collective_time(const ClusterSpec& cluster, const DeviceMesh& me
 }  // namespace
 
 bool spans_nodes(const DeviceMesh& mesh, Axis axis) {
-  const std::int64_t reach = stride_of(mesh, axis) * mesh.sizes[axis];
-  return group_size(mesh, axis) > 1 && mesh.ranks_per_node % reach != 0;
+  const std::int64_t ranks = group_size(mesh, axis);
+  // Cp lies within the groups of dp_shard.
+  const std::int64_t stride =
+      axis == Axis::kDpShard ? mesh.sizes[Axis::kTp] : stride_of(mesh, axis);
+  return ranks > 1 && mesh.ranks_per_node % (stride * ranks) != 0;
 }
 
 common::Bytes wire_bytes(CollectiveKind kind, common::Bytes bytes, std::int64_t n) {

@@ -19,11 +19,12 @@ struct Price {
 bool spans_nodes(const DeviceMesh& mesh, Axis axis);
 
 /// Bytes that a rank sends in a ring: 2(n-1)/n of the tensor for all_reduce, (n-1)/n of the full
-/// tensor for all_gather and reduce_scatter (Thakur, Rabenseifner, Gropp 2005), all of a message.
-/// n >= 1.
+/// tensor for all_gather and reduce_scatter, and for all_to_all, where each rank sends every other
+/// its part (Thakur, Rabenseifner, Gropp 2005); all of a message. n >= 1.
 common::Bytes wire_bytes(CollectiveKind kind, common::Bytes bytes, std::int64_t n);
 
-/// Roofline for kernels: launch overhead + max(FLOPs / achieved rate, bytes / memory bandwidth);
+/// Roofline for kernels: launch overhead + max(FLOPs / achieved rate, bytes / memory bandwidth),
+/// where a grouped multiply achieves the rate of one of its group;
 /// latency and ring bandwidth of the slowest link spanned for collectives. Allocations and frees
 /// cost nothing.
 Price price(const ClusterSpec& cluster, const DeviceMesh& mesh, common::DataType param_dtype,

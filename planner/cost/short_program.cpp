@@ -102,7 +102,9 @@ ProgramLengths shortened(const ProgramLengths& lengths) {
   return cut;
 }
 
-bool can_be_shortened(const ModelSpec& model) { return !is_feed_forward(model); }
+bool can_be_shortened(const ModelSpec& model) {
+  return !is_feed_forward(model) && first_other_block(model) == 0;
+}
 
 ShortProgram short_program(const ModelSpec& model, const Job& job, const Layout& layout,
                            const Stage& stage) {

@@ -19,6 +19,10 @@ struct AxisTraffic {
   common::Seconds exposed;
 };
 
+/// The order in which axes are shown to users.
+inline constexpr std::array kShownAxes = {Axis::kTp, Axis::kDpShard, Axis::kDpReplicate, Axis::kCp,
+                                          Axis::kPp, Axis::kEp,      Axis::kExpertShard};
+
 /// Indexed by Axis.
 using Traffic = std::array<AxisTraffic, kAxes.size()>;
 

@@ -14,13 +14,17 @@ const char* to_string(Axis axis) {
       return "cp";
     case Axis::kTp:
       return "tp";
+    case Axis::kEp:
+      return "ep";
+    case Axis::kExpertShard:
+      return "expert_shard";
   }
   return "tp";
 }
 
 std::int64_t world_size(const DeviceMesh& mesh) {
   std::int64_t ranks = 1;
-  for (Axis axis : kAxes) ranks *= mesh.sizes[axis];
+  for (Axis axis : kMeshAxes) ranks *= mesh.sizes[axis];
   return ranks;
 }
 
@@ -33,24 +37,39 @@ std::int64_t sharding_ranks(const DeviceMesh& mesh) {
 }
 
 std::int64_t group_size(const DeviceMesh& mesh, Axis axis) {
-  return axis == Axis::kDpShard ? sharding_ranks(mesh) : mesh.sizes[axis];
+  switch (axis) {
+    case Axis::kDpShard:
+      return sharding_ranks(mesh);
+    case Axis::kEp:
+      return mesh.expert_parallel;
+    case Axis::kExpertShard:
+      return sharding_ranks(mesh) / mesh.expert_parallel;
+    case Axis::kPp:
+    case Axis::kDpReplicate:
+    case Axis::kCp:
+    case Axis::kTp:
+      break;
+  }
+  return mesh.sizes[axis];
 }
 
 std::int64_t stride_of(const DeviceMesh& mesh, Axis axis) {
+  if (axis == Axis::kEp) return mesh.sizes[Axis::kTp];
+  if (axis == Axis::kExpertShard) return mesh.sizes[Axis::kTp] * mesh.expert_parallel;
   std::int64_t stride = 1;
-  for (auto inner = kAxes.rbegin(); *inner != axis; ++inner) stride *= mesh.sizes[*inner];
+  for (auto inner = kMeshAxes.rbegin(); *inner != axis; ++inner) stride *= mesh.sizes[*inner];
   return stride;
 }
 
 AxisSizes coordinates_of(const DeviceMesh& mesh, std::int64_t rank) {
   AxisSizes coordinates;
-  for (Axis axis : kAxes) coordinates[axis] = rank / stride_of(mesh, axis) % mesh.sizes[axis];
+  for (Axis axis : kMeshAxes) coordinates[axis] = rank / stride_of(mesh, axis) % mesh.sizes[axis];
   return coordinates;
 }
 
 std::int64_t rank_at(const DeviceMesh& mesh, const AxisSizes& coordinates) {
   std::int64_t rank = 0;
-  for (Axis axis : kAxes) rank += coordinates[axis] * stride_of(mesh, axis);
+  for (Axis axis : kMeshAxes) rank += coordinates[axis] * stride_of(mesh, axis);
   return rank;
 }
 

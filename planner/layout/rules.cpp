@@ -38,10 +38,14 @@ class Rules {
   }
 
   void divides(std::int64_t tp, const char* name, std::int64_t size) {
-    if (size % tp == 0) return;
-    broken_.push_back(
-        {fmt::format("tp_divides_{}", name),
-         fmt::format("tp={}: must divide {}={}; use {}", tp, name, size, common::divisors(size))});
+    divides("tp", tp, name, size);
+  }
+
+  void divides(const char* divisor, std::int64_t value, const char* name, std::int64_t size) {
+    if (size % value == 0) return;
+    broken_.push_back({fmt::format("{}_divides_{}", divisor, name),
+                       fmt::format("{}={}: must divide {}={}; use {}", divisor, value, name, size,
+                                   common::divisors(size))});
   }
 
   std::vector<Violation> take() { return std::move(broken_); }
@@ -53,7 +57,7 @@ class Rules {
 /// The product of the axes, or nothing when it does not fit: sizes come from flags.
 bool world_fits(const DeviceMesh& mesh, std::int64_t& world) {
   world = 1;
-  for (Axis axis : kAxes) {
+  for (Axis axis : kMeshAxes) {
     if (__builtin_mul_overflow(world, mesh.sizes[axis], &world)) return false;
   }
   return world <= std::numeric_limits<std::int32_t>::max();
@@ -70,8 +74,10 @@ double bytes_touched(const ModelSpec& model, const Job& job, const Layout& layou
       heads * number(model.head_dim) + 3 * (number(model.intermediate_size) + experts);
   const double scores = number(model.num_attention_heads) * number(job.seq_length);
   const double layers = number(model.num_hidden_layers);
-  const double activations = layers * (4 * number(model.hidden_size) + 2 * projections + scores) +
-                             number(model.vocab_size);
+  // Each token is sent to so many experts.
+  const double residual = (4 + 2 * number(model.moe.experts_per_token)) * number(model.hidden_size);
+  const double activations =
+      layers * (residual + 2 * projections + scores) + number(model.vocab_size);
   const double parameters =
       number(model.hidden_size) * (2 * layers * projections + 2 * number(model.vocab_size));
   const double microbatch = number(layout.microbatch_size) * number(job.seq_length) * activations;
@@ -80,7 +86,8 @@ double bytes_touched(const ModelSpec& model, const Job& job, const Layout& layou
 
 bool check_positive(Rules& rules, const Job& job, const Layout& layout) {
   bool positive = true;
-  for (Axis axis : kAxes) positive &= rules.positive(to_string(axis), layout.mesh.sizes[axis]);
+  for (Axis axis : kMeshAxes) positive &= rules.positive(to_string(axis), layout.mesh.sizes[axis]);
+  positive &= rules.positive("expert_parallel", layout.mesh.expert_parallel);
   positive &= rules.positive("microbatch_size", layout.microbatch_size);
   positive &= rules.positive("accumulation", layout.accumulation);
   positive &= rules.positive("loss_chunks", layout.loss_chunks);
@@ -91,9 +98,10 @@ bool check_positive(Rules& rules, const Job& job, const Layout& layout) {
 /// Puts 1 in place of what is not positive, so that the rules of single sizes can be checked all
 /// the same; chunks would be weighed against the tokens.
 void make_positive(Job& job, Layout& layout) {
-  for (Axis axis : kAxes)
+  for (Axis axis : kMeshAxes)
     layout.mesh.sizes[axis] = std::max<std::int64_t>(1, layout.mesh.sizes[axis]);
-  for (std::int64_t* size : {&layout.microbatch_size, &layout.accumulation, &job.seq_length})
+  for (std::int64_t* size : {&layout.mesh.expert_parallel, &layout.microbatch_size,
+                             &layout.accumulation, &job.seq_length})
     *size = std::max<std::int64_t>(1, *size);
   layout.loss_chunks = 1;
 }
@@ -138,10 +146,6 @@ void check_model(Rules& rules, const ModelSpec& model, const Job& job, std::int6
                 "{}: the step program has no operations yet for {}; use a model without, such as "
                 "those of the llama, mistral, qwen2 and qwen3 families",
                 to_string(model.family), fmt::join(beyond, ", "));
-  rules.require(model.sliding_window == 0 || job.seq_length <= model.sliding_window,
-                "seq_length_within_window",
-                "seq_length={}: at most sliding_window={}, as windowed attention is not built yet",
-                job.seq_length, model.sliding_window);
   rules.require(
       model.max_position_embeddings == 0 || job.seq_length <= model.max_position_embeddings,
       "seq_length_within_positions", "seq_length={}: at most max_position_embeddings={}",
@@ -155,7 +159,27 @@ void check_model(Rules& rules, const ModelSpec& model, const Job& job, std::int6
   if (model.num_attention_heads > 0) {
     rules.divides(tp, "num_attention_heads", model.num_attention_heads);
   }
-  rules.divides(tp, "intermediate_size", model.intermediate_size);
+  const std::int64_t moe_blocks = moe_block_count(model);
+  if (moe_blocks < model.num_hidden_layers)
+    rules.divides(tp, "intermediate_size", model.intermediate_size);
+  if (moe_blocks == 0) return;
+  rules.divides(tp, "expert_intermediate_size", model.moe.intermediate_size);
+  rules.divides(tp, "shared_expert_intermediate_size", model.moe.shared_intermediate_size);
+}
+
+/// Each rank of ep holds as many experts, and as many ranks hold the same ones.
+void check_experts(Rules& rules, const ModelSpec& model, const DeviceMesh& mesh) {
+  const std::int64_t ep = mesh.expert_parallel;
+  if (ep == 1) return;
+  const std::int64_t experts = model.moe.num_experts;
+  rules.require(experts > 0, "expert_parallel_has_experts",
+                "expert_parallel={}: the model has no experts to share out; use 1", ep);
+  if (experts > 0) rules.divides("expert_parallel", ep, "num_experts", experts);
+  std::int64_t shards = 0;
+  if (__builtin_mul_overflow(mesh.sizes[Axis::kDpShard], mesh.sizes[Axis::kCp], &shards)) return;
+  rules.require(shards % ep == 0, "expert_parallel_divides_shards",
+                "expert_parallel={}: must divide dp_shard x cp = {}; use {}", ep, shards,
+                common::divisors(shards));
 }
 
 void check_pipeline(Rules& rules, const ModelSpec& model, const Layout& layout) {
@@ -191,6 +215,7 @@ void check_feed_forward(Rules& rules, const ModelSpec& model, const Layout& layo
   rules.require(sizes[Axis::kCp] == 1, "cp_supported",
                 "cp={}: the feed-forward demo has no sequences to divide; use 1, and a larger dp",
                 sizes[Axis::kCp]);
+  check_experts(rules, model, layout.mesh);
   rules.require(!layout.sequence_parallel, "sequence_parallel_supported",
                 "sequence_parallel=on: the feed-forward demo has no residual stream to split; "
                 "use off");
@@ -254,7 +279,7 @@ void check_data_types(Rules& rules, const Job& job) {
 /// "dp_replicate=1 x dp_shard=4 x tp=2", and pp and cp where they are more than 1.
 std::string product_of(const AxisSizes& sizes) {
   std::string text;
-  for (Axis axis : kAxes) {
+  for (Axis axis : kMeshAxes) {
     const bool always = axis != Axis::kPp && axis != Axis::kCp;
     if (!always && sizes[axis] == 1) continue;
     text += fmt::format("{}{}={}", text.empty() ? "" : " x ", to_string(axis), sizes[axis]);
@@ -275,6 +300,7 @@ std::vector<Violation> violations(const ModelSpec& model, const Job& job, const 
     check_feed_forward(rules, model, positive);
   } else {
     check_model(rules, model, positive_job, positive.mesh.sizes[Axis::kTp]);
+    check_experts(rules, model, positive.mesh);
     check_pipeline(rules, model, positive);
     check_context(rules, positive_job, positive);
   }
@@ -308,14 +334,21 @@ std::vector<Violation> violations(const ModelSpec& model, const ClusterSpec& clu
   return found;
 }
 
-std::vector<Violation> executor_violations(const Layout& layout) {
+std::vector<Violation> executor_violations(const ModelSpec& model, const Job& job,
+                                           const Layout& layout) {
   Rules rules;
-  for (Axis axis : {Axis::kPp, Axis::kCp}) {
-    rules.require(layout.mesh.sizes[axis] == 1, "executor_runs_axis",
+  for (Axis axis : {Axis::kPp, Axis::kCp, Axis::kEp}) {
+    const std::int64_t size = group_size(layout.mesh, axis);
+    rules.require(size == 1, "executor_runs_axis",
                   "{}={}: the executor trains over dp_replicate, dp_shard and tp; use {}=1, or "
                   "export the plan to a trainer that has this axis",
-                  to_string(axis), layout.mesh.sizes[axis], to_string(axis));
+                  to_string(axis), size, to_string(axis));
   }
+  rules.require(model.sliding_window == 0 || job.seq_length <= model.sliding_window,
+                "seq_length_within_window",
+                "seq_length={}: at most sliding_window={}, as the executor attends to whole "
+                "sequences; use a shorter one",
+                job.seq_length, model.sliding_window);
   return rules.take();
 }
 

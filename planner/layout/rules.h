@@ -27,8 +27,10 @@ std::vector<Violation> violations(const ModelSpec& model, const Job& job, const 
 std::vector<Violation> violations(const ModelSpec& model, const ClusterSpec& cluster,
                                   const Job& job, const Layout& layout);
 
-/// What of a valid layout the executor does not run: it has no pipeline and no context axis yet.
-std::vector<Violation> executor_violations(const Layout& layout);
+/// What of a valid layout the executor does not run: it has no pipeline, no context and no expert
+/// axis yet, and no windowed attention.
+std::vector<Violation> executor_violations(const ModelSpec& model, const Job& job,
+                                           const Layout& layout);
 
 /// The messages, one a line.
 std::string to_string(const std::vector<Violation>& violations);

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <utility>
 
 #include "common/error.h"
 #include "planner/model/feed_forward_model.h"
@@ -30,9 +29,14 @@ std::vector<std::string> names_of(std::initializer_list<Feature> features) {
   return names;
 }
 
-/// What neither the program nor the executor has.
-std::vector<std::string> beyond_operations(const ModelSpec& model) {
+/// What the program has, and the executor has no layers for.
+std::vector<std::string> beyond_layers(const ModelSpec& model) {
   return names_of({
+      {model.norm != NormKind::kRms || !model.norm_weight || model.norm_bias, "layer norms"},
+      {model.positions != Positions::kRotary, "positions other than rotary"},
+      {!model.gated_feed_forward, "a feed-forward without gate"},
+      {model.feed_forward_bias, "a bias in the feed-forward"},
+      {model.output_head_bias, "a bias of the output head"},
       {model.norm_placement != NormPlacement::kBefore, "norms after attention and feed-forward"},
       {!model.final_norm, "no final norm"},
       {model.embedding_norm, "a norm of the embedding"},
@@ -44,27 +48,18 @@ std::vector<std::string> beyond_operations(const ModelSpec& model) {
   });
 }
 
-/// What the program has, and the executor has no layers for.
-std::vector<std::string> beyond_layers(const ModelSpec& model) {
-  return names_of({
-      {model.norm != NormKind::kRms || !model.norm_weight || model.norm_bias, "layer norms"},
-      {model.positions != Positions::kRotary, "positions other than rotary"},
-      {!model.gated_feed_forward, "a feed-forward without gate"},
-      {model.feed_forward_bias, "a bias in the feed-forward"},
-      {model.output_head_bias, "a bias of the output head"},
-  });
-}
-
 }  // namespace
 
 std::vector<std::string> beyond_program(const ModelSpec& model) {
-  return is_feed_forward(model) ? std::vector<std::string>() : beyond_operations(model);
+  return names_of({
+      {model.parallel_residual && model.norm_placement != NormPlacement::kBefore,
+       "norms after attention and feed-forward that run in parallel"},
+  });
 }
 
 void require_trainable(const ModelSpec& model) {
   if (is_feed_forward(model)) return;
   std::vector<std::string> lacking = beyond_layers(model);
-  for (std::string& name : beyond_operations(model)) lacking.push_back(std::move(name));
   const bool family = std::ranges::count(kTrained, model.family) > 0;
   if (!family) lacking.emplace_back(fmt::format("family {}", to_string(model.family)));
   if (model.activation != "silu")

@@ -7,8 +7,8 @@
 
 namespace meshplan::planner {
 
-/// What of the model the step program has no operations for: "layer norms", "experts", ...; empty:
-/// it can be planned.
+/// What of the model the step program has no operations for; empty: it can be planned, as are all
+/// imported families.
 std::vector<std::string> beyond_program(const ModelSpec& model);
 
 /// Throws kInvalidInput (`executor_trains_family`) for a model that the executor has no layers for,

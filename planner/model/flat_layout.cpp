@@ -53,7 +53,13 @@ const FlatEntry* FlatLayout::find(ParameterRole role) const {
 FlatLayout flat_layout(const ModelSpec& model, const Unit& unit, std::int64_t tp,
                        std::int64_t dp_shard, std::int64_t element_size,
                        bool decay_norms_and_biases) {
-  const std::vector<Parameter> parameters = parameters_of(model, unit);
+  return flat_layout(parameters_of(model, unit), tp, dp_shard, element_size,
+                     decay_norms_and_biases);
+}
+
+FlatLayout flat_layout(const std::vector<Parameter>& parameters, std::int64_t tp,
+                       std::int64_t dp_shard, std::int64_t element_size,
+                       bool decay_norms_and_biases) {
   const std::int64_t alignment = kAlignmentBytes / element_size;
   FlatLayout layout;
   std::int64_t used = 0;

@@ -50,4 +50,9 @@ FlatLayout flat_layout(const ModelSpec& model, const Unit& unit, std::int64_t tp
                        std::int64_t dp_shard, std::int64_t element_size,
                        bool decay_norms_and_biases);
 
+/// The same of some of a unit's parameters, in a buffer of their own.
+FlatLayout flat_layout(const std::vector<Parameter>& parameters, std::int64_t tp,
+                       std::int64_t dp_shard, std::int64_t element_size,
+                       bool decay_norms_and_biases);
+
 }  // namespace meshplan::planner

@@ -137,6 +137,9 @@ struct ModelSpec : ModelTraits {
 bool is_moe_block(const ModelSpec& model, std::int64_t block);
 /// How many blocks have.
 std::int64_t moe_block_count(const ModelSpec& model);
+/// The first block that has experts where block 0 has none, or none where it has; 0 where all
+/// blocks are alike.
+std::int64_t first_other_block(const ModelSpec& model);
 
 /// The model of a Hugging Face config.json. Keys that do not shape the computation are ignored, as
 /// there are many. Throws kInvalidInput with everything that is wrong: a missing field, a wrong

@@ -156,4 +156,12 @@ std::int64_t moe_block_count(const ModelSpec& model) {
   return count;
 }
 
+std::int64_t first_other_block(const ModelSpec& model) {
+  if (model.moe.num_experts == 0) return 0;
+  for (std::int64_t block = 1; block < model.num_hidden_layers; ++block) {
+    if (is_moe_block(model, block) != is_moe_block(model, 0)) return block;
+  }
+  return 0;
+}
+
 }  // namespace meshplan::planner

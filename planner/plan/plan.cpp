@@ -12,6 +12,8 @@ using common::Json;
 using common::JsonObject;
 
 constexpr std::int64_t kSchemaVersion = 1;
+/// Left out where it is 1.
+constexpr const char* kExpertParallel = "expert_parallel";
 
 /// The fields of one object of a plan; what is wrong with one becomes a complaint.
 struct Fields {
@@ -54,7 +56,8 @@ Job read_job(const JsonObject& json, Complaints& complaints) {
 Layout read_layout(const JsonObject& json, Complaints& complaints) {
   const Fields fields{json, complaints};
   Layout layout;
-  for (Axis axis : kAxes) layout.mesh.sizes[axis] = fields.integer(to_string(axis));
+  for (Axis axis : kMeshAxes) layout.mesh.sizes[axis] = fields.integer(to_string(axis));
+  if (!json.is_null(kExpertParallel)) layout.mesh.expert_parallel = fields.integer(kExpertParallel);
   layout.mesh.ranks_per_node = fields.integer("ranks_per_node");
   layout.sharding = fields.choice("sharding", parse_sharding);
   layout.gradient_accumulation =
@@ -86,7 +89,8 @@ Json to_json(const Job& job) {
 
 Json to_json(const Layout& layout) {
   Json json;
-  for (Axis axis : kAxes) json[to_string(axis)] = layout.mesh.sizes[axis];
+  for (Axis axis : kMeshAxes) json[to_string(axis)] = layout.mesh.sizes[axis];
+  if (layout.mesh.expert_parallel != 1) json[kExpertParallel] = layout.mesh.expert_parallel;
   json["ranks_per_node"] = layout.mesh.ranks_per_node;
   json["sharding"] = to_string(layout.sharding);
   json["gradient_accumulation"] = to_string(layout.gradient_accumulation);

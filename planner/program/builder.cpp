@@ -29,9 +29,10 @@ struct Order {
   std::int64_t first_kept;
 
   /// tp replicates parameters whose gradients each of its ranks computes in parts: all of them
-  /// under sequence parallelism, otherwise the q and k norms of its own heads.
+  /// under sequence parallelism, otherwise the q and k norms of its own heads, and routers.
   bool replicated_in_blocks;
   bool replicated_in_head;
+  bool replicated_in_embedding;
   bool accumulates_whole;
   bool shards;
   bool replicas;
@@ -40,6 +41,9 @@ struct Order {
 Order order_of(const ModelSpec& model, const Layout& layout, const Stage& stage) {
   const bool tp = layout.mesh.sizes[Axis::kTp] > 1;
   const bool splits_tokens = tp && layout.sequence_parallel;
+  const bool parts_by_columns = tp && (model.qk_norm || model.moe.num_experts > 0);
+  const bool embeds_more =
+      model.tie_word_embeddings || model.embedding_norm || model.embedding_size > 0;
   const Sharding sharding = without_replicas(layout.sharding);
   const std::int64_t first_block = block_unit(model, stage.first_block);
   return {.stage = stage,
@@ -51,11 +55,22 @@ Order order_of(const ModelSpec& model, const Layout& layout, const Stage& stage)
           .gathers_each_pass = sharding == Sharding::kFullShard,
           .releases = sharding == Sharding::kFullShard || sharding == Sharding::kShardGradOp,
           .first_kept = first_block + stage.blocks - layout.blocks_kept_gathered,
-          .replicated_in_blocks = splits_tokens || (tp && model.qk_norm),
+          .replicated_in_blocks = splits_tokens || parts_by_columns,
           .replicated_in_head = splits_tokens,
+          .replicated_in_embedding = splits_tokens && embeds_more,
           .accumulates_whole = accumulates_whole_gradients(layout),
           .shards = sharding_ranks(layout.mesh) > 1,
           .replicas = layout.mesh.sizes[Axis::kDpReplicate] > 1};
+}
+
+/// Units of the stage's blocks that are unlike the model's first block.
+std::vector<std::int64_t> other_blocks(const ModelSpec& model, const Stage& stage) {
+  std::vector<std::int64_t> units;
+  for (std::int64_t block = stage.first_block; block < stage.first_block + stage.blocks; ++block) {
+    if (is_moe_block(model, block) != is_moe_block(model, 0))
+      units.push_back(block_unit(model, block));
+  }
+  return units;
 }
 
 /// Emits the passes of one microbatch after the other.
@@ -112,7 +127,7 @@ class PassEmitter {
       if (!order_.stage.is_first())
         return emit_.transfer(Opcode::kSendActivations, Computation::kEmbedding);
       emit_.compute(Opcode::kBackward, Computation::kEmbedding, order_.embedding);
-      reduce(order_.embedding, order_.tied && order_.replicated_in_head);
+      reduce(order_.embedding, order_.replicated_in_embedding);
     });
     if (sums_replicas()) emit_.once([&] { emit_.sum_replicas_of_last_reduction(); });
   }
@@ -167,7 +182,7 @@ StepProgram build_program(const ModelSpec& whole, const Job& job, const Layout& 
   const ModelSpec model = as_stages_hold_it(whole, layout);
   const Stage stage = stage_at(model, layout, stage_index);
   const Order order = order_of(model, layout, stage);
-  Emitter emit(unit_count(model), order.first_block, stage.blocks);
+  Emitter emit(unit_count(model), order.first_block, stage.blocks, other_blocks(model, stage));
   PassEmitter passes(emit, order, layout);
   StepProgram program;
   if (job.loss_normalization == LossNormalization::kGlobalTokens) {

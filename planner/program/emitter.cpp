@@ -5,12 +5,15 @@
 
 namespace meshplan::planner {
 
-Emitter::Emitter(std::int64_t units, std::int64_t first_block, std::int64_t blocks)
-    : first_block_(first_block),
-      blocks_(blocks),
+Emitter::Emitter(std::int64_t units, std::int64_t first_block, std::int64_t blocks,
+                 const std::vector<std::int64_t>& apart)
+    : sorts_(static_cast<std::size_t>(units), Sort::kOther),
       held_(static_cast<std::size_t>(units), false),
       gathered_(static_cast<std::size_t>(units), kNowhere),
-      computed_(static_cast<std::size_t>(units)) {}
+      computed_(static_cast<std::size_t>(units)) {
+  std::fill_n(sorts_.begin() + first_block, blocks, Sort::kBlock);
+  for (std::int64_t unit : apart) sorts_[static_cast<std::size_t>(unit)] = Sort::kApart;
+}
 
 void Emitter::begin_microbatch(std::int64_t index, std::int64_t count) {
   microbatch_ = index;
@@ -113,7 +116,7 @@ void Emitter::close_repetition(std::size_t first_segment, std::int64_t stride) {
 bool Emitter::continues(const Segment& segment, std::int64_t stride) const {
   const auto moves = [&](std::int64_t from, std::int64_t to) {
     if (from == kNoUnit) return to == kNoUnit;
-    return from + stride * segment.count == to && is_block(from) == is_block(to);
+    return from + stride * segment.count == to && sort_of(from) == sort_of(to);
   };
   const auto same = [&moves](const Instruction& first, const Instruction& next) {
     Instruction expected = first;

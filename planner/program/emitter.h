@@ -11,8 +11,10 @@ namespace meshplan::planner {
 /// distances, and folds repetitions that are alike into one segment.
 class Emitter {
  public:
-  /// Units first_block .. first_block + blocks - 1 are alike; the others are not.
-  Emitter(std::int64_t units, std::int64_t first_block, std::int64_t blocks);
+  /// Units first_block .. first_block + blocks - 1 are alike, but for those that `apart` names,
+  /// which are alike among themselves; the others are not.
+  Emitter(std::int64_t units, std::int64_t first_block, std::int64_t blocks,
+          const std::vector<std::int64_t>& apart = {});
 
   void begin_microbatch(std::int64_t index, std::int64_t count);
   const MicrobatchPlace& place() const { return place_; }
@@ -107,9 +109,9 @@ class Emitter {
     return positions[static_cast<std::size_t>(unit)];
   }
 
-  bool is_block(std::int64_t unit) const {
-    return unit >= first_block_ && unit < first_block_ + blocks_;
-  }
+  /// Units of one sort are alike, but for the others.
+  enum class Sort : std::uint8_t { kOther, kBlock, kApart };
+  Sort sort_of(std::int64_t unit) const { return sorts_[static_cast<std::size_t>(unit)]; }
   /// The instructions since the last repetition become a segment, or lengthen the last one if that
   /// is not older than `first_segment`.
   void close_repetition(std::size_t first_segment, std::int64_t stride);
@@ -117,8 +119,7 @@ class Emitter {
   std::int64_t add(Instruction instruction);
   void retire_reduction(Instruction& instruction);
 
-  std::int64_t first_block_;
-  std::int64_t blocks_;
+  std::vector<Sort> sorts_;
   std::vector<Instruction> instructions_;
   std::vector<Segment> segments_;
   /// Units with a gathered copy.

@@ -54,14 +54,14 @@ Operations expand(const StepContext& context, const Instruction& instruction) {
       if (instruction.computation == Computation::kEmbedding) {
         expand_embedding_forward(list, context);
       } else {
-        expand_block_forward(list, context, instruction.recompute);
+        expand_block_forward(list, context, instruction);
       }
       break;
     case Opcode::kBackward:
       if (instruction.computation == Computation::kEmbedding) {
         expand_embedding_backward(list, context);
       } else {
-        expand_block_backward(list, context, instruction.recompute);
+        expand_block_backward(list, context, instruction);
       }
       break;
     case Opcode::kLoss:

@@ -6,14 +6,15 @@
 
 namespace meshplan::planner {
 
-/// The operations of forward, backward and loss; the executor's layers are their counterparts, one
-/// to one.
+/// The operations of forward, backward and loss; the executor's layers, where it has them, are
+/// their counterparts, one to one.
 void expand_embedding_forward(OperationList& list, const StepContext& context);
 void expand_embedding_backward(OperationList& list, const StepContext& context);
+/// The block is that of the instruction's unit.
 void expand_block_forward(OperationList& list, const StepContext& context,
-                          const Recompute& recompute);
+                          const Instruction& instruction);
 void expand_block_backward(OperationList& list, const StepContext& context,
-                           const Recompute& recompute);
+                           const Instruction& instruction);
 void expand_loss(OperationList& list, const StepContext& context);
 
 /// What crosses the border of a pipeline stage: the residual stream at its input (kEmbedding) or

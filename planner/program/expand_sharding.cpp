@@ -9,6 +9,35 @@ using enum MemoryClass;
 
 bool shards(const StepContext& c) { return sharding_ranks(c.layout.mesh) > 1; }
 
+/// A collective over all ranks that share the unit's parameters out, and one over those that share
+/// out its experts, which are fewer. Of experts that one rank has alone, gradients are copied to
+/// their slice.
+void issue_over_shards(OperationList& list, const StepContext& c, CollectiveKind kind,
+                       const UnitSizes& sizes, std::int64_t element_size) {
+  const bool gathers = kind == CollectiveKind::kAllGather;
+  const Stream stream = gathers ? Stream::kGather : Stream::kReduce;
+  const std::int64_t experts = sizes.expert_elements * element_size;
+  const bool shards_experts = group_size(c.layout.mesh, Axis::kExpertShard) > 1;
+  if (experts > 0 && !shards_experts && !gathers) list.elementwise("expert gradients", 2 * experts);
+  list.issue(gathers ? "parameters" : "gradients", kind, Axis::kDpShard,
+             sizes.elements * element_size - experts, stream);
+  if (experts > 0 && shards_experts)
+    list.issue(gathers ? "expert parameters" : "expert gradients", kind, Axis::kExpertShard,
+               experts, stream);
+}
+
+/// Sums one of the sizes over the units that the stage holds.
+std::int64_t over_units(const StepContext& c, std::int64_t UnitSizes::*size) {
+  std::int64_t elements = 0;
+  if (c.stage.is_first()) elements += c.embedding.*size;
+  if (c.has_head_unit()) elements += c.head.*size;
+  // Where all blocks are alike, the others' sizes are 0.
+  if (c.other_block.elements == 0) return elements + c.stage.blocks * c.block.*size;
+  for (std::int64_t block = 0; block < c.stage.blocks; ++block)
+    elements += c.sizes_of_block(c.stage.first_block + block).*size;
+  return elements;
+}
+
 /// Whether the reduction of the microbatch at this place is of a gradient that earlier ones have
 /// been added to.
 bool reduces_whole_gradient(const StepContext& c, const MicrobatchPlace& place) {
@@ -74,15 +103,10 @@ void expand_update(OperationList& list, const StepContext& c, std::int64_t eleme
 }  // namespace
 
 std::int64_t shard_elements(const StepContext& c) {
-  std::int64_t elements = c.stage.blocks * c.block.shard_elements;
-  if (c.stage.is_first()) elements += c.embedding.shard_elements;
-  if (c.has_head_unit()) elements += c.head.shard_elements;
-  return elements;
+  return over_units(c, &UnitSizes::shard_elements);
 }
 
-std::int64_t whole_elements(const StepContext& c) {
-  return shard_elements(c) * sharding_ranks(c.layout.mesh);
-}
+std::int64_t whole_elements(const StepContext& c) { return over_units(c, &UnitSizes::elements); }
 
 void expand_gather(OperationList& list, const StepContext& c, const Instruction& instruction) {
   const ParameterCopy copy = c.parameter_copy();
@@ -93,9 +117,7 @@ void expand_gather(OperationList& list, const StepContext& c, const Instruction&
     list.allocate("gathered parameters", kGatheredParameters, whole);
   if (!c.master_in_copy())
     list.elementwise("cast master slice", sizes.shard_elements * (c.master_size + c.param_size));
-  if (shards(c)) {
-    list.issue("parameters", CollectiveKind::kAllGather, Axis::kDpShard, whole, Stream::kGather);
-  }
+  if (shards(c)) issue_over_shards(list, c, CollectiveKind::kAllGather, sizes, c.param_size);
 }
 
 void expand_release(OperationList& list, const StepContext& c, const Instruction& instruction) {
@@ -106,9 +128,14 @@ void expand_release(OperationList& list, const StepContext& c, const Instruction
 
 void expand_reduce_replicated(OperationList& list, const StepContext& c,
                               const Instruction& instruction) {
-  const FlatRange& range = c.sizes_of(instruction.unit).replicated_gradients;
-  list.collective("replicated gradients", CollectiveKind::kAllReduce, Axis::kTp,
-                  (range.end - range.begin) * c.param_size, Stream::kTp);
+  const UnitSizes& sizes = c.sizes_of(instruction.unit);
+  const auto sum = [&](const char* name, const FlatRange& range) {
+    if (range.end > range.begin)
+      list.collective(name, CollectiveKind::kAllReduce, Axis::kTp,
+                      (range.end - range.begin) * c.param_size, Stream::kTp);
+  };
+  sum("replicated gradients", sizes.replicated_gradients);
+  sum("router gradients", sizes.router_gradients);
 }
 
 void expand_reduce(OperationList& list, const StepContext& c, const Instruction& instruction) {
@@ -123,8 +150,7 @@ void expand_reduce(OperationList& list, const StepContext& c, const Instruction&
   } else {
     expand_reduce_microbatch(list, c, sizes, place);
   }
-  list.issue("gradients", CollectiveKind::kReduceScatter, Axis::kDpShard,
-             sizes.elements * c.reduce_size, Stream::kReduce);
+  issue_over_shards(list, c, CollectiveKind::kReduceScatter, sizes, c.reduce_size);
 }
 
 void expand_retire(OperationList& list, const StepContext& c, const Instruction& instruction) {
@@ -162,7 +188,7 @@ void expand_optimizer_step(OperationList& list, const StepContext& c) {
     // Unit by unit, so that only one has its gradient twice.
     if (c.stage.is_first()) expand_update(list, c, c.embedding.shard_elements);
     for (std::int64_t block = 0; block < c.stage.blocks; ++block)
-      expand_update(list, c, c.block.shard_elements);
+      expand_update(list, c, c.sizes_of_block(c.stage.first_block + block).shard_elements);
     if (c.has_head_unit()) expand_update(list, c, c.head.shard_elements);
   }
   list.free("gradient slices", kGradients, shard_elements(c) * c.reduce_size);

@@ -29,7 +29,8 @@ const char* to_string(MemoryClass memory);
 /// the same instruction has ended.
 enum class OperationKind { kKernel, kCollective, kWait, kAllocate, kFree };
 
-/// kMatmul [m, k] x [k, n]; kAttention, priced by FLOPs too; kElementwise, priced by the bytes that
+/// kMatmul [m, k] x [k, n], of which a grouped multiply does `groups` of the same shape in one
+/// kernel; kAttention, priced by FLOPs too; kElementwise, priced by the bytes that
 /// it reads and writes.
 enum class KernelKind { kMatmul, kAttention, kElementwise };
 
@@ -48,6 +49,7 @@ struct Operation {
   std::int64_t m = 0;
   std::int64_t n = 0;
   std::int64_t k = 0;
+  std::int64_t groups = 1;
   common::Flops flops;
 
   CollectiveKind collective = CollectiveKind::kAllReduce;
@@ -56,7 +58,7 @@ struct Operation {
   MemoryClass memory = MemoryClass::kTemporaries;
 
   /// kernel: bytes moved to and from memory; collective: all_reduce the tensor, all_gather its
-  /// output, reduce_scatter its input; allocate and free: the size.
+  /// output, reduce_scatter its input, all_to_all what it sends; allocate and free: the size.
   common::Bytes bytes;
 };
 

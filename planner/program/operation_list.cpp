@@ -1,5 +1,7 @@
 #include "planner/program/operation_list.h"
 
+#include "common/checked.h"
+
 namespace meshplan::planner {
 
 const char* to_string(MemoryClass memory) {
@@ -49,6 +51,21 @@ void OperationList::matmul(const char* name, std::int64_t m, std::int64_t n, std
   operation.k = k;
   operation.flops =
       common::Flops(2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k));
+}
+
+void OperationList::grouped_matmul(const char* name, std::int64_t groups, std::int64_t rows,
+                                   std::int64_t outputs, std::int64_t inputs,
+                                   std::int64_t element_size) {
+  Operation& operation =
+      add(OperationKind::kKernel, name,
+          element_size * (rows * inputs + groups * inputs * outputs + rows * outputs));
+  operation.kernel = KernelKind::kMatmul;
+  operation.m = common::ceil_divide(rows, groups);
+  operation.n = outputs;
+  operation.k = inputs;
+  operation.groups = groups;
+  operation.flops = common::Flops(2.0 * static_cast<double>(rows) * static_cast<double>(outputs) *
+                                  static_cast<double>(inputs));
 }
 
 void OperationList::attention(const char* name, common::Flops flops, std::int64_t bytes) {

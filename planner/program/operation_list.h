@@ -13,6 +13,10 @@ class OperationList {
   /// [m, k] x [k, n] on the compute stream, elements of `element_size` bytes.
   void matmul(const char* name, std::int64_t m, std::int64_t n, std::int64_t k,
               std::int64_t element_size);
+  /// For each of `groups` matrices [outputs, inputs] its share of `rows` rows: output, input
+  /// gradient or weight gradient, which take as many FLOPs and touch the same bytes.
+  void grouped_matmul(const char* name, std::int64_t groups, std::int64_t rows,
+                      std::int64_t outputs, std::int64_t inputs, std::int64_t element_size);
   void attention(const char* name, common::Flops flops, std::int64_t bytes);
   void elementwise(const char* name, std::int64_t bytes);
 

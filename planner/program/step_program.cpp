@@ -59,6 +59,8 @@ const char* to_string(Stream stream) {
       return "cp";
     case Stream::kPipeline:
       return "pipeline";
+    case Stream::kEp:
+      return "ep";
   }
   return "compute";
 }

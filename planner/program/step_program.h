@@ -33,8 +33,8 @@ const char* to_string(Opcode opcode);
 
 /// Queues that run beside each other on a device; each runs its work in order. Kernels run on
 /// compute, the collectives of each sort on a queue of their own.
-enum class Stream { kCompute, kTp, kGather, kReduce, kReplicate, kCp, kPipeline };
-inline constexpr std::size_t kStreams = 7;
+enum class Stream { kCompute, kTp, kGather, kReduce, kReplicate, kCp, kPipeline, kEp };
+inline constexpr std::size_t kStreams = 8;
 const char* to_string(Stream stream);
 
 /// What forward, backward and loss run; gate, up and down are those of the feed-forward demo. Of a

@@ -20,13 +20,18 @@ bool keeps_whole(Sharding sharding) {
 }  // namespace
 
 LayoutBounds::LayoutBounds(const ModelSpec& model, const ClusterSpec& cluster, const Job& job)
-    : model_(model), cluster_(cluster), job_(job) {}
+    : model_(model),
+      cluster_(cluster),
+      job_(job),
+      bounds_model_(!is_feed_forward(model) && model.moe.num_experts == 0) {}
 
 common::Seconds LayoutBounds::compute_time(const Layout& layout) {
+  if (!bounds_model_) return {};
   return common::Seconds(least_time(layout, {}));
 }
 
 common::Seconds LayoutBounds::time(const Layout& layout) {
+  if (!bounds_model_) return {};
   const std::int64_t last = layout.mesh.sizes[Axis::kPp] - 1;
   const std::int64_t slice = stage_at(model_, layout, last).blocks * elements_of(layout).block /
                              (layout.sharding == Sharding::kNoShard ? 1 : sharding_ranks(layout.mesh));
@@ -104,6 +109,7 @@ LayoutBounds::BlockCollectives LayoutBounds::collectives_of(const Layout& layout
 }
 
 common::Bytes LayoutBounds::memory(const Layout& layout) {
+  if (!bounds_model_) return {};
   const std::int64_t param_size = common::size_of(job_.param_dtype);
   const std::int64_t master_size = common::size_of(job_.master_dtype);
   const std::int64_t shards = sharding_ranks(layout.mesh);

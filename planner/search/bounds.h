@@ -10,7 +10,8 @@
 
 namespace meshplan::planner {
 
-/// What layouts cannot undercut, worked out in a fraction of the time that pricing them takes.
+/// What layouts cannot undercut, worked out in a fraction of the time that pricing them takes. Of
+/// models with experts, and of the feed-forward demo, it is nothing.
 class LayoutBounds {
  public:
   LayoutBounds(const ModelSpec& model, const ClusterSpec& cluster, const Job& job);
@@ -69,6 +70,7 @@ class LayoutBounds {
   ModelSpec model_;
   ClusterSpec cluster_;
   Job job_;
+  bool bounds_model_;
   /// By tp, cp, microbatch, sequence parallelism and whether there are stages.
   std::map<std::array<std::int64_t, 5>, Passes> passes_;
   /// By tp and whether there are stages.

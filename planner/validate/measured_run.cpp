@@ -100,7 +100,7 @@ DeviceMesh read_mesh(const RowReader& row) {
 /// The product of the axes, or -1 beyond the limit.
 std::int64_t bounded_world(const DeviceMesh& mesh) {
   std::int64_t world = 1;
-  for (Axis axis : kAxes) {
+  for (Axis axis : kMeshAxes) {
     if (mesh.sizes[axis] > kMaxPeerRanks / world) return -1;
     world *= mesh.sizes[axis];
   }

@@ -67,7 +67,7 @@ TEST(EstimateCommand, RefusesAWorldSizeThatIsNotTheClusters) {
 
 TEST(EstimateCommand, SurvivesSizesBeyondReason) {
   for (const char* flag :
-       {"--tp", "--dp-shard", "--microbatch-size", "--accumulation", "--loss-chunks"}) {
+       {"--tp", "--dp-shard", "--ep", "--microbatch-size", "--accumulation", "--loss-chunks"}) {
     for (const char* size : {"0", "-1", "9223372036854775807"}) {
       const Ended ended = estimate({flag, size, "--json"});
       EXPECT_EQ(ended.exit_code, 3) << flag << " " << size << ": " << ended.err;
@@ -116,6 +116,23 @@ TEST(EstimateCommand, PredictsOtherRuntimesRuns) {
       estimate_on_h100({"--dp-shard", "16", "--microbatch-size", "64", "--runtime", "torch_eager"});
   EXPECT_EQ(large.exit_code, 4);
   EXPECT_THAT(large.err, HasSubstr("does not fit: torch_eager reserves"));
+}
+
+TEST(EstimateCommand, PricesMixturesOfExperts) {
+  const auto mixtral = [](std::vector<std::string> flags) {
+    flags.insert(flags.begin(),
+                 {"estimate", "--model", "mixtral-8x7b-v0.1", "--cluster", "h100-sxm", "--nodes",
+                  "8", "--seq-length", "4096", "--dp-shard", "64"});
+    return meshplan(flags);
+  };
+  const Ended ended = mixtral({"--expert-parallel", "8", "--json"});
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  const common::Json json = json_of(ended);
+  EXPECT_GT(json["communication"]["ep"]["bytes_per_rank"], 0);
+  EXPECT_GT(json["communication"]["expert_shard"]["bytes_per_rank"], 0);
+  EXPECT_FALSE(json_of(mixtral({"--json"}))["communication"].contains("ep"));
+  EXPECT_THAT(mixtral({"--ep", "3"}).err,
+              HasSubstr("expert_parallel=3: must divide num_experts=8; use 1, 2, 4 or 8"));
 }
 
 TEST(EstimateCommand, RefusesWhatARuntimeLacksByName) {

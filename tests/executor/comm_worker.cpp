@@ -62,7 +62,7 @@ void check_axes(const Rank& rank, const DeviceMesh& mesh) {
   MeshCommunicators communicators(
       mesh, rank.number, at::kCPU,
       rank.rendezvous.store("groups/" + std::to_string(mesh.sizes[Axis::kTp])));
-  for (const Axis axis : meshplan::planner::kAxes) {
+  for (const Axis axis : meshplan::planner::kMeshAxes) {
     double expected = 0;
     for (const std::int64_t member : group_of(mesh, axis, rank.number))
       expected += std::pow(10, member);

@@ -35,6 +35,7 @@ TEST(ChromeTrace, HasTheFormatsText) {
 {"name":"thread_name","ph":"M","pid":3,"tid":4,"args":{"name":"sums over replicas"}},
 {"name":"thread_name","ph":"M","pid":3,"tid":5,"args":{"name":"context"}},
 {"name":"thread_name","ph":"M","pid":3,"tid":6,"args":{"name":"pipeline"}},
+{"name":"thread_name","ph":"M","pid":3,"tid":7,"args":{"name":"experts"}},
 {"name":"forward \"block 0\"","cat":"forward","ph":"X","ts":0.000000,"dur":12.345678,"pid":3,"tid":0},
 {"name":"all_reduce","cat":"collective","ph":"X","ts":12.345678,"dur":0.000001,"pid":3,"tid":1,"args":{"bytes":4096}},
 {"name":"allocated bytes","ph":"C","ts":1.000000,"pid":3,"args":{"value":1048576}}

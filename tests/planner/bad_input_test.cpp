@@ -156,14 +156,16 @@ TEST(BadInput, OfALayoutIsReportedBesideSizesThatAreNotPositive) {
 }
 
 TEST(BadInput, OfAModelThatTheProgramDoesNotCoverIsAViolation) {
-  const ModelSpec model = read(with(minimal("mixtral"), {{"num_local_experts", 4}}));
+  ModelSpec model = small_model();
+  model.parallel_residual = true;
+  model.norm_placement = NormPlacement::kBoth;
   const Layout layout = layout_of({.dp_shard = 2});
   Job job = small_job();
   const std::vector<Violation> found = violations(model, job, layout);
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].code, "program_covers_model");
   EXPECT_THAT(found[0].message,
-              HasSubstr("mixtral: the step program has no operations yet for experts"));
+              HasSubstr("qwen2: the step program has no operations yet for norms after"));
   // Nothing is priced, and nothing fails.
   const Estimate priced = estimate(model, cpu_cluster(layout), job, layout);
   EXPECT_EQ(priced.violations.size(), 1u);

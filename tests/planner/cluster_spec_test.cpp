@@ -51,6 +51,18 @@ bool is_optional(const std::string& key) {
   return keys.contains(key);
 }
 
+TEST(ClusterSpec, KeepsAFigureOfAllToAllWhereThereIsOne) {
+  Json json = valid();
+  EXPECT_FALSE(json["intra_node"].contains("all_to_all"));
+  json["intra_node"]["all_to_all"] = {{"latency_s", 2e-6}, {"bandwidth_bytes_per_s", 3e10}};
+  const ClusterSpec cluster = read_cluster(json, "cluster.json");
+  EXPECT_EQ(cluster.intra_node[CollectiveKind::kAllToAll].bandwidth.value, 3e10);
+  EXPECT_EQ(cluster.inter_node[CollectiveKind::kAllToAll], cluster.inter_node.all_gather);
+  EXPECT_EQ(to_json(cluster), json);
+  json["intra_node"]["all_to_all"].erase("latency_s");
+  EXPECT_THAT(complaint(json), HasSubstr("cluster.json.intra_node.all_to_all.latency_s"));
+}
+
 std::string dotted(std::string path) {
   std::replace(path.begin(), path.end(), '/', '.');
   return "cluster.json" + path;

@@ -11,18 +11,18 @@ namespace {
 
 DeviceMesh any_mesh() {
   DeviceMesh mesh;
-  for (Axis axis : kAxes) mesh.sizes[axis] = *rc::gen::inRange<std::int64_t>(1, 5);
+  for (Axis axis : kMeshAxes) mesh.sizes[axis] = *rc::gen::inRange<std::int64_t>(1, 5);
   mesh.ranks_per_node = *rc::gen::inRange<std::int64_t>(1, 17);
   return mesh;
 }
 
-Axis any_axis() { return *rc::gen::elementOf(kAxes); }
+Axis any_axis() { return *rc::gen::elementOf(kMeshAxes); }
 
 RC_GTEST_PROP(DeviceMesh, RanksAndCoordinatesAreOneToOne, ()) {
   const DeviceMesh mesh = any_mesh();
   for (std::int64_t rank = 0; rank < world_size(mesh); ++rank) {
     const AxisSizes at = coordinates_of(mesh, rank);
-    for (Axis axis : kAxes) RC_ASSERT(at[axis] >= 0 && at[axis] < mesh.sizes[axis]);
+    for (Axis axis : kMeshAxes) RC_ASSERT(at[axis] >= 0 && at[axis] < mesh.sizes[axis]);
     RC_ASSERT(rank_at(mesh, at) == rank);
   }
 }
@@ -115,7 +115,24 @@ TEST(DeviceMesh, PlacesTwoByTwoAsTheDesignDraws) {
 TEST(DeviceMesh, NamesItsAxes) {
   std::vector<std::string> names;
   for (Axis axis : kAxes) names.emplace_back(to_string(axis));
-  EXPECT_EQ(names, (std::vector<std::string>{"pp", "dp_replicate", "dp_shard", "cp", "tp"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"pp", "dp_replicate", "dp_shard", "cp", "tp", "ep",
+                                             "expert_shard"}));
+}
+
+/// A rank holds as many experts as any other, and each slice of them is on one rank of a replica.
+RC_GTEST_PROP(DeviceMesh, ExpertAxesDivideTheShards, ()) {
+  DeviceMesh mesh = any_mesh();
+  const std::int64_t shards = sharding_ranks(mesh);
+  do {
+    mesh.expert_parallel = *rc::gen::inRange<std::int64_t>(1, shards + 1);
+  } while (shards % mesh.expert_parallel != 0);
+  RC_ASSERT(group_size(mesh, Axis::kEp) * group_size(mesh, Axis::kExpertShard) == shards);
+  // Groups of ep are neighbours, whose distance is that of ranks with other tokens.
+  RC_ASSERT(stride_of(mesh, Axis::kEp) == mesh.sizes[Axis::kTp]);
+  RC_ASSERT(stride_of(mesh, Axis::kExpertShard) ==
+            stride_of(mesh, Axis::kEp) * group_size(mesh, Axis::kEp));
+  RC_ASSERT(stride_of(mesh, Axis::kExpertShard) * group_size(mesh, Axis::kExpertShard) ==
+            stride_of(mesh, Axis::kDpReplicate));
 }
 
 }  // namespace

@@ -37,13 +37,13 @@ RC_GTEST_PROP(Price, AnAllReduceSendsWhatAReduceScatterAndAnAllGatherSend, ()) {
 
 RC_GTEST_PROP(Price, AnAxisSpansNodesIfOneOfItsGroupsDoes, ()) {
   DeviceMesh mesh;
-  for (Axis axis : kAxes) mesh.sizes[axis] = *rc::gen::inRange<std::int64_t>(1, 5);
+  for (Axis axis : kMeshAxes) mesh.sizes[axis] = *rc::gen::inRange<std::int64_t>(1, 5);
   // Every node is full, as the rules have it.
   const std::int64_t world = world_size(mesh);
   do {
     mesh.ranks_per_node = *rc::gen::inRange<std::int64_t>(1, world + 1);
   } while (world % mesh.ranks_per_node != 0);
-  for (Axis axis : kAxes) {
+  for (Axis axis : kMeshAxes) {
     bool spans = false;
     for (std::int64_t rank = 0; rank < world; ++rank) {
       for (std::int64_t peer : group_of(mesh, axis, rank)) {
@@ -115,6 +115,37 @@ TEST(Price, OfACollectiveIsLatencyAndRingBandwidthOfTheLinkSpanned) {
       price(cluster, mesh, DataType::kFloat32,
             collective(CollectiveKind::kAllGather, Axis::kDpShard, Stream::kGather));
   EXPECT_DOUBLE_EQ(gather.duration.value, 1e-4 + 4e-2);
+}
+
+TEST(Price, OfAGroupedMultiplyReachesTheRateOfOneOfItsGroup) {
+  Operation kernel{.groups = 4, .flops = common::Flops(4e9), .bytes = Bytes(1000)};
+  // Each of the four has the size of half efficiency.
+  EXPECT_DOUBLE_EQ(price(round_cluster(), {}, DataType::kFloat32, kernel).duration.value,
+                   1e-6 + 4 * 4e-3);
+}
+
+/// Without a figure of its own an exchange costs what an all-gather of the same ranks does.
+TEST(Price, OfAnExchangeIsThatOfAnAllGatherUnlessItIsKnown) {
+  ClusterSpec cluster = round_cluster();
+  DeviceMesh mesh;
+  mesh.sizes[Axis::kDpShard] = 8;
+  mesh.sizes[Axis::kTp] = 2;
+  mesh.ranks_per_node = 8;
+  mesh.expert_parallel = 4;
+  const auto exchange = [&] {
+    return price(cluster, mesh, DataType::kFloat32,
+                 collective(CollectiveKind::kAllToAll, Axis::kEp, Stream::kEp))
+        .duration.value;
+  };
+  // 3 latencies within the node; 3/4 x 8 MB.
+  EXPECT_DOUBLE_EQ(exchange(), 3e-5 + 6e-3);
+  EXPECT_FALSE(spans_nodes(mesh, Axis::kEp));
+  EXPECT_TRUE(spans_nodes(mesh, Axis::kExpertShard));
+  cluster.intra_node.all_to_all = {common::Seconds(1e-6), common::BytesPerSecond(2e9)};
+  EXPECT_DOUBLE_EQ(exchange(), 3e-6 + 3e-3);
+  mesh.expert_parallel = 8;
+  EXPECT_TRUE(spans_nodes(mesh, Axis::kEp));
+  EXPECT_DOUBLE_EQ(exchange(), 7e-4 + 7e-2);
 }
 
 TEST(Price, ACollectiveOnTheComputeStreamTakesNothingTwice) {

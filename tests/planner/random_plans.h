@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 #include <utility>
 
 #include "tests/planner/plans.h"
@@ -23,6 +24,42 @@ inline ModelSpec any_model() {
   model.norm = *rc::gen::element(NormKind::kRms, NormKind::kLayer);
   model.norm_bias = model.norm == NormKind::kLayer;
   model.positions = *rc::gen::element(Positions::kRotary, Positions::kLearned);
+  return model;
+}
+
+/// A mixture of experts in some of the model's blocks, or in all.
+inline MoeSpec any_experts(std::int64_t blocks) {
+  MoeSpec moe;
+  moe.num_experts = *rc::gen::element<std::int64_t>(6, 8, 24);
+  moe.experts_per_token = *rc::gen::inRange<std::int64_t>(1, 5);
+  moe.intermediate_size = *rc::gen::element<std::int64_t>(32, 128);
+  moe.shared_intermediate_size = *rc::gen::element<std::int64_t>(0, 64);
+  moe.first_dense_blocks = *rc::gen::inRange<std::int64_t>(0, 3);
+  moe.sparse_step = *rc::gen::element<std::int64_t>(1, 1, 2);
+  if (*rc::gen::arbitrary<bool>()) moe.dense_blocks = {blocks / 2};
+  return moe;
+}
+
+/// The same of any imported architecture.
+inline ModelSpec any_architecture() {
+  ModelSpec model = any_model();
+  model.family = ModelFamily::kOther;
+  model.parallel_residual = *rc::gen::arbitrary<bool>();
+  model.shared_norm = model.parallel_residual && *rc::gen::arbitrary<bool>();
+  if (!model.parallel_residual)
+    model.norm_placement =
+        *rc::gen::element(NormPlacement::kBefore, NormPlacement::kAfter, NormPlacement::kBoth);
+  model.final_norm = *rc::gen::arbitrary<bool>();
+  model.embedding_norm = *rc::gen::arbitrary<bool>();
+  model.embedding_size = *rc::gen::element<std::int64_t>(0, 32);
+  model.qk_norm_shape =
+      *rc::gen::element(QkNormShape::kSharedHead, QkNormShape::kEachHead, QkNormShape::kAllHeads);
+  model.sliding_window = *rc::gen::element<std::int64_t>(0, 50);
+  model.windowed_blocks = *rc::gen::inRange<std::int64_t>(0, model.num_hidden_layers + 1);
+  if (*rc::gen::arbitrary<bool>()) {
+    model.moe = any_experts(model.num_hidden_layers);
+    model.shared_expert_gate = *rc::gen::arbitrary<bool>();
+  }
   return model;
 }
 
@@ -88,6 +125,23 @@ inline ClusterSpec any_cluster(Layout& layout) {
   return cluster;
 }
 
+/// Shares out the experts, if there are any, to some of the ranks that can.
+inline void share_out_experts(const ModelSpec& model, DeviceMesh& mesh) {
+  const auto most = std::gcd(model.moe.num_experts, sharding_ranks(mesh));
+  const auto wanted = *rc::gen::inRange<std::int64_t>(1, most + 1);
+  mesh.expert_parallel = model.moe.num_experts > 0 ? std::gcd(most, wanted) : 1;
+}
+
+/// A plan of any architecture over the axes of its mesh, and of its experts.
+inline Plan any_plan_of_any_architecture() {
+  const ModelSpec model = any_architecture();
+  const Job job = any_job();
+  Layout layout = any_layout(model, job);
+  share_out_experts(model, layout.mesh);
+  const ClusterSpec cluster = any_cluster(layout);
+  return plan_of(model, cluster, job, layout);
+}
+
 /// A plan of these, over the axes that the executor has; it has no violations.
 inline Plan any_plan() {
   const ModelSpec model = any_model();
@@ -97,9 +151,9 @@ inline Plan any_plan() {
   return plan_of(model, cluster, job, layout);
 }
 
-/// The same over pipeline and context as well.
+/// The same of any architecture, over pipeline and context as well.
 inline Plan any_plan_over_all_axes() {
-  const ModelSpec model = any_model();
+  const ModelSpec model = any_architecture();
   const Job job = any_job();
   Layout layout = any_layout(model, job);
   AxisSizes& sizes = layout.mesh.sizes;
@@ -108,6 +162,7 @@ inline Plan any_plan_over_all_axes() {
   if (divides) sizes[Axis::kCp] = *rc::gen::element<std::int64_t>(1, 2);
   if (microbatch_tokens(layout, job) % sizes[Axis::kTp] != 0) layout.sequence_parallel = false;
   layout.loss_chunks = std::min(layout.loss_chunks, microbatch_tokens(layout, job));
+  share_out_experts(model, layout.mesh);
   const ClusterSpec cluster = any_cluster(layout);
   return plan_of(model, cluster, job, layout);
 }

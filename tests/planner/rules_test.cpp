@@ -92,9 +92,6 @@ const std::vector<Spoilt> kModel = {
        c.model.num_key_value_heads = 0;
        c.model.num_attention_heads = 0;
      }},
-    {"seq_length_within_window",
-     "seq_length=128: at most sliding_window=100, as windowed attention is not built yet",
-     [](Case& c) { c.model.sliding_window = 100; }},
     {"seq_length_within_positions", "seq_length=5000: at most max_position_embeddings=4096",
      [](Case& c) { c.job.seq_length = 5000; }},
 };
@@ -110,6 +107,48 @@ const std::vector<Spoilt> kAxesOfModel = {
     {"cp_divides_seq_length",
      "cp=3: 2 x cp pieces must divide seq_length=128; use another cp or seq_length",
      [](Case& c) { set_axis(c, Axis::kCp, 3); }},
+};
+
+MoeSpec six_experts() {
+  MoeSpec moe;
+  moe.num_experts = 6;
+  moe.experts_per_token = 2;
+  moe.intermediate_size = 64;
+  return moe;
+}
+
+const std::vector<Spoilt> kExperts = {
+    {"size_positive", "expert_parallel=0: must be at least 1",
+     [](Case& c) { c.layout.mesh.expert_parallel = 0; }},
+    {"expert_parallel_has_experts",
+     "expert_parallel=2: the model has no experts to share out; use 1",
+     [](Case& c) { c.layout.mesh.expert_parallel = 2; }},
+    {"expert_parallel_divides_num_experts",
+     "expert_parallel=4: must divide num_experts=6; use 1, 2, 3 or 6",
+     [](Case& c) {
+       c.model.moe = six_experts();
+       c.layout.mesh.expert_parallel = 4;
+       set_axis(c, Axis::kDpShard, 4);
+     }},
+    {"expert_parallel_divides_shards",
+     "expert_parallel=3: must divide dp_shard x cp = 4; use 1, 2 or 4",
+     [](Case& c) {
+       c.model.moe = six_experts();
+       c.layout.mesh.expert_parallel = 3;
+       set_axis(c, Axis::kCp, 2);
+     }},
+    {"tp_divides_expert_intermediate_size",
+     "tp=2: must divide expert_intermediate_size=55; use 1, 5, 11 or 55",
+     [](Case& c) {
+       c.model.moe = six_experts();
+       c.model.moe.intermediate_size = 55;
+     }},
+    {"tp_divides_shared_expert_intermediate_size",
+     "tp=2: must divide shared_expert_intermediate_size=3; use 1 or 3",
+     [](Case& c) {
+       c.model.moe = six_experts();
+       c.model.moe.shared_intermediate_size = 3;
+     }},
 };
 
 const std::vector<Spoilt> kStrategies = {
@@ -156,8 +195,8 @@ TEST(Rules, HoldForAValidLayout) {
   EXPECT_THAT(broken([](Case&) {}), testing::IsEmpty());
 }
 
-RC_GTEST_PROP(Rules, HoldForEveryPlanOfTheGenerator, ()) {
-  const Plan plan = any_plan();
+RC_GTEST_PROP(Rules, HoldForEveryPlanOfTheGenerators, ()) {
+  const Plan plan = *rc::gen::arbitrary<bool>() ? any_plan_over_all_axes() : any_plan();
   RC_ASSERT(violations(plan.model, plan.cluster, plan.job, plan.layout).empty());
 }
 
@@ -165,17 +204,35 @@ TEST(Rules, BoundSizes) { expect_each_broken_alone(kSizes); }
 
 TEST(Rules, FitTheModel) { expect_each_broken_alone(kModel); }
 
+TEST(Rules, FitTheExperts) {
+  expect_each_broken_alone(kExperts);
+  // Without a block that has it, the width of an ordinary feed-forward does not matter.
+  EXPECT_THAT(broken([](Case& c) {
+                c.model.moe = six_experts();
+                c.model.intermediate_size = 25;
+              }),
+              testing::IsEmpty());
+}
+
 TEST(Rules, FitTheStrategy) { expect_each_broken_alone(kStrategies); }
 
 TEST(Rules, BoundPipelineAndContext) { expect_each_broken_alone(kAxesOfModel); }
 
 TEST(Rules, NameTheAxesThatTheExecutorDoesNotRun) {
-  EXPECT_THAT(executor_violations(layout_of({.dp_shard = 2, .tp = 2})), testing::IsEmpty());
+  ModelSpec model = small_model();
+  EXPECT_THAT(executor_violations(model, small_job(), layout_of({.dp_shard = 2, .tp = 2})),
+              testing::IsEmpty());
   Layout layout = layout_of({});
   layout.mesh.sizes[Axis::kPp] = 2;
   layout.mesh.sizes[Axis::kCp] = 4;
-  const auto found = executor_violations(layout);
-  ASSERT_EQ(found.size(), 2u);
+  layout.mesh.expert_parallel = 4;
+  model.sliding_window = 100;
+  const auto found = executor_violations(model, small_job(), layout);
+  ASSERT_EQ(found.size(), 4u);
+  EXPECT_THAT(found[2].message, testing::StartsWith("ep=4: the executor trains over"));
+  EXPECT_EQ(found[3].message,
+            "seq_length=128: at most sliding_window=100, as the executor attends to whole "
+            "sequences; use a shorter one");
   EXPECT_EQ(found[1].message,
             "cp=4: the executor trains over dp_replicate, dp_shard and tp; use cp=1, or export the "
             "plan to a trainer that has this axis");
@@ -214,11 +271,11 @@ TEST(Rules, ReportEveryViolationAtOnce) {
 
 TEST(Rules, SizesThatAreNotPositiveAreAllReportedBeforeTheRest) {
   const auto found = broken([](Case& c) {
-    for (Axis axis : kAxes) set_axis(c, axis, 0);
+    for (Axis axis : kMeshAxes) set_axis(c, axis, 0);
     c.layout.microbatch_size = c.layout.accumulation = c.layout.loss_chunks = -kHuge;
     c.job.seq_length = 0;
   });
-  EXPECT_EQ(found.size(), kAxes.size() + 4);
+  EXPECT_EQ(found.size(), kMeshAxes.size() + 4);
   for (const Violation& violation : found) EXPECT_EQ(violation.code, "size_positive");
 }
 
