@@ -50,7 +50,7 @@ planner::Plan obtain_plan(const TrainFlags& flags, const std::optional<RankPlace
                         planner::data_parallel_size(plan.layout.mesh));
     if (!mismatch.empty()) throw Error(ErrorCode::kInvalidInput, mismatch);
   }
-  if (const auto broken = planner::executor_violations(plan.layout); !broken.empty())
+  if (const auto broken = planner::executor_violations(plan.job, plan.layout); !broken.empty())
     throw Error(ErrorCode::kInvalidInput, planner::to_string(broken), flags.plan);
   return plan;
 }

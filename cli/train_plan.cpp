@@ -113,6 +113,8 @@ planner::Plan make_train_plan(const TrainPlanFlags& flags, const std::optional<R
   planner::Estimate estimate = planner::estimate(model.spec, cluster, job, layout);
   for (const planner::Violation& violation : estimate.violations)
     problems.push_back(violation.message);
+  for (const planner::Violation& violation : planner::executor_violations(job, layout))
+    problems.push_back(violation.message);
   if (!problems.empty())
     throw Error(ErrorCode::kInvalidInput, fmt::format("{}", fmt::join(problems, "\n")));
   return {.model = std::move(model.spec),

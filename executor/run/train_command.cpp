@@ -92,7 +92,7 @@ void add_train(CLI::App& program, TrainCommand& command) {
     // Where passes over the data are counted, each is saved.
     command.options.checkpoints.each_epoch = command.options.steps == 0;
     const planner::Plan plan = planner::load_plan(command.plan);
-    if (const auto broken = planner::executor_violations(plan.layout); !broken.empty()) {
+    if (const auto broken = planner::executor_violations(plan.job, plan.layout); !broken.empty()) {
       throw common::Error(common::ErrorCode::kInvalidInput, planner::to_string(broken),
                           command.plan);
     }

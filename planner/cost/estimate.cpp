@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "common/checked.h"
+#include "planner/layout/option_rules.h"
 #include "planner/model/feed_forward_model.h"
 #include "planner/model/parameter_table.h"
 #include "planner/program/feed_forward.h"
@@ -75,8 +77,10 @@ FirstOrderVolumes first_order_volumes(const ModelSpec& model, std::int64_t token
 /// Adds a stage's memory, traffic and FLOPs, where it has more than those before.
 void add_stage(Estimate& result, const ClusterSpec& cluster, const PricedStage& stage) {
   const MemoryPeak peak = memory_peak(stage.context, stage.program);
+  const common::Bytes host = std::max(result.memory.host, host_memory(stage.context));
   if (total(peak.breakdown) > result.memory.peak_allocated)
     result.memory = memory_of(stage.context, cluster, peak);
+  result.memory.host = host;
   const Totals totals = totals_of(stage.program);
   for (std::size_t a = 0; a < kAxes.size(); ++a) {
     if (totals.traffic[a].bytes > result.traffic[a].bytes) result.traffic[a] = totals.traffic[a];
@@ -85,8 +89,10 @@ void add_stage(Estimate& result, const ClusterSpec& cluster, const PricedStage& 
 }
 
 /// Microbatches after which a pipeline's times repeat themselves: each stage's pace has gone there
-/// and back.
-std::int64_t pipeline_transient(std::int64_t stages) { return 8 * stages + 16; }
+/// and back. Whole rounds of the stages, which an interleaved schedule runs in.
+std::int64_t pipeline_transient(std::int64_t stages) {
+  return (8 + common::ceil_divide(16, stages)) * stages;
+}
 
 /// Times of the stage that computes longest; its step is that of the whole pipeline.
 StepTimes times_of(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
@@ -120,6 +126,13 @@ Estimate estimate(const ModelSpec& model, const ClusterSpec& cluster, const Job&
   if (!result.violations.empty()) return result;
   const std::vector<PricedStage> stages = price_stages(model, cluster, job, layout);
   for (const PricedStage& stage : stages) add_stage(result, cluster, stage);
+  Rules rules;
+  check_host_memory(rules, cluster, result.memory.host);
+  if (auto broken = rules.take(); !broken.empty()) {
+    Estimate refused;
+    refused.violations = std::move(broken);
+    return refused;
+  }
   result.fits = result.memory.peak_device <= result.memory.capacity;
   const StepTimes times = times_of(model, cluster, job, layout, stages);
   for (std::size_t a = 0; a < kAxes.size(); ++a) result.traffic[a].exposed = times.exposed[a];

@@ -23,19 +23,22 @@ class TimePlayer {
   using Time = typename Clock::Time;
   using End = typename Clock::End;
 
-  /// When a stage's messages arrive at its neighbours, by microbatch, as far as they have been
-  /// sent.
+  /// When a stage's messages arrive at its neighbours, by chunk and microbatch, as far as they have
+  /// been sent.
   struct Sent {
-    std::vector<Time> activations;
-    std::vector<Time> gradients;
+    std::vector<std::vector<Time>> activations;
+    std::vector<std::vector<Time>> gradients;
   };
 
   /// Repetitions of a segment that are played; in the third it is taken to be steady.
   static constexpr std::int64_t kPlayed = 4;
 
-  /// The program's repetitions are more by what `longer` has.
-  explicit TimePlayer(Clock clock, const Variation& longer = {})
-      : clock_(std::move(clock)), longer_(longer) {}
+  /// The program's repetitions are more by what `longer` has; its stage has so many chunks.
+  explicit TimePlayer(Clock clock, const Variation& longer = {}, std::size_t chunks = 1)
+      : clock_(std::move(clock)), longer_(longer) {
+    sent_.activations.resize(chunks);
+    sent_.gradients.resize(chunks);
+  }
 
   /// Long repetitions are played until they are steady, then skipped.
   void play(const ProgramShape& program) {
@@ -48,13 +51,16 @@ class TimePlayer {
   }
 
   /// Plays every microbatch, on until a message is needed that has not been sent; true at the
-  /// program's end.
-  bool advance(const ProgramShape& program, const Sent* previous, const Sent* next) {
+  /// program's end. `arrivals(receive)` are those of the messages, by microbatch, that an
+  /// instruction receives one of.
+  template <class Arrivals>
+  bool advance(const ProgramShape& program, const Arrivals& arrivals) {
     for (; at_.phase < program.phases.size(); ++at_.phase, at_.repetition = 0) {
       const ShapedPhase& phase = program.phases[at_.phase];
       for (; at_.repetition < phase.repetition.count; ++at_.repetition, at_.segment = 0) {
         for (; at_.segment < phase.segments.size(); ++at_.segment, at_.instruction = 0) {
-          if (!advance(phase.segments[at_.segment], previous, next)) return false;
+          if (!advance(phase.segments[at_.segment], phase.microbatch_stride, arrivals))
+            return false;
         }
       }
     }
@@ -126,18 +132,21 @@ class TimePlayer {
   }
 
   /// A segment that transfers is not repeated.
-  bool advance(const ShapedSegment& segment, const Sent* previous, const Sent* next) {
+  template <class Arrivals>
+  bool advance(const ShapedSegment& segment, std::int64_t microbatch_stride,
+               const Arrivals& arrivals) {
     if (segment.repetition.count > 1) return play(segment), true;
     for (; at_.instruction < segment.instructions.size(); ++at_.instruction) {
       const ShapedInstruction& instruction = segment.instructions[at_.instruction];
       if (instruction.instruction.opcode == Opcode::kReceiveActivations &&
-          !receive(instruction.instruction, previous, next)) {
+          !receive(instruction.instruction, microbatch_stride, arrivals)) {
         return false;
       }
       play(instruction);
       if (instruction.instruction.opcode == Opcode::kSendActivations) {
-        (at_input(instruction.instruction) ? sent_.gradients : sent_.activations)
-            .push_back(clock_[Stream::kPipeline]);
+        auto& sent = at_input(instruction.instruction) ? sent_.gradients : sent_.activations;
+        sent[static_cast<std::size_t>(instruction.instruction.chunk)].push_back(
+            clock_[Stream::kPipeline]);
       }
     }
     return true;
@@ -148,10 +157,12 @@ class TimePlayer {
   }
 
   /// Compute waits for the message, if it has been sent.
-  bool receive(const Instruction& instruction, const Sent* previous, const Sent* next) {
-    const std::vector<Time>& messages =
-        at_input(instruction) ? previous->activations : next->gradients;
-    const auto microbatch = static_cast<std::size_t>(instruction.microbatch + at_.repetition);
+  template <class Arrivals>
+  bool receive(const Instruction& instruction, std::int64_t microbatch_stride,
+               const Arrivals& arrivals) {
+    const std::vector<Time>& messages = arrivals(instruction);
+    const auto microbatch = static_cast<std::size_t>(instruction.microbatch +
+                                                     at_.repetition * microbatch_stride);
     if (microbatch >= messages.size()) return false;
     clock_.wait({messages[microbatch], Axis::kPp});
     return true;

@@ -94,24 +94,37 @@ StepTimes play_times(const PricedProgram& program) {
 }
 
 PipelineTimes play_pipeline(const std::vector<PricedStage>& stages) {
+  const std::int64_t count = std::ssize(stages);
+  const auto chunks = static_cast<std::size_t>(stages.front().context.layout.virtual_stages);
   std::vector<Player> players;
-  for (const PricedStage& stage : stages) players.emplace_back(SecondsClock(stage.program.kinds));
-  const auto advance = [&](std::size_t s) {
-    const Player::Sent* previous = s > 0 ? &players[s - 1].sent() : nullptr;
-    const Player::Sent* next = s + 1 < stages.size() ? &players[s + 1].sent() : nullptr;
-    return players[s].advance(stages[s].program.shape, previous, next);
+  for (const PricedStage& stage : stages)
+    players.emplace_back(SecondsClock(stage.program.kinds), Variation{}, chunks);
+  const auto advance = [&](std::int64_t s) {
+    const auto arrivals = [&](const Instruction& receive) -> const std::vector<double>& {
+      const bool forward = receive.computation == Computation::kEmbedding;
+      const ChunkPlace here{.stage = s, .chunk = receive.chunk};
+      const ChunkPlace from = forward ? previous_chunk(here, count) : next_chunk(here, count);
+      const Player::Sent& sent = players[static_cast<std::size_t>(from.stage)].sent();
+      return (forward ? sent.activations
+                      : sent.gradients)[static_cast<std::size_t>(from.chunk)];
+    };
+    const auto index = static_cast<std::size_t>(s);
+    return players[index].advance(stages[index].program.shape, arrivals);
   };
   // One round of messages at a time: there to the last stage, and back.
-  for (bool first_done = false; !first_done;) {
-    for (std::size_t s = 0; s < stages.size(); ++s) advance(s);
-    for (std::size_t s = stages.size(); s-- > 0;) first_done = advance(s);
+  for (bool all_done = false; !all_done;) {
+    all_done = true;
+    for (std::int64_t s = 0; s < count; ++s) advance(s);
+    for (std::int64_t s = count; s-- > 0;) all_done = advance(s) && all_done;
   }
   PipelineTimes times;
   for (const Player& player : players) {
     times.stages.push_back(player.clock().times());
     times.step = std::max(times.step, times.stages.back().step);
   }
-  if (stages.size() > 1) times.cycle = cycle_of(players.back().sent().gradients, 2 * stages.size());
+  // The last stage's last chunk has the pace of the whole to its last microbatch.
+  if (count > 1)
+    times.cycle = cycle_of(players.back().sent().gradients.back(), 2 * stages.size());
   return times;
 }
 

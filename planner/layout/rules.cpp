@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <utility>
 
 #include "common/data_type.h"
-#include "common/text.h"
+#include "planner/layout/option_rules.h"
+#include "planner/layout/rule_list.h"
 #include "planner/model/coverage.h"
 #include "planner/model/feed_forward_model.h"
 
@@ -19,36 +19,6 @@ namespace {
 constexpr std::int64_t kMaxAccumulation = std::int64_t{1} << 20;
 /// All are played beside each other, in time that grows with their square.
 constexpr std::int64_t kMaxStages = 512;
-
-class Rules {
- public:
-  /// Reports the rule as broken unless it holds; the message is made only then.
-  template <class... Arguments>
-  void require(bool holds, const char* code, fmt::format_string<Arguments...> message,
-               Arguments&&... arguments) {
-    if (!holds) {
-      broken_.push_back({code, fmt::format(message, std::forward<Arguments>(arguments)...)});
-    }
-  }
-
-  /// False, and reported, when the value is not positive.
-  bool positive(const char* name, std::int64_t value) {
-    require(value >= 1, "size_positive", "{}={}: must be at least 1", name, value);
-    return value >= 1;
-  }
-
-  void divides(std::int64_t tp, const char* name, std::int64_t size) {
-    if (size % tp == 0) return;
-    broken_.push_back(
-        {fmt::format("tp_divides_{}", name),
-         fmt::format("tp={}: must divide {}={}; use {}", tp, name, size, common::divisors(size))});
-  }
-
-  std::vector<Violation> take() { return std::move(broken_); }
-
- private:
-  std::vector<Violation> broken_;
-};
 
 /// The product of the axes, or nothing when it does not fit: sizes come from flags.
 bool world_fits(const DeviceMesh& mesh, std::int64_t& world) {
@@ -81,6 +51,7 @@ double bytes_touched(const ModelSpec& model, const Job& job, const Layout& layou
 bool check_positive(Rules& rules, const Job& job, const Layout& layout) {
   bool positive = true;
   for (Axis axis : kAxes) positive &= rules.positive(to_string(axis), layout.mesh.sizes[axis]);
+  positive &= rules.positive("virtual_stages", layout.virtual_stages);
   positive &= rules.positive("microbatch_size", layout.microbatch_size);
   positive &= rules.positive("accumulation", layout.accumulation);
   positive &= rules.positive("loss_chunks", layout.loss_chunks);
@@ -93,7 +64,8 @@ bool check_positive(Rules& rules, const Job& job, const Layout& layout) {
 void make_positive(Job& job, Layout& layout) {
   for (Axis axis : kAxes)
     layout.mesh.sizes[axis] = std::max<std::int64_t>(1, layout.mesh.sizes[axis]);
-  for (std::int64_t* size : {&layout.microbatch_size, &layout.accumulation, &job.seq_length})
+  for (std::int64_t* size : {&layout.virtual_stages, &layout.microbatch_size, &layout.accumulation,
+                             &job.seq_length})
     *size = std::max<std::int64_t>(1, *size);
   layout.loss_chunks = 1;
 }
@@ -282,6 +254,7 @@ std::vector<Violation> violations(const ModelSpec& model, const Job& job, const 
   if (all_positive) {
     check_sharding(rules, layout);
     check_sequence_parallel(rules, job, layout);
+    check_options(rules, model, job, layout);
   }
   check_checkpointing(rules, model, layout);
   check_data_types(rules, job);
@@ -305,10 +278,13 @@ std::vector<Violation> violations(const ModelSpec& model, const ClusterSpec& clu
                      fmt::format("ranks_per_node={}: must equal the cluster's devices_per_node={}",
                                  layout.mesh.ranks_per_node, cluster.devices_per_node)});
   }
+  Rules rules;
+  check_options(rules, cluster, job, layout);
+  for (Violation& violation : rules.take()) found.push_back(std::move(violation));
   return found;
 }
 
-std::vector<Violation> executor_violations(const Layout& layout) {
+std::vector<Violation> executor_violations(const Job& job, const Layout& layout) {
   Rules rules;
   for (Axis axis : {Axis::kPp, Axis::kCp}) {
     rules.require(layout.mesh.sizes[axis] == 1, "executor_runs_axis",
@@ -316,6 +292,7 @@ std::vector<Violation> executor_violations(const Layout& layout) {
                   "export the plan to a trainer that has this axis",
                   to_string(axis), layout.mesh.sizes[axis], to_string(axis));
   }
+  check_executor_options(rules, job, layout);
   return rules.take();
 }
 

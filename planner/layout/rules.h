@@ -27,8 +27,9 @@ std::vector<Violation> violations(const ModelSpec& model, const Job& job, const 
 std::vector<Violation> violations(const ModelSpec& model, const ClusterSpec& cluster,
                                   const Job& job, const Layout& layout);
 
-/// What of a valid layout the executor does not run: it has no pipeline and no context axis yet.
-std::vector<Violation> executor_violations(const Layout& layout);
+/// What of a valid layout and job the executor does not run: it has no pipeline and no context axis
+/// yet, whole collectives over tp, and multiplies, moments and optimizer as the parameters are.
+std::vector<Violation> executor_violations(const Job& job, const Layout& layout);
 
 /// The messages, one a line.
 std::string to_string(const std::vector<Violation>& violations);

@@ -30,7 +30,9 @@ UnitSizes unit_sizes(const StepContext& context, std::int64_t unit) {
 }  // namespace
 
 ParameterCopy StepContext::parameter_copy() const {
-  if (sharding_ranks(layout.mesh) == 1 && job.param_dtype == job.master_dtype)
+  // An offloaded optimizer leaves its slices on the device in param_dtype.
+  const bool slice_serves = layout.optimizer_offload || job.param_dtype == job.master_dtype;
+  if (sharding_ranks(layout.mesh) == 1 && slice_serves)
     return ParameterCopy::kNone;
   const bool whole =
       layout.sharding == Sharding::kShardOptimizer || layout.sharding == Sharding::kNoShard;
@@ -76,7 +78,8 @@ StepContext make_step_context(const ModelSpec& model, const Job& job, const Layo
                       .vocab_rows = common::ceil_divide(model.vocab_size, tp),
                       .param_size = common::size_of(job.param_dtype),
                       .reduce_size = common::size_of(job.reduce_dtype),
-                      .master_size = common::size_of(job.master_dtype)};
+                      .master_size = common::size_of(job.master_dtype),
+                      .moment_size = common::size_of(moment_dtype(job))};
   context.residual_tokens = context.splits_tokens() ? context.tokens / tp : context.tokens;
   context.embedding = unit_sizes(context, embedding_unit(context.model));
   context.block = unit_sizes(context, block_unit(context.model, 0));

@@ -20,8 +20,7 @@ struct UnitSizes {
   FlatRange replicated_gradients{0, 0};
 };
 
-/// What computations read parameters from. kNone: the master slice, which is whole and in
-/// param_dtype. kGathered: a copy between gather and release. kPersistent: a copy that is always
+/// What computations read parameters from. kNone: the slice, which is whole and in param_dtype. kGathered: a copy between gather and release. kPersistent: a copy that is always
 /// there, and filled again by a gather.
 enum class ParameterCopy { kNone, kGathered, kPersistent };
 
@@ -49,10 +48,11 @@ struct StepContext {
   std::int64_t kv_heads = 0;
   std::int64_t intermediate = 0;
   std::int64_t vocab_rows = 0;
-  /// Bytes of an element of param_dtype, reduce_dtype and master_dtype.
+  /// Bytes of an element of param_dtype, reduce_dtype, master_dtype and moment_dtype.
   std::int64_t param_size = 4;
   std::int64_t reduce_size = 4;
   std::int64_t master_size = 4;
+  std::int64_t moment_size = 4;
 
   ParameterCopy parameter_copy() const;
   /// Whether the master slice lies in the persistent copy.
