@@ -187,16 +187,15 @@ std::string options_line(const planner::Job& job, const planner::Layout& layout,
                          const planner::Estimate& estimate) {
   std::vector<std::string> options;
   if (layout.virtual_stages > 1)
-    options.push_back(fmt::format("{} chunks of blocks a stage, interleaved",
-                                  layout.virtual_stages));
+    options.push_back(
+        fmt::format("{} chunks of blocks a stage, interleaved", layout.virtual_stages));
   if (matmul_dtype(job) != job.param_dtype)
     options.push_back(fmt::format("blocks multiply in {}", common::to_string(matmul_dtype(job))));
   if (layout.async_tp) options.push_back("tp collectives in pieces beside their multiplies");
   if (moment_dtype(job) != job.master_dtype)
     options.push_back(fmt::format("moments in {}", common::to_string(moment_dtype(job))));
   if (layout.optimizer_offload)
-    options.push_back(fmt::format("optimizer on the host, {} a rank",
-                                  human(estimate.memory.host)));
+    options.push_back(fmt::format("optimizer on the host, {} a rank", human(estimate.memory.host)));
   return options.empty() ? "" : fmt::format("{}\n", fmt::join(options, "; "));
 }
 

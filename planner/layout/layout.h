@@ -48,12 +48,12 @@ struct Job {
   std::int64_t seq_length = 0;
   common::DataType param_dtype = common::DataType::kFloat32;
   /// Of the operands of the blocks' matrix multiplies: param_dtype where it is not set, or float8.
-  std::optional<common::DataType> matmul_dtype;
+  std::optional<common::DataType> matmul_dtype = {};
   common::DataType reduce_dtype = common::DataType::kFloat32;
   /// Of the parameters that AdamW updates: float32 or param_dtype.
   common::DataType master_dtype = common::DataType::kFloat32;
   /// Of AdamW's moments: master_dtype where it is not set, float32 or bfloat16.
-  std::optional<common::DataType> moment_dtype;
+  std::optional<common::DataType> moment_dtype = {};
   LossNormalization loss_normalization = LossNormalization::kGlobalTokens;
   /// Largest norm of the gradient; 0 = not clipped.
   double max_grad_norm = 0;

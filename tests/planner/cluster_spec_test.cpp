@@ -46,11 +46,13 @@ std::vector<std::string> all_keys(const Json& json, const std::string& path = ""
 /// Keys that files of earlier versions do not have.
 bool is_optional(const std::string& key) {
   static const std::set<std::string> keys = {"/device/float16_peak_flops_per_s",
-                                             "/device/float8_peak_flops_per_s", "/device/power_w",
+                                             "/device/float8_peak_flops_per_s",
+                                             "/device/power_w",
                                              "/device/host_bandwidth_bytes_per_s",
                                              "/host_memory_bytes",
                                              "/host_memory_bandwidth_bytes_per_s",
-                                             "/network", "/price_per_gpu_hour"};
+                                             "/network",
+                                             "/price_per_gpu_hour"};
   return keys.contains(key);
 }
 

@@ -121,7 +121,8 @@ const std::vector<Spoilt> kAxesOfModel = {
      "virtual_stages=3 x pp=2: a chunk has at least one block; use at most num_hidden_layers=4 of "
      "them",
      [](Case& c) { set_stages(c, 2, 3); }},
-    {"virtual_stages_bounded", "virtual_stages=9223372036854775807 x pp=2: at most 128 chunks are "
+    {"virtual_stages_bounded",
+     "virtual_stages=9223372036854775807 x pp=2: at most 128 chunks are "
      "planned",
      [](Case& c) { set_stages(c, 2, kHuge); }},
     {"virtual_stages_rounds",

@@ -43,7 +43,8 @@ RC_GTEST_PROP(Stage, HasAChunkOfEachRoundOfAllStages, ()) {
   ChunkPlace place;
   std::int64_t reached = 0;
   while (reached < model.num_hidden_layers) {
-    const Chunk chunk = chunks_of(model, layout, place.stage)[static_cast<std::size_t>(place.chunk)];
+    const Chunk chunk =
+        chunks_of(model, layout, place.stage)[static_cast<std::size_t>(place.chunk)];
     RC_ASSERT(chunk.first_block == reached);
     RC_ASSERT(chunk.blocks >= 1);
     reached += chunk.blocks;

@@ -103,8 +103,8 @@ TEST(Simulate, TimesAgreeWithTheEstimatesOnRandomLayouts) {
   worst.expect_within(kTolerance);
 }
 
-/// Over pipeline and context as well, and with every option: every stage is played here, waiting for
-/// its neighbours' messages, and the estimate extrapolates that.
+/// Over pipeline and context as well, and with every option: every stage is played here, waiting
+/// for its neighbours' messages, and the estimate extrapolates that.
 TEST(Simulate, AgreesWithTheEstimatesOverAllAxes) {
   double worst = 0;
   double single = 0;
@@ -140,6 +140,37 @@ TEST(Simulate, AgreesWithTheEstimatesOverAllAxes) {
   EXPECT_GE(plans, 200);
   EXPECT_LT(worst, 0.03);
   EXPECT_LT(single, kTolerance);
+}
+
+/// Long ones too, which the estimate extrapolates.
+TEST(Simulate, AgreesWithTheEstimatesOfInterleavedStages) {
+  double worst = 0;
+  double compute = 0;
+  int extrapolated = 0;
+  const bool held = rc::check([&] {
+    Plan plan = planner::any_interleaved_plan();
+    const std::int64_t pp = plan.layout.mesh.sizes[Axis::kPp];
+    if (*rc::gen::arbitrary<bool>())
+      plan.layout.accumulation = pp * *rc::gen::inRange<std::int64_t>(10, 30);
+    if (plan.layout.accumulation > (8 + (15 + pp) / pp) * pp) ++extrapolated;
+    plan.estimate = planner::estimate(plan.model, plan.cluster, plan.job, plan.layout);
+    RC_ASSERT(plan.estimate.violations.empty());
+    const SimulatedStep step = simulate(plan);
+    RC_ASSERT(step.peak == plan.estimate.memory.breakdown);
+    RC_ASSERT(step.stage == plan.estimate.memory.peak_stage);
+    const double estimated = plan.estimate.step_time.value;
+    worst = std::max(worst, std::abs(seconds(step.step_time) / estimated - 1));
+    // The estimate's is of the stage that computes longest.
+    compute = std::max(compute, seconds(step.compute_time) / plan.estimate.compute_time.value - 1);
+  });
+  fmt::print(
+      "over 100 interleaved layouts, {} extrapolated: step {:.2g} of itself apart; tolerance "
+      "0.03\n",
+      extrapolated, worst);
+  EXPECT_TRUE(held);
+  EXPECT_GE(extrapolated, 10);
+  EXPECT_LT(worst, 0.03);
+  EXPECT_LT(compute, kTolerance);
 }
 
 TEST(Simulate, TimesAgreeWithTheEstimatesOnEveryLayoutOfASearch) {
