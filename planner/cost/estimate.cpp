@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "common/checked.h"
-#include "planner/layout/option_rules.h"
 #include "planner/model/feed_forward_model.h"
 #include "planner/model/parameter_table.h"
 #include "planner/program/feed_forward.h"
@@ -131,13 +130,6 @@ Estimate estimate(const ModelSpec& model, const ClusterSpec& cluster, const Job&
   if (!result.violations.empty()) return result;
   const std::vector<PricedStage> stages = price_stages(model, cluster, job, layout);
   for (const PricedStage& stage : stages) add_stage(result, cluster, stage);
-  Rules rules;
-  check_host_memory(rules, cluster, result.memory.host);
-  if (auto broken = rules.take(); !broken.empty()) {
-    Estimate refused;
-    refused.violations = std::move(broken);
-    return refused;
-  }
   result.fits = result.memory.peak_device <= result.memory.capacity;
   const StepTimes times = times_of(model, cluster, job, layout, stages);
   for (std::size_t a = 0; a < kAxes.size(); ++a) result.traffic[a].exposed = times.exposed[a];

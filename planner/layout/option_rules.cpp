@@ -1,7 +1,10 @@
 #include "planner/layout/option_rules.h"
 
+#include <algorithm>
+
 #include "common/text.h"
 #include "planner/model/feed_forward_model.h"
+#include "planner/program/expand.h"
 
 namespace meshplan::planner {
 namespace {
@@ -80,8 +83,7 @@ void check_options(Rules& rules, const ModelSpec& model, const Job& job, const L
                 demo ? "" : "sequence_parallel=on, or ");
 }
 
-void check_options(Rules& rules, const ClusterSpec& cluster, const Job& job,
-                   const Layout& layout) {
+void check_options(Rules& rules, const ClusterSpec& cluster, const Job& job, const Layout& layout) {
   rules.require(
       matmul_dtype(job) != common::DataType::kFloat8 || cluster.device.float8_peak.value > 0,
       "matmul_dtype_of_device",
@@ -97,12 +99,21 @@ void check_options(Rules& rules, const ClusterSpec& cluster, const Job& job,
   if (layout.optimizer_offload) check_host(rules, cluster);
 }
 
-void check_host_memory(Rules& rules, const ClusterSpec& cluster, common::Bytes of_rank) {
+void check_host_memory(Rules& rules, const ModelSpec& model, const ClusterSpec& cluster,
+                       const Job& job, const Layout& layout) {
+  if (!layout.optimizer_offload) return;
+  // The second stage has as many blocks as any.
+  const std::int64_t last = layout.mesh.sizes[Axis::kPp] - 1;
+  common::Bytes of_rank;
+  for (std::int64_t stage : {std::int64_t{0}, std::min<std::int64_t>(1, last), last}) {
+    of_rank = std::max(
+        of_rank, host_memory(make_step_context(model, job, layout, cluster.device.kind, stage)));
+  }
   const common::Bytes of_node = of_rank * cluster.devices_per_node;
   rules.require(cluster.host_memory.value == 0 || of_node <= cluster.host_memory,
                 "host_memory_fits",
-                "optimizer_offload=on: a node's {} ranks keep {} each on their host, {} of its {}; "
-                "use off, or shard over more ranks",
+                "optimizer_offload=on: a node's {} ranks keep up to {} each on their host, {} of "
+                "its {}; use off, or shard over more ranks",
                 cluster.devices_per_node, common::human(of_rank), common::human(of_node),
                 common::human(cluster.host_memory));
 }
@@ -112,8 +123,9 @@ void check_executor_options(Rules& rules, const Job& job, const Layout& layout) 
                 "virtual_stages={}: the executor has no pipeline; use 1", layout.virtual_stages);
   rules.require(!layout.async_tp, "executor_runs_async_tp",
                 "async_tp=on: the executor's collectives over tp are whole; use off");
-  rules.require(!layout.optimizer_offload, "executor_runs_optimizer_offload",
-                "optimizer_offload=on: the executor's optimizer runs where the model does; use off");
+  rules.require(
+      !layout.optimizer_offload, "executor_runs_optimizer_offload",
+      "optimizer_offload=on: the executor's optimizer runs where the model does; use off");
   rules.require(matmul_dtype(job) == job.param_dtype, "executor_runs_matmul_dtype",
                 "matmul_dtype={}: the executor multiplies in param_dtype={}; use that",
                 common::to_string(matmul_dtype(job)), common::to_string(job.param_dtype));

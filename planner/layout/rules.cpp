@@ -281,6 +281,9 @@ std::vector<Violation> violations(const ModelSpec& model, const ClusterSpec& clu
   Rules rules;
   check_options(rules, cluster, job, layout);
   for (Violation& violation : rules.take()) found.push_back(std::move(violation));
+  if (!found.empty()) return found;
+  check_host_memory(rules, model, cluster, job, layout);
+  found = rules.take();
   return found;
 }
 

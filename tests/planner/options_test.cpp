@@ -125,7 +125,7 @@ TEST(AsyncTp, HidesMostOfTheMessagesOfALargeModel) {
       "llama-3-70b, tp=8: {:.3f} of the exposed time over tp hidden, step {:.4f} of what it "
       "was\n",
       hidden, after.step_time.value / before.step_time.value);
-  EXPECT_GT(hidden, 0.3);
+  EXPECT_GT(hidden, 0.5);
   EXPECT_LT(after.step_time.value, before.step_time.value);
 }
 
