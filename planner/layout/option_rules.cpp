@@ -88,7 +88,7 @@ void check_options(Rules& rules, const ClusterSpec& cluster, const Job& job, con
       matmul_dtype(job) != common::DataType::kFloat8 || cluster.device.float8_peak.value > 0,
       "matmul_dtype_of_device",
       "matmul_dtype=float8: {} has no float8 matrix multiplies (float8_peak_flops_per_s=0); use "
-      "param_dtype={}",
+      "matmul_dtype={}",
       cluster.device.name, common::to_string(job.param_dtype));
   const std::int64_t tp = layout.mesh.sizes[Axis::kTp];
   const bool within = tp >= 1 && cluster.devices_per_node % tp == 0;

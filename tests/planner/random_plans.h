@@ -104,7 +104,8 @@ inline void add_any_options(const ClusterSpec& cluster, Job& job, Layout& layout
   layout.async_tp = *rc::gen::arbitrary<bool>() && layout.sequence_parallel && within_node;
   if (*rc::gen::arbitrary<bool>() && cluster.device.float8_peak.value > 0)
     job.matmul_dtype = common::DataType::kFloat8;
-  if (*rc::gen::arbitrary<bool>()) job.moment_dtype = common::DataType::kBfloat16;
+  if (*rc::gen::arbitrary<bool>() && job.master_dtype == common::DataType::kFloat32)
+    job.moment_dtype = common::DataType::kBfloat16;
   layout.optimizer_offload = *rc::gen::arbitrary<bool>() && cluster.device.kind == DeviceKind::kGpu;
 }
 

@@ -242,7 +242,7 @@ TEST(Rules, WeighOptionsAgainstTheCluster) {
       testing::ElementsAre(
           Violation{"matmul_dtype_of_device",
                     "matmul_dtype=float8: CPU rank has no float8 matrix multiplies "
-                    "(float8_peak_flops_per_s=0); use param_dtype=float32"},
+                    "(float8_peak_flops_per_s=0); use matmul_dtype=float32"},
           Violation{"optimizer_offload_has_host",
                     "optimizer_offload=on: the ranks of local-cpu are processes of the host "
                     "itself; use off"}));
