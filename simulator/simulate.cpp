@@ -109,8 +109,8 @@ class GraphBuilder {
       for (const auto& [message, task] : stages[static_cast<std::size_t>(s)].received) {
         const bool forward = message.border == planner::Computation::kEmbedding;
         const planner::ChunkPlace here{.stage = s, .chunk = message.chunk};
-        const planner::ChunkPlace from = forward ? planner::previous_chunk(here, count)
-                                                 : planner::next_chunk(here, count);
+        const planner::ChunkPlace from =
+            forward ? planner::previous_chunk(here, count) : planner::next_chunk(here, count);
         const auto& sender = stages[static_cast<std::size_t>(from.stage)];
         graph.wait_for(task, sender.sent.at({forward ? planner::Computation::kHead
                                                      : planner::Computation::kEmbedding,
