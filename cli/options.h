@@ -78,7 +78,8 @@ planner::Job make_job(const JobFlags& flags, const planner::ModelSpec& model,
                       std::optional<std::int64_t> default_seq_length = {});
 
 /// --sharding, --sequence-parallel, --async-tp, --virtual-stages, --optimizer-offload,
-/// --activation-checkpointing, --accumulation, --loss-chunks and the like: a layout without its mesh.
+/// --activation-checkpointing, --accumulation, --loss-chunks and the like: a layout without its
+/// mesh.
 struct LayoutFlags {
   planner::Layout layout;
   std::optional<bool> sequence_parallel;

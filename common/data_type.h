@@ -19,7 +19,8 @@ constexpr std::int64_t size_of(DataType type) {
 /// "float32", "bfloat16" or "float16", as torch names them, or "float8".
 const char* to_string(DataType type);
 
-/// The type of that name, but for float8; throws kInvalidInput, naming `where` and the allowed names.
+/// The type of that name, but for float8; throws kInvalidInput, naming `where` and the allowed
+/// names.
 DataType parse_data_type(std::string_view name, const std::string& where);
 
 }  // namespace meshplan::common

@@ -88,8 +88,8 @@ struct ClusterSpec {
   /// from compute. Measured by calibrate; 1 where a device has engines for it, near 0 on
   /// oversubscribed CPUs.
   double overlap = 1.0;
-  /// A node's memory, of its host, and what its processors reach of that memory's bandwidth; 0 = not
-  /// known.
+  /// A node's memory, of its host, and what its processors reach of that memory's bandwidth; 0 =
+  /// not known.
   common::Bytes host_memory;
   common::BytesPerSecond host_memory_bandwidth;
   /// Device memory that contexts and the communication library take beside the allocator.

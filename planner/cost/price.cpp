@@ -59,8 +59,7 @@ Price price(const ClusterSpec& cluster, const DeviceMesh& mesh, common::DataType
             const Operation& operation) {
   switch (operation.kind) {
     case OperationKind::kKernel:
-      return {.duration = kernel_time(cluster, param_dtype, operation),
-              .taken_from_compute = {}};
+      return {.duration = kernel_time(cluster, param_dtype, operation), .taken_from_compute = {}};
     case OperationKind::kCollective: {
       const common::Seconds time = collective_time(cluster, mesh, operation);
       // On the compute stream itself a collective takes all of its time from compute anyway.

@@ -161,8 +161,8 @@ class TimePlayer {
   bool receive(const Instruction& instruction, std::int64_t microbatch_stride,
                const Arrivals& arrivals) {
     const std::vector<Time>& messages = arrivals(instruction);
-    const auto microbatch = static_cast<std::size_t>(instruction.microbatch +
-                                                     at_.repetition * microbatch_stride);
+    const auto microbatch =
+        static_cast<std::size_t>(instruction.microbatch + at_.repetition * microbatch_stride);
     if (microbatch >= messages.size()) return false;
     clock_.wait({messages[microbatch], Axis::kPp});
     return true;

@@ -105,8 +105,7 @@ PipelineTimes play_pipeline(const std::vector<PricedStage>& stages) {
       const ChunkPlace here{.stage = s, .chunk = receive.chunk};
       const ChunkPlace from = forward ? previous_chunk(here, count) : next_chunk(here, count);
       const Player::Sent& sent = players[static_cast<std::size_t>(from.stage)].sent();
-      return (forward ? sent.activations
-                      : sent.gradients)[static_cast<std::size_t>(from.chunk)];
+      return (forward ? sent.activations : sent.gradients)[static_cast<std::size_t>(from.chunk)];
     };
     const auto index = static_cast<std::size_t>(s);
     return players[index].advance(stages[index].program.shape, arrivals);
@@ -123,8 +122,7 @@ PipelineTimes play_pipeline(const std::vector<PricedStage>& stages) {
     times.step = std::max(times.step, times.stages.back().step);
   }
   // The last stage's last chunk has the pace of the whole to its last microbatch.
-  if (count > 1)
-    times.cycle = cycle_of(players.back().sent().gradients.back(), 2 * stages.size());
+  if (count > 1) times.cycle = cycle_of(players.back().sent().gradients.back(), 2 * stages.size());
   return times;
 }
 

@@ -86,9 +86,7 @@ LossNormalization parse_loss_normalization(const std::string& name, const std::s
                where);
 }
 
-common::DataType matmul_dtype(const Job& job) {
-  return job.matmul_dtype.value_or(job.param_dtype);
-}
+common::DataType matmul_dtype(const Job& job) { return job.matmul_dtype.value_or(job.param_dtype); }
 
 common::DataType moment_dtype(const Job& job) {
   return job.moment_dtype.value_or(job.master_dtype);

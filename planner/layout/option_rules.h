@@ -4,8 +4,8 @@
 
 namespace meshplan::planner {
 
-/// The rules of interleaved stages, float8 multiplies, async tp, data types of the optimizer and its
-/// place. Requires positive sizes.
+/// The rules of interleaved stages, float8 multiplies, async tp, data types of the optimizer and
+/// its place. Requires positive sizes.
 void check_options(Rules& rules, const ModelSpec& model, const Job& job, const Layout& layout);
 
 /// What of these a cluster must have: float8 multiplies, tp within a node, a host that is known.

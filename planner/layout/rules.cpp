@@ -64,8 +64,8 @@ bool check_positive(Rules& rules, const Job& job, const Layout& layout) {
 void make_positive(Job& job, Layout& layout) {
   for (Axis axis : kAxes)
     layout.mesh.sizes[axis] = std::max<std::int64_t>(1, layout.mesh.sizes[axis]);
-  for (std::int64_t* size : {&layout.virtual_stages, &layout.microbatch_size, &layout.accumulation,
-                             &job.seq_length})
+  for (std::int64_t* size :
+       {&layout.virtual_stages, &layout.microbatch_size, &layout.accumulation, &job.seq_length})
     *size = std::max<std::int64_t>(1, *size);
   layout.loss_chunks = 1;
 }

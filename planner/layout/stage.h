@@ -31,7 +31,8 @@ struct Chunk {
   bool operator==(const Chunk&) const = default;
 };
 
-/// The stage's chunks, as many as the layout has virtual stages: chunk c of stage s is number c x pp
+/// The stage's chunks, as many as the layout has virtual stages: chunk c of stage s is number c x
+/// pp
 /// + s of all. Blocks are divided among all chunks as evenly as can be; where they do not divide,
 /// those after the first hold one more, so that embedding and head come on top of the smaller ones.
 /// Requires 0 <= index < pp, and pp x virtual_stages <= num_hidden_layers.

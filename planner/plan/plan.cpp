@@ -57,8 +57,7 @@ Job read_job(const JsonObject& json, Complaints& complaints) {
   Job job;
   job.seq_length = fields.integer("seq_length");
   job.param_dtype = fields.choice("param_dtype", common::parse_data_type);
-  job.matmul_dtype =
-      fields.optional_type("matmul_dtype", parse_matmul_dtype, job.param_dtype);
+  job.matmul_dtype = fields.optional_type("matmul_dtype", parse_matmul_dtype, job.param_dtype);
   job.reduce_dtype = fields.choice("reduce_dtype", common::parse_data_type);
   job.master_dtype = fields.choice("master_dtype", common::parse_data_type, "float32");
   job.moment_dtype =

@@ -88,9 +88,8 @@ class Cutter {
   void barrier() { list_.join(send("barrier", 0)); }
 
   Messages begin_gather(const Operation& gather) {
-    Messages messages{.sent = {},
-                      .buffer = gather.bytes.value / pieces_,
-                      .bytes = gather.bytes.value};
+    Messages messages{
+        .sent = {}, .buffer = gather.bytes.value / pieces_, .bytes = gather.bytes.value};
     list_.allocate("symmetric memory", kCommunicationBuffers, messages.buffer);
     list_.elementwise("copy to symmetric memory", 2 * messages.buffer);
     barrier();
@@ -105,9 +104,8 @@ class Cutter {
     (rows ? piece.m : piece.k) /= pieces_;
     piece.flops = (1.0 / static_cast<double>(pieces_)) * matmul.flops;
     const std::int64_t operand_size = matmul.float8 ? 1 : context_.param_size;
-    piece.bytes =
-        common::Bytes(operand_size * (piece.m * piece.k + piece.k * piece.n) +
-                      context_.param_size * piece.m * piece.n);
+    piece.bytes = common::Bytes(operand_size * (piece.m * piece.k + piece.k * piece.n) +
+                                context_.param_size * piece.m * piece.n);
     return piece;
   }
 

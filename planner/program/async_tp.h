@@ -16,8 +16,8 @@ namespace meshplan::planner {
 ///
 /// What is exposed is what messages take longer than multiplies, the copy to a buffer that the
 /// others read, or the sum, and a barrier before and after (a message of no bytes); more launches
-/// and smaller multiplies are priced as such. Gathers that run beside other work already stay whole.
-/// Requires split tokens.
+/// and smaller multiplies are priced as such. Gathers that run beside other work already stay
+/// whole. Requires split tokens.
 Operations in_pieces(const StepContext& context, const Operations& operations);
 
 }  // namespace meshplan::planner

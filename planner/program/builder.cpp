@@ -123,8 +123,7 @@ class PassEmitter {
     const ChunkOrder& chunk = begin(pass);
     emit_.once([&] {
       emit_.gather(chunk.last_block);
-      if (!chunk.is_last)
-        return emit_.transfer(Opcode::kReceiveActivations, Computation::kHead);
+      if (!chunk.is_last) return emit_.transfer(Opcode::kReceiveActivations, Computation::kHead);
       emit_.compute(Opcode::kLoss, Computation::kHead, order_.head);
       release_after_last_use(order_.head);
       // A tied gradient is whole only after the embedding's backward pass.
@@ -137,8 +136,7 @@ class PassEmitter {
       reduce(unit, order_.replicated_in_blocks);
     });
     emit_.once([&] {
-      if (!chunk.is_first)
-        return emit_.transfer(Opcode::kSendActivations, Computation::kEmbedding);
+      if (!chunk.is_first) return emit_.transfer(Opcode::kSendActivations, Computation::kEmbedding);
       emit_.compute(Opcode::kBackward, Computation::kEmbedding, order_.embedding);
       reduce(order_.embedding, order_.tied && order_.replicated_in_head);
     });

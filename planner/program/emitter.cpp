@@ -55,10 +55,7 @@ void Emitter::reduce_replicated(std::int64_t unit) {
 }
 
 void Emitter::transfer(Opcode opcode, Computation in_place_of) {
-  add({.opcode = opcode,
-       .stream = Stream::kPipeline,
-       .computation = in_place_of,
-       .chunk = chunk_});
+  add({.opcode = opcode, .stream = Stream::kPipeline, .computation = in_place_of, .chunk = chunk_});
 }
 
 void Emitter::reduce(std::int64_t unit) {

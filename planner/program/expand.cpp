@@ -35,8 +35,7 @@ void expand_gradient_norm(OperationList& list, const StepContext& c,
 
 /// A block's operations, as the layout and the job want its matrix multiplies done.
 Operations multiplied_as_asked(const StepContext& c, Operations operations) {
-  if (matmul_dtype(c.job) == common::DataType::kFloat8)
-    operations = in_float8(c, operations);
+  if (matmul_dtype(c.job) == common::DataType::kFloat8) operations = in_float8(c, operations);
   if (c.layout.async_tp && c.splits_tokens()) operations = in_pieces(c, operations);
   return operations;
 }

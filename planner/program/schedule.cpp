@@ -30,8 +30,7 @@ class Passes {
  private:
   Pass forward(std::int64_t index) const {
     const std::int64_t round = index / period();
-    return {.microbatch = round * stages_ + index % stages_,
-            .chunk = index % period() / stages_};
+    return {.microbatch = round * stages_ + index % stages_, .chunk = index % period() / stages_};
   }
 
   Pass backward(std::int64_t index) const {
@@ -65,8 +64,7 @@ std::vector<Period> interleaved_schedule(const Stage& stage, const Layout& layou
   // The first period of pairs has the step's first microbatches, the second retires what the first
   // left, and the last one has the step's last microbatches.
   const std::int64_t alike = passes.warm_up() + 2 * passes.period();
-  const std::int64_t count =
-      std::max<std::int64_t>(0, passes.pairs() / passes.period() - 3);
+  const std::int64_t count = std::max<std::int64_t>(0, passes.pairs() / passes.period() - 3);
   if (count < 2) return {{.slots = slots(0, passes.slots())}};
   return {{.slots = slots(0, alike)},
           {.slots = slots(alike, alike + passes.period()),

@@ -32,8 +32,7 @@ UnitSizes unit_sizes(const StepContext& context, std::int64_t unit) {
 ParameterCopy StepContext::parameter_copy() const {
   // An offloaded optimizer leaves its slices on the device in param_dtype.
   const bool slice_serves = layout.optimizer_offload || job.param_dtype == job.master_dtype;
-  if (sharding_ranks(layout.mesh) == 1 && slice_serves)
-    return ParameterCopy::kNone;
+  if (sharding_ranks(layout.mesh) == 1 && slice_serves) return ParameterCopy::kNone;
   const bool whole =
       layout.sharding == Sharding::kShardOptimizer || layout.sharding == Sharding::kNoShard;
   return whole ? ParameterCopy::kPersistent : ParameterCopy::kGathered;

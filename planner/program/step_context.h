@@ -20,8 +20,9 @@ struct UnitSizes {
   FlatRange replicated_gradients{0, 0};
 };
 
-/// What computations read parameters from. kNone: the slice, which is whole and in param_dtype. kGathered: a copy between gather and release. kPersistent: a copy that is always
-/// there, and filled again by a gather.
+/// What computations read parameters from. kNone: the slice, which is whole and in param_dtype.
+/// kGathered: a copy between gather and release. kPersistent: a copy that is always there, and
+/// filled again by a gather.
 enum class ParameterCopy { kNone, kGathered, kPersistent };
 
 /// All that the operations of a step depend on, with the sizes worked out once.

@@ -89,8 +89,8 @@ struct Segment {
 };
 
 /// Segments that repeat as a whole, once per microbatch: its passes, or on a pipeline stage the
-/// forward pass of one and the backward pass of an earlier one; of an interleaved pipeline, those of
-/// `microbatch_stride` microbatches through all chunks.
+/// forward pass of one and the backward pass of an earlier one; of an interleaved pipeline, those
+/// of `microbatch_stride` microbatches through all chunks.
 struct Phase {
   std::int64_t count = 1;
   /// Instruction::microbatch is that of the first repetition, and moves by so many each time.
