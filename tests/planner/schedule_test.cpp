@@ -111,6 +111,8 @@ double step_over_compute(std::int64_t pp, std::int64_t chunks, std::int64_t accu
   model.vocab_size = 1;
   ClusterSpec cluster = cpu_cluster(layout);
   cluster.overlap = 1;
+  // The head's multiplies, of one word, cost nothing beside the blocks'.
+  cluster.device.matmul = {.ceiling = 1, .half_flops = {}};
   cluster.device.launch_overhead = {};
   cluster.device.memory_bandwidth = common::BytesPerSecond(1e24);
   for (CollectiveCost* cost : {&cluster.intra_node.all_reduce, &cluster.intra_node.all_gather,
@@ -136,9 +138,9 @@ TEST(Schedule, HasTheBubbleOfTheClosedForm) {
   }
   fmt::print(
       "step over compute time, against 1 + (pp - 1) / (v x accumulation): {:.2g} apart, "
-      "tolerance 0.01\n",
+      "tolerance 0.001\n",
       worst);
-  EXPECT_LT(worst, 0.01);
+  EXPECT_LT(worst, 0.001);
 }
 
 }  // namespace
