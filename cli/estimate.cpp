@@ -58,6 +58,7 @@ std::string memory_table(const planner::MemoryEstimate& memory) {
   add("peak reserved", memory.peak_reserved);
   add("peak of the device", memory.peak_device);
   add("capacity", memory.capacity);
+  if (memory.host.value > 0) add("of the host, a rank", memory.host);
   return common::format_table(rows) + fmt::format("the peak is in {}\n", memory.peak_instruction);
 }
 

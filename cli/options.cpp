@@ -100,12 +100,19 @@ CLI::Option* add_job_flags(CLI::App& app, JobFlags& flags) {
       "bfloat16 on GPUs, "
       "float32 on CPUs)")
       ->group(group);
+  add_choice(app, "--matmul-dtype", flags.job.matmul_dtype, planner::parse_matmul_dtype,
+             "Of the operands of the blocks' matrix multiplies: that of --param-dtype, or float8 "
+             "(default: that of --param-dtype)")
+      ->group(group);
   add_choice(app, "--reduce-dtype", flags.job.reduce_dtype, common::parse_data_type,
              "Of gradients when they are reduced (default: float32)")
       ->group(group);
   add_choice(app, "--master-dtype", flags.job.master_dtype, common::parse_data_type,
-             "Of the parameters that the optimizer updates and of its moments: float32 or that of "
-             "--param-dtype (default: float32)")
+             "Of the parameters that the optimizer updates: float32 or that of --param-dtype "
+             "(default: float32)")
+      ->group(group);
+  add_choice(app, "--moment-dtype", flags.job.moment_dtype, common::parse_data_type,
+             "Of the optimizer's moments: float32 or bfloat16 (default: that of --master-dtype)")
       ->group(group);
   add_choice(app, "--loss-normalization", flags.job.loss_normalization,
              planner::parse_loss_normalization,
@@ -152,6 +159,18 @@ CLI::Option* add_layout_flags(CLI::App& app, LayoutFlags& flags) {
       ->group(group);
   add_choice(app, "--sequence-parallel", flags.sequence_parallel, parse_switch,
              "on or off (default: on where tp is more than 1)")
+      ->group(group);
+  add_choice(app, "--async-tp", flags.layout.async_tp, parse_switch,
+             "on: cut the collectives of sequence parallelism into messages that run beside the "
+             "pieces of their matrix multiplies (default: off)")
+      ->group(group);
+  app.add_option("--virtual-stages", flags.layout.virtual_stages,
+                 "Chunks of blocks of each pipeline stage; more than 1: interleaved")
+      ->capture_default_str()
+      ->type_name("V")
+      ->group(group);
+  add_choice(app, "--optimizer-offload", flags.layout.optimizer_offload, parse_switch,
+             "on: masters and moments lie in the host's memory, where AdamW runs (default: off)")
       ->group(group);
   add_choice(app, "--activation-checkpointing", flags.layout.activation_checkpointing,
              planner::parse_activation_checkpointing, "none, selective or full (default: none)")

@@ -61,8 +61,8 @@ struct Inputs {
 };
 Inputs load_inputs(const std::string& model, const ClusterFlags& cluster);
 
-/// --seq-length, --param-dtype, --reduce-dtype, --master-dtype, --loss-normalization,
-/// --max-grad-norm, --decay-norms-and-biases.
+/// --seq-length, --param-dtype, --matmul-dtype, --reduce-dtype, --master-dtype, --moment-dtype,
+/// --loss-normalization, --max-grad-norm, --decay-norms-and-biases.
 struct JobFlags {
   planner::Job job;
   std::optional<common::DataType> param_dtype;
@@ -77,8 +77,9 @@ planner::Job make_job(const JobFlags& flags, const planner::ModelSpec& model,
                       const planner::ClusterSpec& cluster,
                       std::optional<std::int64_t> default_seq_length = {});
 
-/// --sharding, --sequence-parallel, --activation-checkpointing, --accumulation, --loss-chunks and
-/// the like: a layout without its mesh.
+/// --sharding, --sequence-parallel, --async-tp, --virtual-stages, --optimizer-offload,
+/// --activation-checkpointing, --accumulation, --loss-chunks and the like: a layout without its
+/// mesh.
 struct LayoutFlags {
   planner::Layout layout;
   std::optional<bool> sequence_parallel;

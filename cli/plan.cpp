@@ -149,6 +149,23 @@ std::string first_order_table(const planner::FirstOrderVolumes& volumes) {
         "parameters x 2 bytes"}});
 }
 
+/// What of the job and the layout no column shows, where it is not the usual; "" or a line.
+std::string options_line(const planner::Job& job, const planner::Layout& layout,
+                         const planner::Estimate& estimate) {
+  std::vector<std::string> options;
+  if (layout.virtual_stages > 1)
+    options.push_back(
+        fmt::format("{} chunks of blocks a stage, interleaved", layout.virtual_stages));
+  if (matmul_dtype(job) != job.param_dtype)
+    options.push_back(fmt::format("blocks multiply in {}", common::to_string(matmul_dtype(job))));
+  if (layout.async_tp) options.push_back("tp collectives in pieces beside their multiplies");
+  if (moment_dtype(job) != job.master_dtype)
+    options.push_back(fmt::format("moments in {}", common::to_string(moment_dtype(job))));
+  if (layout.optimizer_offload)
+    options.push_back(fmt::format("optimizer on the host, {} a rank", human(estimate.memory.host)));
+  return options.empty() ? "" : fmt::format("{}\n", fmt::join(options, "; "));
+}
+
 std::string frontier_table(const Ranking& ranking) {
   return "\nnothing is faster with as little memory (# is the place in the ranking):\n\n" +
          candidate_table(ranking, planner::pareto_frontier(ranking.found.ranked));
@@ -175,9 +192,10 @@ void print_ranking(const Ranking& ranking, const PlanFlags& flags) {
              ranked.size() > top ? fmt::format(" (the best {} shown)", top) : "", rejected.size(),
              rejected.empty() ? "" : ":", planner::rejection_text(rejected, kReasonsShown));
   if (ranked.empty()) return;
-  fmt::print("\nthe best one, by {}:\n\n{}\n{}", to_string(ranking.request.objective),
-             mesh_diagram(ranked.front().layout.mesh),
-             first_order_table(ranked.front().estimate.first_order));
+  const auto& [layout, estimate] = ranked.front();
+  fmt::print("\nthe best one, by {}:\n\n{}{}\n{}", to_string(ranking.request.objective),
+             mesh_diagram(layout.mesh), options_line(ranking.job, layout, estimate),
+             first_order_table(estimate.first_order));
   if (flags.pareto) fmt::print("{}", frontier_table(ranking));
   if (flags.explain) fmt::print("\n{}", explanation_text(explanation_of(ranking)));
 }

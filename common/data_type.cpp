@@ -12,6 +12,8 @@ const char* to_string(DataType type) {
       return "bfloat16";
     case DataType::kFloat16:
       return "float16";
+    case DataType::kFloat8:
+      return "float8";
   }
   return "float32";
 }

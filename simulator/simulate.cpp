@@ -44,9 +44,10 @@ struct MemoryChange {
   common::Bytes change;
 };
 
-/// A message between stages: what is sent at this border of a stage for this microbatch.
+/// A message between stages: what is sent at this border of a stage's chunk for this microbatch.
 struct Message {
   planner::Computation border;
+  std::int64_t chunk;
   std::int64_t microbatch;
 
   auto operator<=>(const Message&) const = default;
@@ -70,7 +71,7 @@ class GraphBuilder {
   void add(const planner::Instruction& instruction, const planner::PricedOperations& operations) {
     const auto index = static_cast<std::int32_t>(collectives_.size());
     wait_for_instructions(index, instruction);
-    const Message message{instruction.computation, instruction.microbatch};
+    const Message message{instruction.computation, instruction.chunk, instruction.microbatch};
     if (instruction.opcode == planner::Opcode::kReceiveActivations)
       stages.back().received.emplace_back(message, add_wait(index));
     std::vector<TaskId> tasks;
@@ -103,13 +104,17 @@ class GraphBuilder {
 
   /// Lets every stage wait for its neighbours' messages. Requires that all stages were added.
   void connect() {
-    for (std::size_t s = 0; s < stages.size(); ++s) {
-      for (const auto& [message, task] : stages[s].received) {
+    const std::int64_t count = std::ssize(stages);
+    for (std::int64_t s = 0; s < count; ++s) {
+      for (const auto& [message, task] : stages[static_cast<std::size_t>(s)].received) {
         const bool forward = message.border == planner::Computation::kEmbedding;
-        const auto& sender = stages[forward ? s - 1 : s + 1];
+        const planner::ChunkPlace here{.stage = s, .chunk = message.chunk};
+        const planner::ChunkPlace from =
+            forward ? planner::previous_chunk(here, count) : planner::next_chunk(here, count);
+        const auto& sender = stages[static_cast<std::size_t>(from.stage)];
         graph.wait_for(task, sender.sent.at({forward ? planner::Computation::kHead
                                                      : planner::Computation::kEmbedding,
-                                             message.microbatch}));
+                                             from.chunk, message.microbatch}));
       }
     }
   }

@@ -39,6 +39,8 @@ formats::TensorType stored_type(common::DataType type) {
       return formats::TensorType::kBF16;
     case common::DataType::kFloat16:
       return formats::TensorType::kF16;
+    case common::DataType::kFloat8:
+      break;
   }
   return formats::TensorType::kF32;
 }

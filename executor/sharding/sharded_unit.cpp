@@ -16,6 +16,8 @@ at::ScalarType scalar_type(common::DataType type) {
       return at::kBFloat16;
     case common::DataType::kFloat16:
       return at::kHalf;
+    case common::DataType::kFloat8:
+      break;
   }
   return at::kFloat;
 }

@@ -20,7 +20,8 @@ Json device_json(const DeviceSpec& device) {
        {{"ceiling", device.matmul.ceiling}, {"half_flops", device.matmul.half_flops.value}}},
       {"memory_bandwidth_bytes_per_s", device.memory_bandwidth.value},
       {"launch_overhead_s", device.launch_overhead.value},
-      {"power_w", device.power.value}};
+      {"power_w", device.power.value},
+      {"host_bandwidth_bytes_per_s", device.host_bandwidth.value}};
 }
 
 Json link_json(const LinkSpec& link) {
@@ -76,6 +77,7 @@ std::int64_t world_size(const ClusterSpec& cluster) {
 
 common::FlopsPerSecond matmul_peak(const DeviceSpec& device, common::DataType type) {
   if (type == common::DataType::kFloat32) return device.float32_peak;
+  if (type == common::DataType::kFloat8) return device.float8_peak;
   const bool own = type == common::DataType::kFloat16 && device.float16_peak.value > 0;
   return own ? device.float16_peak : device.bfloat16_peak;
 }
@@ -92,6 +94,8 @@ Json to_json(const ClusterSpec& cluster) {
               {"network", cluster.network},
               {"price_per_gpu_hour", cluster.price.value},
               {"overlap", cluster.overlap},
+              {"host_memory_bytes", cluster.host_memory.value},
+              {"host_memory_bandwidth_bytes_per_s", cluster.host_memory_bandwidth.value},
               {"reserved_memory_bytes", cluster.reserved_memory.value}};
 }
 

@@ -37,6 +37,9 @@ struct DeviceSpec {
   common::Seconds launch_overhead;
   /// Drawn under load; 0 = not known.
   common::Watts power;
+  /// Between the device and its host, in one direction, all devices of a node at once; 0 = not
+  /// known.
+  common::BytesPerSecond host_bandwidth;
 
   bool operator==(const DeviceSpec&) const = default;
 };
@@ -89,6 +92,10 @@ struct ClusterSpec {
   /// from compute. Measured by calibrate; 1 where a device has engines for it, near 0 on
   /// oversubscribed CPUs.
   double overlap = 1.0;
+  /// A node's memory, of its host, and what its processors reach of that memory's bandwidth; 0 =
+  /// not known.
+  common::Bytes host_memory;
+  common::BytesPerSecond host_memory_bandwidth;
   /// Device memory that contexts and the communication library take beside the allocator.
   common::Bytes reserved_memory;
   /// Where the figures come from.

@@ -62,7 +62,9 @@ DeviceSpec read_gpu_device(const ClusterFields& fields) {
           .memory_bandwidth = BytesPerSecond(fields.rate("memory_bandwidth_bytes_per_s")) *
                               fields.number("memory_efficiency", 1e-3, 1),
           .launch_overhead = fields.seconds("launch_overhead_s"),
-          .power = common::Watts(fields.number("power_w", 0, kMaxPower))};
+          .power = common::Watts(fields.number("power_w", 0, kMaxPower)),
+          .host_bandwidth = BytesPerSecond(fields.rate("host_bandwidth_bytes_per_s")) *
+                            fields.number("host_efficiency", 1e-3, 1)};
 }
 
 GpuEntry read_gpu(const ClusterFields& fields) {
@@ -81,6 +83,9 @@ GpuEntry read_gpu(const ClusterFields& fields) {
   gpu.overlap = fields.number("overlap", 0, 1);
   gpu.reserved_memory =
       common::Bytes(fields.integer("reserved_memory_bytes", 0, gpu.device.memory.value));
+  gpu.host_memory = common::Bytes(fields.integer("host_memory_bytes", 1, kMaxBytes));
+  gpu.host_memory_bandwidth = BytesPerSecond(fields.rate("host_memory_bandwidth_bytes_per_s")) *
+                              fields.number("host_efficiency", 1e-3, 1);
   gpu.price = common::PricePerHour(fields.number("price_per_gpu_hour", 0, kMaxPrice));
   gpu.driver_name = fields.text("driver_name");
   gpu.source = read_sources(fields);
@@ -134,6 +139,8 @@ ClusterSpec compose_cluster(const GpuEntry& gpu, const NetworkEntry& network, st
           .network = network.name,
           .price = gpu.price,
           .overlap = gpu.overlap,
+          .host_memory = gpu.host_memory,
+          .host_memory_bandwidth = gpu.host_memory_bandwidth,
           .reserved_memory = gpu.reserved_memory,
           .source = fmt::format("gpu {}\n{}\nnetwork {}\n{}", gpu.name, gpu.source, network.name,
                                 network.source)};

@@ -24,6 +24,9 @@ struct GpuEntry {
   std::string network;
   double overlap = 1;
   common::Bytes reserved_memory;
+  /// Of its node.
+  common::Bytes host_memory;
+  common::BytesPerSecond host_memory_bandwidth;
   common::PricePerHour price;
   /// Part of the name that the driver gives it.
   std::string driver_name;

@@ -49,6 +49,7 @@ DeviceSpec read_device(const ClusterFields& fields) {
   device.memory_bandwidth = common::BytesPerSecond(fields.rate("memory_bandwidth_bytes_per_s"));
   device.launch_overhead = fields.seconds("launch_overhead_s");
   device.power = common::Watts(fields.number_or("power_w", 0, 0, kMaxPower));
+  device.host_bandwidth = common::BytesPerSecond(fields.rate_or_none("host_bandwidth_bytes_per_s"));
   return device;
 }
 
@@ -67,6 +68,10 @@ ClusterSpec read_whole(const Json& json, const std::string& where, Complaints& c
   cluster.network = fields.text_or("network", "");
   cluster.price = common::PricePerHour(fields.number_or("price_per_gpu_hour", 0, 0, kMaxPrice));
   cluster.overlap = fields.number("overlap", 0.0, 1.0);
+  if (!fields.json().is_null("host_memory_bytes"))
+    cluster.host_memory = common::Bytes(fields.integer("host_memory_bytes", 0, kMaxBytes));
+  cluster.host_memory_bandwidth =
+      common::BytesPerSecond(fields.rate_or_none("host_memory_bandwidth_bytes_per_s"));
   const std::int64_t memory = cluster.device.memory.value;
   cluster.reserved_memory = common::Bytes(
       fields.integer("reserved_memory_bytes", 0, memory > 0 ? memory - 1 : kMaxBytes));

@@ -33,10 +33,11 @@ MemoryEstimate memory_of(const StepContext& context, const ClusterSpec& cluster,
   return memory;
 }
 
-/// Traffic and FLOPs of all instructions.
+/// Traffic, FLOPs and time of kernels of all instructions.
 struct Totals {
   Traffic traffic{};
   common::Flops flops;
+  common::Seconds kernels;
 };
 
 Totals totals_of(const PricedProgram& program) {
@@ -48,6 +49,7 @@ Totals totals_of(const PricedProgram& program) {
         const InstructionCost& cost = program.kinds[instruction.kind].cost;
         add(totals.traffic, cost.traffic, times);
         totals.flops += static_cast<double>(times) * cost.flops;
+        totals.kernels += static_cast<double>(times) * (cost.before.kernels + cost.after.kernels);
       }
     }
   }
@@ -81,8 +83,10 @@ FirstOrderVolumes first_order_volumes(const ModelSpec& model, std::int64_t token
 /// Adds a stage's memory, traffic and FLOPs, where it has more than those before.
 void add_stage(Estimate& result, const ClusterSpec& cluster, const PricedStage& stage) {
   const MemoryPeak peak = memory_peak(stage.context, stage.program);
+  const common::Bytes host = std::max(result.memory.host, host_memory(stage.context));
   if (total(peak.breakdown) > result.memory.peak_allocated)
     result.memory = memory_of(stage.context, cluster, peak);
+  result.memory.host = host;
   const Totals totals = totals_of(stage.program);
   for (std::size_t a = 0; a < kAxes.size(); ++a) {
     if (totals.traffic[a].bytes > result.traffic[a].bytes) result.traffic[a] = totals.traffic[a];
@@ -99,16 +103,19 @@ StepTimes times_of(const ModelSpec& model, const ClusterSpec& cluster, const Job
   const auto more = static_cast<double>(layout.accumulation - shorter.accumulation);
   const PipelineTimes played =
       play_pipeline(more > 0 ? price_stages(model, cluster, job, shorter) : stages);
-  StepTimes longest;
-  for (const StepTimes& stage : played.stages) {
-    if (stage.compute >= longest.compute) longest = stage;
+  std::size_t index = 0;
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    if (played.stages[s].compute >= played.stages[index].compute) index = s;
   }
+  StepTimes longest = played.stages[index];
   longest.step = played.step;
   if (more == 0) return longest;
-  // What a microbatch more takes is made up as the steps played are.
   longest.step += more * *played.cycle;
-  const double growth = longest.step.value / played.step.value;
-  longest.compute = growth * longest.compute;
+  longest.compute = totals_of(stages[index].program).kernels;
+  // What a longer step stands still for is made up as that of the step played is.
+  const common::Seconds still = played.step - played.stages[index].compute;
+  if (still.value <= 0) return longest;
+  const double growth = std::max(0.0, (longest.step - longest.compute).value / still.value);
   for (common::Seconds& exposed : longest.exposed) exposed = growth * exposed;
   return longest;
 }

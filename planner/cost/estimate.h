@@ -23,6 +23,8 @@ struct MemoryEstimate {
   /// What ran at the peak, "backward block 31", on the pipeline stage whose ranks need most.
   std::string peak_instruction;
   std::int64_t peak_stage = 0;
+  /// Of the host, by the rank that keeps most there: the offloaded optimizer's.
+  common::Bytes host;
 };
 
 /// What a device holds in all when so much is allocated: with the allocator's slack, contexts and

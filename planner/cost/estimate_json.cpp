@@ -22,6 +22,7 @@ Json memory_json(const MemoryEstimate& memory) {
           {"capacity_bytes", memory.capacity.value},
           {"peak_instruction", memory.peak_instruction},
           {"peak_stage", memory.peak_stage},
+          {"host_memory_bytes", memory.host.value},
           {"breakdown", breakdown}};
 }
 
@@ -37,6 +38,7 @@ MemoryEstimate read_memory(const JsonObject& json) {
   memory.capacity = Bytes(json.integer("capacity_bytes"));
   memory.peak_instruction = json.text("peak_instruction");
   memory.peak_stage = json.integer_or("peak_stage", 0, 0);
+  memory.host = Bytes(json.integer_or("host_memory_bytes", 0, 0));
   breakdown.reject_unknown_keys();
   json.reject_unknown_keys();
   return memory;

@@ -51,7 +51,7 @@ EstimateTables::EstimateTables(const ModelSpec& model, const ClusterSpec& cluste
     : model_(model), cluster_(cluster), job_(job) {}
 
 QuickEstimate EstimateTables::price(const Layout& layout) {
-  if (!can_be_shortened(model_)) return played(model_, cluster_, job_, layout);
+  if (!can_be_shortened(model_, layout)) return played(model_, cluster_, job_, layout);
   if (is_pipeline(layout)) return price_pipeline(layout);
   const Sort sort = sort_of(layout, stage_at(model_, layout, 0));
   select(sort);
@@ -61,7 +61,7 @@ QuickEstimate EstimateTables::price(const Layout& layout) {
 }
 
 common::Bytes EstimateTables::peak_allocated(const Layout& layout) {
-  if (!can_be_shortened(model_))
+  if (!can_be_shortened(model_, layout))
     return played(model_, cluster_, job_, layout).peak_allocated;
   QuickEstimate estimate;
   common::Bytes peak;
@@ -77,7 +77,7 @@ common::Bytes EstimateTables::peak_allocated(const Layout& layout) {
 void EstimateTables::price(std::span<const Layout> layouts, std::span<QuickEstimate> estimates) {
   order_.clear();
   for (std::size_t i = 0; i < layouts.size(); ++i) {
-    if (!can_be_shortened(model_) || is_pipeline(layouts[i])) {
+    if (!can_be_shortened(model_, layouts[i]) || is_pipeline(layouts[i])) {
       estimates[i] = price(layouts[i]);
     } else {
       order_.push_back(sort_of(layouts[i], stage_at(model_, layouts[i], 0)));
@@ -225,7 +225,8 @@ std::uint32_t EstimateTables::costs_of(const Layout& layout, const Stage& stage)
                    sizes[Axis::kPp],
                    static_cast<std::int64_t>(layout.sharding) * 4 +
                        static_cast<std::int64_t>(layout.gradient_accumulation) * 2 +
-                       (layout.sequence_parallel ? 1 : 0),
+                       (layout.sequence_parallel ? 1 : 0) + (layout.async_tp ? 32 : 0) +
+                       (layout.optimizer_offload ? 64 : 0),
                    layout.microbatch_size,
                    layout.loss_chunks,
                    layout.mesh.ranks_per_node,

@@ -124,6 +124,7 @@ class Compiler {
     PlayedInstruction played{.kind = static_cast<std::uint16_t>(shaped.kind),
                              .queue = queue_of(instruction.stream),
                              .at_input = instruction.computation == Computation::kEmbedding,
+                             .chunk = static_cast<std::uint8_t>(instruction.chunk),
                              .timeless = instruction.opcode == Opcode::kReleaseParameters};
     if (instruction.opcode == Opcode::kSendActivations) played.message = Message::kSent;
     if (instruction.opcode == Opcode::kReceiveActivations) played.message = Message::kReceived;

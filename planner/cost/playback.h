@@ -37,6 +37,8 @@ struct PlayedInstruction {
   Message message = Message::kNone;
   /// Whether the message crosses the stage's input; otherwise its output.
   bool at_input = false;
+  /// Of the message: the stage's chunk that sends or receives.
+  std::uint8_t chunk = 0;
   /// It takes no time, whatever the layout.
   bool timeless = false;
 

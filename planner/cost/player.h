@@ -18,15 +18,23 @@ namespace meshplan::planner {
 template <class Rank>
 class Player {
  public:
-  /// When a stage's messages arrive at its neighbours, by microbatch, as far as they have been
-  /// sent.
+  /// When a stage's messages arrive at its neighbours, by chunk and microbatch, as far as they have
+  /// been sent.
   struct Sent {
-    std::vector<double> activations;
-    std::vector<double> gradients;
+    std::vector<std::vector<double>> activations;
+    std::vector<std::vector<double>> gradients;
   };
 
-  Player(const Playback& playback, const Growth& growth, Rank rank)
-      : playback_(&playback), growth_(growth), rank_(std::move(rank)) {}
+  /// The rank's stage has so many chunks of blocks.
+  Player(const Playback& playback, const Growth& growth, Rank rank, std::size_t chunks = 1)
+      : playback_(&playback),
+        growth_(growth),
+        rank_(std::move(rank)),
+        received_activations_(chunks),
+        received_gradients_(chunks) {
+    sent_.activations.resize(chunks);
+    sent_.gradients.resize(chunks);
+  }
 
   /// Repetitions are played until they are steady, then skipped.
   void play() {
@@ -38,13 +46,15 @@ class Player {
   }
 
   /// Plays every microbatch, on until a message is needed that has not been sent; true at the
-  /// program's end.
-  bool advance(const Sent* previous, const Sent* next) {
+  /// program's end. `arrivals(instruction)` are those of the messages, by microbatch, that an
+  /// instruction receives one of.
+  template <class Arrivals>
+  bool advance(const Arrivals& arrivals) {
     for (; at_.phase < playback_->phases.size(); ++at_.phase, at_.repetition = 0) {
       const Repeated& phase = playback_->phases[at_.phase];
       for (; at_.repetition < count_of(phase.repetition, growth_); ++at_.repetition) {
         const std::uint32_t begin = at_.repetition == 0 ? phase.first : phase.others;
-        if (!advance(playback_->segments_at(begin, phase), previous, next)) return false;
+        if (!advance(playback_->segments_at(begin, phase), arrivals)) return false;
       }
     }
     return true;
@@ -87,7 +97,8 @@ class Player {
   }
 
   /// A segment that transfers is not repeated.
-  bool advance(std::span<const Repeated> segments, const Sent* previous, const Sent* next) {
+  template <class Arrivals>
+  bool advance(std::span<const Repeated> segments, const Arrivals& arrivals) {
     for (; at_.segment < segments.size(); ++at_.segment, at_.instruction = 0) {
       const Repeated& segment = segments[at_.segment];
       if (count_of(segment.repetition, growth_) > 1) {
@@ -97,7 +108,7 @@ class Player {
       const auto instructions = playback_->instructions_at(segment.first, segment);
       for (; at_.instruction < instructions.size(); ++at_.instruction) {
         const PlayedInstruction& instruction = instructions[at_.instruction];
-        if (instruction.message == Message::kReceived && !receive(instruction, previous, next))
+        if (instruction.message == Message::kReceived && !receive(instruction, arrivals))
           return false;
         rank_.play(instruction);
         if (instruction.message == Message::kSent) send(instruction);
@@ -107,19 +118,20 @@ class Player {
     return true;
   }
 
-  /// Compute waits for the message, if it has been sent. Each is for the next microbatch.
-  bool receive(const PlayedInstruction& instruction, const Sent* previous, const Sent* next) {
-    const std::vector<double>& messages =
-        instruction.at_input ? previous->activations : next->gradients;
-    std::size_t& received = instruction.at_input ? received_activations_ : received_gradients_;
+  /// Compute waits for the message, if it has been sent. Each is for the chunk's next microbatch.
+  template <class Arrivals>
+  bool receive(const PlayedInstruction& instruction, const Arrivals& arrivals) {
+    const std::vector<double>& messages = arrivals(instruction);
+    std::size_t& received =
+        (instruction.at_input ? received_activations_ : received_gradients_)[instruction.chunk];
     if (received >= messages.size()) return false;
     rank_.wait_for_message(messages[received++]);
     return true;
   }
 
   void send(const PlayedInstruction& instruction) {
-    (instruction.at_input ? sent_.gradients : sent_.activations)
-        .push_back(rank_.clock().free(queue_of(Stream::kPipeline)));
+    (instruction.at_input ? sent_.gradients : sent_.activations)[instruction.chunk].push_back(
+        rank_.clock().free(queue_of(Stream::kPipeline)));
   }
 
   const Playback* playback_;
@@ -127,8 +139,9 @@ class Player {
   Rank rank_;
   Cursor at_;
   Sent sent_;
-  std::size_t received_activations_ = 0;
-  std::size_t received_gradients_ = 0;
+  /// How many, by chunk.
+  std::vector<std::size_t> received_activations_;
+  std::vector<std::size_t> received_gradients_;
 };
 
 }  // namespace meshplan::planner

@@ -24,9 +24,9 @@ bool spans_nodes(const DeviceMesh& mesh, Axis axis);
 common::Bytes wire_bytes(CollectiveKind kind, common::Bytes bytes, std::int64_t n);
 
 /// Roofline for kernels: launch overhead + max(FLOPs / achieved rate, bytes / memory bandwidth),
-/// where a grouped multiply achieves the rate of one of its group;
-/// latency and ring bandwidth of the slowest link spanned for collectives. Allocations and frees
-/// cost nothing.
+/// where a grouped multiply achieves the rate of one of its group; the host's by its link and by a
+/// device's share of its memory bandwidth; latency and ring bandwidth of the slowest link spanned
+/// for collectives. Allocations and frees cost nothing.
 Price price(const ClusterSpec& cluster, const DeviceMesh& mesh, common::DataType param_dtype,
             const Operation& operation);
 

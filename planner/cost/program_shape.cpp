@@ -22,6 +22,7 @@ ProgramShape shape_of(const StepContext& context, const StepProgram& program) {
   for (const Phase& phase : program.phases) {
     ShapedPhase& shaped = shape.phases.emplace_back();
     shaped.repetition.count = phase.count;
+    shaped.microbatch_stride = phase.microbatch_stride;
     for (const Segment& segment : phase.segments) {
       ShapedSegment& shaped_segment = shaped.segments.emplace_back();
       shaped_segment.repetition.count = segment.count;

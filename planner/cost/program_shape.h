@@ -23,6 +23,7 @@ struct ShapedSegment {
 
 struct ShapedPhase {
   Repetition repetition;
+  std::int64_t microbatch_stride = 1;
   std::vector<ShapedSegment> segments;
 };
 

@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "planner/model/feed_forward_model.h"
 #include "planner/model/parameter_table.h"
+#include "planner/program/schedule.h"
 #include "planner/program/step_context.h"
 
 namespace meshplan::planner {
@@ -89,7 +90,7 @@ ProgramLengths lengths_of(const Layout& layout, const Stage& stage) {
   const std::int64_t kept = releases ? std::min(layout.blocks_kept_gathered, blocks) : 0;
   const std::int64_t first = std::min(checkpointed, blocks - kept);
   const std::int64_t second = std::max(checkpointed, blocks - kept);
-  const std::int64_t ahead = warm_up_microbatches(stage, layout.accumulation);
+  const std::int64_t ahead = warm_up_passes(stage, layout);
   return {.regions = {.overlap = checkpointed > blocks - kept,
                       .blocks = {first, second - first, blocks - second}},
           .runs = {ahead, layout.accumulation - ahead, ahead}};
@@ -102,8 +103,8 @@ ProgramLengths shortened(const ProgramLengths& lengths) {
   return cut;
 }
 
-bool can_be_shortened(const ModelSpec& model) {
-  return !is_feed_forward(model) && first_other_block(model) == 0;
+bool can_be_shortened(const ModelSpec& model, const Layout& layout) {
+  return !is_feed_forward(model) && first_other_block(model) == 0 && layout.virtual_stages == 1;
 }
 
 ShortProgram short_program(const ModelSpec& model, const Job& job, const Layout& layout,

@@ -33,8 +33,8 @@ ProgramLengths lengths_of(const Layout& layout, const Stage& stage);
 /// Cut to where regions are long and microbatches many.
 ProgramLengths shortened(const ProgramLengths& lengths);
 
-/// Whether programs of the model can be cut: its blocks are alike.
-bool can_be_shortened(const ModelSpec& model);
+/// Whether the layout's programs can be cut: blocks are alike, and stages not interleaved.
+bool can_be_shortened(const ModelSpec& model, const Layout& layout);
 
 /// The shortest program with the same kinds of instruction in the same order as a stage's.
 struct ShortProgram {

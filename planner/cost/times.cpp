@@ -106,9 +106,10 @@ StepTimes play_times(const PricedProgram& program) {
 PipelineTimes play_pipeline(const std::vector<PricedStage>& stages) {
   std::vector<Playback> playbacks;
   for (const PricedStage& stage : stages) playbacks.push_back(playback_of(stage.program.shape));
+  const auto chunks = static_cast<std::size_t>(stages.front().context.layout.virtual_stages);
   std::vector<AccountedPlayer> players;
   for (std::size_t s = 0; s < stages.size(); ++s)
-    players.emplace_back(playbacks[s], Growth{}, AccountedRank(stages[s].program.kinds));
+    players.emplace_back(playbacks[s], Growth{}, AccountedRank(stages[s].program.kinds), chunks);
   play_beside_each_other(players);
   PipelineTimes times;
   for (const AccountedPlayer& player : players) {

@@ -86,6 +86,18 @@ LossNormalization parse_loss_normalization(const std::string& name, const std::s
                where);
 }
 
+common::DataType matmul_dtype(const Job& job) { return job.matmul_dtype.value_or(job.param_dtype); }
+
+common::DataType moment_dtype(const Job& job) {
+  return job.moment_dtype.value_or(job.master_dtype);
+}
+
+common::DataType parse_matmul_dtype(const std::string& name, const std::string& where) {
+  return parse(std::array{common::DataType::kFloat32, common::DataType::kBfloat16,
+                          common::DataType::kFloat16, common::DataType::kFloat8},
+               name, where);
+}
+
 bool default_sequence_parallel(const ModelSpec& model, const Layout& layout, const Job& job) {
   const std::int64_t tp = layout.mesh.sizes[Axis::kTp];
   const std::int64_t cp = std::max<std::int64_t>(1, layout.mesh.sizes[Axis::kCp]);

@@ -47,9 +47,13 @@ LossNormalization parse_loss_normalization(const std::string& name, const std::s
 struct Job {
   std::int64_t seq_length = 0;
   common::DataType param_dtype = common::DataType::kFloat32;
+  /// Of the operands of the blocks' matrix multiplies: param_dtype where it is not set, or float8.
+  std::optional<common::DataType> matmul_dtype = {};
   common::DataType reduce_dtype = common::DataType::kFloat32;
-  /// Of the parameters that AdamW updates, and of its moments: float32 or param_dtype.
+  /// Of the parameters that AdamW updates: float32 or param_dtype.
   common::DataType master_dtype = common::DataType::kFloat32;
+  /// Of AdamW's moments: master_dtype where it is not set, float32 or bfloat16.
+  std::optional<common::DataType> moment_dtype = {};
   LossNormalization loss_normalization = LossNormalization::kGlobalTokens;
   /// Largest norm of the gradient; 0 = not clipped.
   double max_grad_norm = 0;
@@ -59,16 +63,29 @@ struct Job {
   bool operator==(const Job&) const = default;
 };
 
+/// What the job's choice comes to where it leaves it open.
+common::DataType matmul_dtype(const Job& job);
+common::DataType moment_dtype(const Job& job);
+/// float8 as well as the names of common::parse_data_type().
+common::DataType parse_matmul_dtype(const std::string& name, const std::string& where);
+
 /// Most pieces that the output head is cut into: each is a handful of operations in the program.
 inline constexpr std::int64_t kMaxLossChunks = 4096;
 
 /// How a step is laid out over the mesh.
 struct Layout {
   DeviceMesh mesh;
+  /// Chunks of blocks that each rank of pp holds, one from each round of all the stages: the
+  /// schedule is interleaved where they are more than one (Narayanan et al. 2021, arXiv 2104.04473,
+  /// section 2.2).
+  std::int64_t virtual_stages = 1;
   Sharding sharding = Sharding::kFullShard;
   GradientAccumulation gradient_accumulation = GradientAccumulation::kSharded;
   /// Norms and the residual stream are split by tokens over tp.
   bool sequence_parallel = false;
+  /// Under it, gathers and reduce-scatters over tp are cut into messages that run beside the pieces
+  /// of the matrix multiply that reads or makes them.
+  bool async_tp = false;
   ActivationCheckpointing activation_checkpointing = ActivationCheckpointing::kNone;
   /// How many blocks, the first ones, do so; all of them where it is not set.
   std::optional<std::int64_t> checkpointed_blocks;
@@ -79,9 +96,11 @@ struct Layout {
   /// Pieces that the tokens of a microbatch are cut into at the output head, so that only one
   /// piece's logits exist.
   std::int64_t loss_chunks = 1;
-  /// Last blocks of each stage that stay gathered from a forward to the backward pass after it;
+  /// Last blocks of each stage's chunk that stay gathered from a forward to the backward pass;
   /// under strategies that gather once a step all do.
   std::int64_t blocks_kept_gathered = 1;
+  /// Masters and moments lie in the host's memory, where AdamW runs.
+  bool optimizer_offload = false;
 
   bool operator==(const Layout&) const = default;
 };

@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <utility>
 
 #include "common/data_type.h"
-#include "common/text.h"
+#include "planner/layout/option_rules.h"
+#include "planner/layout/rule_list.h"
 #include "planner/model/coverage.h"
 #include "planner/model/feed_forward_model.h"
 
@@ -19,40 +19,6 @@ namespace {
 constexpr std::int64_t kMaxAccumulation = std::int64_t{1} << 20;
 /// All are played beside each other, in time that grows with their square.
 constexpr std::int64_t kMaxStages = 512;
-
-class Rules {
- public:
-  /// Reports the rule as broken unless it holds; the message is made only then.
-  template <class... Arguments>
-  void require(bool holds, const char* code, fmt::format_string<Arguments...> message,
-               Arguments&&... arguments) {
-    if (!holds) {
-      broken_.push_back({code, fmt::format(message, std::forward<Arguments>(arguments)...)});
-    }
-  }
-
-  /// False, and reported, when the value is not positive.
-  bool positive(const char* name, std::int64_t value) {
-    require(value >= 1, "size_positive", "{}={}: must be at least 1", name, value);
-    return value >= 1;
-  }
-
-  void divides(std::int64_t tp, const char* name, std::int64_t size) {
-    divides("tp", tp, name, size);
-  }
-
-  void divides(const char* divisor, std::int64_t value, const char* name, std::int64_t size) {
-    if (size % value == 0) return;
-    broken_.push_back({fmt::format("{}_divides_{}", divisor, name),
-                       fmt::format("{}={}: must divide {}={}; use {}", divisor, value, name, size,
-                                   common::divisors(size))});
-  }
-
-  std::vector<Violation> take() { return std::move(broken_); }
-
- private:
-  std::vector<Violation> broken_;
-};
 
 /// The product of the axes, or nothing when it does not fit: sizes come from flags.
 bool world_fits(const DeviceMesh& mesh, std::int64_t& world) {
@@ -88,6 +54,7 @@ bool check_positive(Rules& rules, const Job& job, const Layout& layout) {
   bool positive = true;
   for (Axis axis : kMeshAxes) positive &= rules.positive(to_string(axis), layout.mesh.sizes[axis]);
   positive &= rules.positive("expert_parallel", layout.mesh.expert_parallel);
+  positive &= rules.positive("virtual_stages", layout.virtual_stages);
   positive &= rules.positive("microbatch_size", layout.microbatch_size);
   positive &= rules.positive("accumulation", layout.accumulation);
   positive &= rules.positive("loss_chunks", layout.loss_chunks);
@@ -100,8 +67,8 @@ bool check_positive(Rules& rules, const Job& job, const Layout& layout) {
 void make_positive(Job& job, Layout& layout) {
   for (Axis axis : kMeshAxes)
     layout.mesh.sizes[axis] = std::max<std::int64_t>(1, layout.mesh.sizes[axis]);
-  for (std::int64_t* size : {&layout.mesh.expert_parallel, &layout.microbatch_size,
-                             &layout.accumulation, &job.seq_length})
+  for (std::int64_t* size : {&layout.mesh.expert_parallel, &layout.virtual_stages,
+                             &layout.microbatch_size, &layout.accumulation, &job.seq_length})
     *size = std::max<std::int64_t>(1, *size);
   layout.loss_chunks = 1;
 }
@@ -308,6 +275,7 @@ std::vector<Violation> violations(const ModelSpec& model, const Job& job, const 
   if (all_positive) {
     check_sharding(rules, layout);
     check_sequence_parallel(rules, job, layout);
+    check_options(rules, model, job, layout);
   }
   check_checkpointing(rules, model, layout);
   check_data_types(rules, job);
@@ -331,6 +299,12 @@ std::vector<Violation> violations(const ModelSpec& model, const ClusterSpec& clu
                      fmt::format("ranks_per_node={}: must equal the cluster's devices_per_node={}",
                                  layout.mesh.ranks_per_node, cluster.devices_per_node)});
   }
+  Rules rules;
+  check_options(rules, cluster, job, layout);
+  for (Violation& violation : rules.take()) found.push_back(std::move(violation));
+  if (!found.empty()) return found;
+  check_host_memory(rules, model, cluster, job, layout);
+  found = rules.take();
   return found;
 }
 
@@ -349,6 +323,7 @@ std::vector<Violation> executor_violations(const ModelSpec& model, const Job& jo
                 "seq_length={}: at most sliding_window={}, as the executor attends to whole "
                 "sequences; use a shorter one",
                 job.seq_length, model.sliding_window);
+  check_executor_options(rules, job, layout);
   return rules.take();
 }
 

@@ -27,8 +27,9 @@ std::vector<Violation> violations(const ModelSpec& model, const Job& job, const 
 std::vector<Violation> violations(const ModelSpec& model, const ClusterSpec& cluster,
                                   const Job& job, const Layout& layout);
 
-/// What of a valid layout the executor does not run: it has no pipeline, no context and no expert
-/// axis yet, and no windowed attention.
+/// What of a valid layout and job the executor does not run: it has no pipeline, no context and no
+/// expert axis yet, whole sequences attended to, whole collectives over tp, and multiplies, moments
+/// and optimizer as the parameters are.
 std::vector<Violation> executor_violations(const ModelSpec& model, const Job& job,
                                            const Layout& layout);
 

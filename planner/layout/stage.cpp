@@ -3,17 +3,34 @@
 #include <algorithm>
 
 namespace meshplan::planner {
+namespace {
 
-Stage stage_at(const ModelSpec& model, const Layout& layout, std::int64_t index) {
-  const std::int64_t count = layout.mesh.sizes[Axis::kPp];
+Chunk chunk_at(const ModelSpec& model, std::int64_t count, std::int64_t index) {
   const std::int64_t even = model.num_hidden_layers / count;
   const std::int64_t larger = model.num_hidden_layers % count;
   const std::int64_t larger_before = std::clamp<std::int64_t>(index - 1, 0, larger);
   const bool is_larger = index >= 1 && index <= larger;
-  return {.index = index,
-          .count = count,
-          .first_block = index * even + larger_before,
-          .blocks = even + (is_larger ? 1 : 0)};
+  return {.first_block = index * even + larger_before, .blocks = even + (is_larger ? 1 : 0)};
+}
+
+}  // namespace
+
+std::vector<Chunk> chunks_of(const ModelSpec& model, const Layout& layout, std::int64_t index) {
+  const std::int64_t stages = layout.mesh.sizes[Axis::kPp];
+  std::vector<Chunk> chunks;
+  for (std::int64_t chunk = 0; chunk < layout.virtual_stages; ++chunk)
+    chunks.push_back(chunk_at(model, stages * layout.virtual_stages, chunk * stages + index));
+  return chunks;
+}
+
+Stage stage_at(const ModelSpec& model, const Layout& layout, std::int64_t index) {
+  const std::vector<Chunk> chunks = chunks_of(model, layout, index);
+  Stage stage{.index = index,
+              .count = layout.mesh.sizes[Axis::kPp],
+              .first_block = chunks.front().first_block,
+              .blocks = 0};
+  for (const Chunk& chunk : chunks) stage.blocks += chunk.blocks;
+  return stage;
 }
 
 std::vector<Stage> stages_of(const ModelSpec& model, const Layout& layout) {
@@ -23,8 +40,14 @@ std::vector<Stage> stages_of(const ModelSpec& model, const Layout& layout) {
   return stages;
 }
 
-std::int64_t warm_up_microbatches(const Stage& stage, std::int64_t accumulation) {
-  return std::min(stage.count - 1 - stage.index, accumulation);
+ChunkPlace previous_chunk(ChunkPlace place, std::int64_t stages) {
+  if (place.stage > 0) return {place.stage - 1, place.chunk};
+  return {stages - 1, place.chunk - 1};
+}
+
+ChunkPlace next_chunk(ChunkPlace place, std::int64_t stages) {
+  if (place.stage + 1 < stages) return {place.stage + 1, place.chunk};
+  return {0, place.chunk + 1};
 }
 
 }  // namespace meshplan::planner

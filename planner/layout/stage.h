@@ -8,12 +8,14 @@
 
 namespace meshplan::planner {
 
-/// What the ranks at one place of the pp axis hold: consecutive blocks, the first stage the
-/// embedding, the last one final norm and head as well.
+/// What the ranks at one place of the pp axis hold: blocks, the first stage the embedding, the last
+/// one final norm and head as well.
 struct Stage {
   std::int64_t index = 0;
   std::int64_t count = 1;
+  /// Of its first chunk.
   std::int64_t first_block = 0;
+  /// Of all its chunks.
   std::int64_t blocks = 0;
 
   bool is_first() const { return index == 0; }
@@ -21,16 +23,38 @@ struct Stage {
   bool operator==(const Stage&) const = default;
 };
 
-/// Blocks are divided as evenly as can be; where they do not divide, the stages after the first
-/// hold one more, so that embedding and head come on top of the smaller ones. Requires 0 <= index <
-/// pp <= num_hidden_layers.
+/// Consecutive blocks of a stage.
+struct Chunk {
+  std::int64_t first_block = 0;
+  std::int64_t blocks = 0;
+
+  bool operator==(const Chunk&) const = default;
+};
+
+/// The stage's chunks, as many as the layout has virtual stages: chunk c of stage s is number c x
+/// pp
+/// + s of all. Blocks are divided among all chunks as evenly as can be; where they do not divide,
+/// those after the first hold one more, so that embedding and head come on top of the smaller ones.
+/// Requires 0 <= index < pp, and pp x virtual_stages <= num_hidden_layers.
+std::vector<Chunk> chunks_of(const ModelSpec& model, const Layout& layout, std::int64_t index);
+
+/// All chunks of a stage together.
 Stage stage_at(const ModelSpec& model, const Layout& layout, std::int64_t index);
 
 /// All stages, in the order of the pp axis.
 std::vector<Stage> stages_of(const ModelSpec& model, const Layout& layout);
 
-/// Microbatches whose forward pass a stage runs before its first backward pass begins, under the
-/// schedule of one forward, one backward (Narayanan et al. 2021, arXiv 2104.04473, figure 4).
-std::int64_t warm_up_microbatches(const Stage& stage, std::int64_t accumulation);
+/// A chunk of a stage.
+struct ChunkPlace {
+  std::int64_t stage = 0;
+  std::int64_t chunk = 0;
+
+  bool operator==(const ChunkPlace&) const = default;
+};
+
+/// Where a chunk's activations come from and where its own go, over so many stages: from the last
+/// stage on to the first one's next chunk. Requires that there is one.
+ChunkPlace previous_chunk(ChunkPlace place, std::int64_t stages);
+ChunkPlace next_chunk(ChunkPlace place, std::int64_t stages);
 
 }  // namespace meshplan::planner

@@ -1,5 +1,7 @@
 #include "planner/plan/plan.h"
 
+#include <optional>
+
 #include "common/complaints.h"
 #include "common/error.h"
 #include "common/file.h"
@@ -23,6 +25,19 @@ struct Fields {
   std::int64_t integer(const char* key, std::int64_t min = 1) const {
     return complaints.of([&] { return json.integer(key, min); });
   }
+  std::int64_t integer_or(const char* key, std::int64_t fallback, std::int64_t min) const {
+    return complaints.of([&] { return json.integer_or(key, fallback, min); });
+  }
+  bool flag_or(const char* key, bool fallback) const {
+    return complaints.of([&] { return json.flag_or(key, fallback); });
+  }
+  /// Nothing where it is left out, or what follows from the rest anyway.
+  template <class Parse>
+  auto optional_type(const char* key, const Parse& parse, common::DataType otherwise) const {
+    std::optional<common::DataType> type;
+    if (!json.is_null(key)) type = choice(key, parse);
+    return type == otherwise ? std::nullopt : type;
+  }
   bool flag(const char* key) const {
     return complaints.of([&] { return json.flag(key); });
   }
@@ -44,8 +59,11 @@ Job read_job(const JsonObject& json, Complaints& complaints) {
   Job job;
   job.seq_length = fields.integer("seq_length");
   job.param_dtype = fields.choice("param_dtype", common::parse_data_type);
+  job.matmul_dtype = fields.optional_type("matmul_dtype", parse_matmul_dtype, job.param_dtype);
   job.reduce_dtype = fields.choice("reduce_dtype", common::parse_data_type);
   job.master_dtype = fields.choice("master_dtype", common::parse_data_type, "float32");
+  job.moment_dtype =
+      fields.optional_type("moment_dtype", common::parse_data_type, job.master_dtype);
   job.loss_normalization = fields.choice("loss_normalization", parse_loss_normalization);
   job.max_grad_norm = complaints.of([&] { return json.number("max_grad_norm", 0); });
   job.decay_norms_and_biases = fields.flag("decay_norms_and_biases");
@@ -59,10 +77,12 @@ Layout read_layout(const JsonObject& json, Complaints& complaints) {
   for (Axis axis : kMeshAxes) layout.mesh.sizes[axis] = fields.integer(to_string(axis));
   if (!json.is_null(kExpertParallel)) layout.mesh.expert_parallel = fields.integer(kExpertParallel);
   layout.mesh.ranks_per_node = fields.integer("ranks_per_node");
+  layout.virtual_stages = fields.integer_or("virtual_stages", 1, 1);
   layout.sharding = fields.choice("sharding", parse_sharding);
   layout.gradient_accumulation =
       fields.choice("gradient_accumulation", parse_gradient_accumulation, "sharded");
   layout.sequence_parallel = fields.flag("sequence_parallel");
+  layout.async_tp = fields.flag_or("async_tp", false);
   layout.activation_checkpointing =
       fields.choice("activation_checkpointing", parse_activation_checkpointing);
   if (!json.is_null("checkpointed_blocks"))
@@ -71,6 +91,7 @@ Layout read_layout(const JsonObject& json, Complaints& complaints) {
   layout.accumulation = fields.integer("accumulation");
   layout.loss_chunks = fields.integer("loss_chunks");
   layout.blocks_kept_gathered = fields.integer("blocks_kept_gathered", 0);
+  layout.optimizer_offload = fields.flag_or("optimizer_offload", false);
   fields.reject_unknown_keys();
   return layout;
 }
@@ -80,8 +101,10 @@ Layout read_layout(const JsonObject& json, Complaints& complaints) {
 Json to_json(const Job& job) {
   return {{"seq_length", job.seq_length},
           {"param_dtype", common::to_string(job.param_dtype)},
+          {"matmul_dtype", common::to_string(matmul_dtype(job))},
           {"reduce_dtype", common::to_string(job.reduce_dtype)},
           {"master_dtype", common::to_string(job.master_dtype)},
+          {"moment_dtype", common::to_string(moment_dtype(job))},
           {"loss_normalization", to_string(job.loss_normalization)},
           {"max_grad_norm", job.max_grad_norm},
           {"decay_norms_and_biases", job.decay_norms_and_biases}};
@@ -92,9 +115,11 @@ Json to_json(const Layout& layout) {
   for (Axis axis : kMeshAxes) json[to_string(axis)] = layout.mesh.sizes[axis];
   if (layout.mesh.expert_parallel != 1) json[kExpertParallel] = layout.mesh.expert_parallel;
   json["ranks_per_node"] = layout.mesh.ranks_per_node;
+  json["virtual_stages"] = layout.virtual_stages;
   json["sharding"] = to_string(layout.sharding);
   json["gradient_accumulation"] = to_string(layout.gradient_accumulation);
   json["sequence_parallel"] = layout.sequence_parallel;
+  json["async_tp"] = layout.async_tp;
   json["activation_checkpointing"] = to_string(layout.activation_checkpointing);
   json["checkpointed_blocks"] =
       layout.checkpointed_blocks ? Json(*layout.checkpointed_blocks) : Json();
@@ -102,6 +127,7 @@ Json to_json(const Layout& layout) {
   json["accumulation"] = layout.accumulation;
   json["loss_chunks"] = layout.loss_chunks;
   json["blocks_kept_gathered"] = layout.blocks_kept_gathered;
+  json["optimizer_offload"] = layout.optimizer_offload;
   return json;
 }
 

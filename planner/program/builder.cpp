@@ -1,23 +1,38 @@
-#include <array>
 #include <optional>
+#include <vector>
 
 #include "planner/layout/stage.h"
 #include "planner/model/feed_forward_model.h"
 #include "planner/model/parameter_table.h"
 #include "planner/program/emitter.h"
 #include "planner/program/feed_forward.h"
+#include "planner/program/schedule.h"
 #include "planner/program/step_context.h"
 #include "planner/program/step_program.h"
 
 namespace meshplan::planner {
 namespace {
 
+/// Where a chunk of the stage's blocks begins and ends.
+struct ChunkOrder {
+  std::int64_t first_block;
+  std::int64_t last_block;
+  /// Blocks from this unit on stay gathered from forward to backward.
+  std::int64_t first_kept;
+  /// It comes after the embedding, or before the head, and not between transfers.
+  bool is_first;
+  bool is_last;
+
+  std::int64_t blocks() const { return last_block - first_block + 1; }
+};
+
 /// What of the model and layout shapes the order of instructions.
 struct Order {
   Stage stage;
+  std::vector<ChunkOrder> chunks;
   std::int64_t embedding;
-  std::int64_t first_block;
-  std::int64_t last_block;
+  /// The model's first block, whatever stage has it.
+  std::int64_t first_of_model;
   std::int64_t head;
   bool tied;
 
@@ -25,8 +40,6 @@ struct Order {
   bool gathers_each_pass;
   /// Gathered copies die after their last use; otherwise they are there all the time.
   bool releases;
-  /// Blocks from this unit on stay gathered from forward to backward.
-  std::int64_t first_kept;
 
   /// tp replicates parameters whose gradients each of its ranks computes in parts: all of them
   /// under sequence parallelism, otherwise the q and k norms of its own heads, and routers.
@@ -38,6 +51,21 @@ struct Order {
   bool replicas;
 };
 
+std::vector<ChunkOrder> chunk_orders(const ModelSpec& model, const Layout& layout,
+                                     const Stage& stage) {
+  std::vector<ChunkOrder> orders;
+  for (const Chunk& chunk : chunks_of(model, layout, stage.index)) {
+    const std::int64_t first = block_unit(model, chunk.first_block);
+    orders.push_back({.first_block = first,
+                      .last_block = first + chunk.blocks - 1,
+                      .first_kept = first + chunk.blocks - layout.blocks_kept_gathered,
+                      .is_first = stage.is_first() && orders.empty(),
+                      .is_last = false});
+  }
+  orders.back().is_last = stage.is_last();
+  return orders;
+}
+
 Order order_of(const ModelSpec& model, const Layout& layout, const Stage& stage) {
   const bool tp = layout.mesh.sizes[Axis::kTp] > 1;
   const bool splits_tokens = tp && layout.sequence_parallel;
@@ -45,16 +73,14 @@ Order order_of(const ModelSpec& model, const Layout& layout, const Stage& stage)
   const bool embeds_more =
       model.tie_word_embeddings || model.embedding_norm || model.embedding_size > 0;
   const Sharding sharding = without_replicas(layout.sharding);
-  const std::int64_t first_block = block_unit(model, stage.first_block);
   return {.stage = stage,
+          .chunks = chunk_orders(model, layout, stage),
           .embedding = embedding_unit(model),
-          .first_block = first_block,
-          .last_block = first_block + stage.blocks - 1,
+          .first_of_model = block_unit(model, 0),
           .head = head_unit(model),
           .tied = model.tie_word_embeddings,
           .gathers_each_pass = sharding == Sharding::kFullShard,
           .releases = sharding == Sharding::kFullShard || sharding == Sharding::kShardGradOp,
-          .first_kept = first_block + stage.blocks - layout.blocks_kept_gathered,
           .replicated_in_blocks = splits_tokens || parts_by_columns,
           .replicated_in_head = splits_tokens,
           .replicated_in_embedding = splits_tokens && embeds_more,
@@ -63,10 +89,10 @@ Order order_of(const ModelSpec& model, const Layout& layout, const Stage& stage)
           .replicas = layout.mesh.sizes[Axis::kDpReplicate] > 1};
 }
 
-/// Units of the stage's blocks that are unlike the model's first block.
-std::vector<std::int64_t> other_blocks(const ModelSpec& model, const Stage& stage) {
+/// Units of the blocks that are unlike the model's first.
+std::vector<std::int64_t> other_blocks(const ModelSpec& model) {
   std::vector<std::int64_t> units;
-  for (std::int64_t block = stage.first_block; block < stage.first_block + stage.blocks; ++block) {
+  for (std::int64_t block = 0; block < model.num_hidden_layers; ++block) {
     if (is_moe_block(model, block) != is_moe_block(model, 0))
       units.push_back(block_unit(model, block));
   }
@@ -80,52 +106,52 @@ class PassEmitter {
       : emit_(emit), order_(order), layout_(layout) {}
 
   /// Each unit is gathered while the one before it computes.
-  void forward() {
+  void forward(const Pass& pass) {
+    const ChunkOrder& chunk = begin(pass);
     emit_.once([&] {
-      if (order_.stage.is_first()) {
+      if (chunk.is_first) {
         emit_.gather(order_.embedding);
-        emit_.gather(order_.first_block);
+        emit_.gather(chunk.first_block);
         emit_.compute(Opcode::kForward, Computation::kEmbedding, order_.embedding);
         // A tied weight is needed again by the head.
         if (order_.gathers_each_pass || !order_.tied) release_after_last_use(order_.embedding);
       } else {
-        emit_.gather(order_.first_block);
+        emit_.gather(chunk.first_block);
         emit_.transfer(Opcode::kReceiveActivations, Computation::kEmbedding);
       }
     });
-    emit_.repeat(order_.first_block, 1, order_.stage.blocks, [&](std::int64_t unit) {
-      if (unit < order_.last_block) {
+    emit_.repeat(chunk.first_block, 1, chunk.blocks(), [&](std::int64_t unit) {
+      if (unit < chunk.last_block) {
         emit_.gather(unit + 1);
-      } else if (order_.stage.is_last()) {
+      } else if (chunk.is_last) {
         emit_.gather(order_.head);
       }
       emit_.compute(Opcode::kForward, Computation::kBlock, unit, recompute(unit));
-      if (order_.gathers_each_pass && unit < order_.first_kept) emit_.release(unit);
+      if (order_.gathers_each_pass && unit < chunk.first_kept) emit_.release(unit);
     });
-    if (!order_.stage.is_last()) {
+    if (!chunk.is_last) {
       emit_.once([&] { emit_.transfer(Opcode::kSendActivations, Computation::kHead); });
     }
   }
 
-  void backward() {
+  void backward(const Pass& pass) {
+    const ChunkOrder& chunk = begin(pass);
     emit_.once([&] {
-      emit_.gather(order_.last_block);
-      if (!order_.stage.is_last())
-        return emit_.transfer(Opcode::kReceiveActivations, Computation::kHead);
+      emit_.gather(chunk.last_block);
+      if (!chunk.is_last) return emit_.transfer(Opcode::kReceiveActivations, Computation::kHead);
       emit_.compute(Opcode::kLoss, Computation::kHead, order_.head);
       release_after_last_use(order_.head);
       // A tied gradient is whole only after the embedding's backward pass.
       if (!order_.tied) reduce(order_.head, order_.replicated_in_head);
     });
-    emit_.repeat(order_.last_block, -1, order_.stage.blocks, [&](std::int64_t unit) {
-      if (unit > order_.first_block) emit_.gather(unit - 1);
+    emit_.repeat(chunk.last_block, -1, chunk.blocks(), [&](std::int64_t unit) {
+      if (unit > chunk.first_block) emit_.gather(unit - 1);
       emit_.compute(Opcode::kBackward, Computation::kBlock, unit, recompute(unit));
       release_after_last_use(unit);
       reduce(unit, order_.replicated_in_blocks);
     });
     emit_.once([&] {
-      if (!order_.stage.is_first())
-        return emit_.transfer(Opcode::kSendActivations, Computation::kEmbedding);
+      if (!chunk.is_first) return emit_.transfer(Opcode::kSendActivations, Computation::kEmbedding);
       emit_.compute(Opcode::kBackward, Computation::kEmbedding, order_.embedding);
       reduce(order_.embedding, order_.replicated_in_embedding);
     });
@@ -133,8 +159,13 @@ class PassEmitter {
   }
 
  private:
+  const ChunkOrder& begin(const Pass& pass) {
+    emit_.begin_microbatch(pass.microbatch, layout_.accumulation, pass.chunk);
+    return order_.chunks[static_cast<std::size_t>(pass.chunk)];
+  }
+
   Recompute recompute(std::int64_t unit) const {
-    return recompute_of(layout_, unit - order_.first_block + order_.stage.first_block);
+    return recompute_of(layout_, unit - order_.first_of_model);
   }
 
   void release_after_last_use(std::int64_t unit) {
@@ -165,13 +196,32 @@ struct Run {
   std::optional<std::int64_t> backward;
 };
 
-/// One forward, one backward: as many forward passes ahead as there are stages behind (Narayanan et
-/// al. 2021, arXiv 2104.04473, figure 4). Without a pipeline nothing is ahead.
-std::array<Run, 3> schedule(const Stage& stage, std::int64_t accumulation) {
-  const std::int64_t ahead = warm_up_microbatches(stage, accumulation);
-  return {Run{.length = ahead, .forward = 0, .backward = {}},
-          Run{.length = accumulation - ahead, .forward = ahead, .backward = 0},
-          Run{.length = ahead, .forward = {}, .backward = accumulation - ahead}};
+/// One forward, one backward. Without a pipeline nothing is ahead.
+void emit_plain_passes(StepProgram& program, Emitter& emit, PassEmitter& passes, const Stage& stage,
+                       const Layout& layout) {
+  const std::int64_t ahead = warm_up_passes(stage, layout);
+  const std::int64_t pairs = layout.accumulation - ahead;
+  for (const Run& run : {Run{.length = ahead, .forward = 0, .backward = {}},
+                         Run{.length = pairs, .forward = ahead, .backward = 0},
+                         Run{.length = ahead, .forward = {}, .backward = pairs}}) {
+    emit.microbatches(program, run.length, [&](std::int64_t index) {
+      if (run.forward) passes.forward({.microbatch = *run.forward + index});
+      if (run.backward) passes.backward({.microbatch = *run.backward + index});
+    });
+  }
+}
+
+void emit_interleaved_passes(StepProgram& program, Emitter& emit, PassEmitter& passes,
+                             const Stage& stage, const Layout& layout) {
+  for (const Period& period : interleaved_schedule(stage, layout)) {
+    for (const Slot& slot : period.slots) {
+      if (slot.forward) passes.forward(*slot.forward);
+      if (slot.backward) passes.backward(*slot.backward);
+    }
+    program.phases.push_back(emit.take_phase());
+    program.phases.back().count = period.count;
+    program.phases.back().microbatch_stride = period.microbatch_stride;
+  }
 }
 
 }  // namespace
@@ -182,24 +232,18 @@ StepProgram build_program(const ModelSpec& whole, const Job& job, const Layout& 
   const ModelSpec model = as_stages_hold_it(whole, layout);
   const Stage stage = stage_at(model, layout, stage_index);
   const Order order = order_of(model, layout, stage);
-  Emitter emit(unit_count(model), order.first_block, stage.blocks, other_blocks(model, stage));
+  Emitter emit(unit_count(model), order.first_of_model, model.num_hidden_layers,
+               other_blocks(model));
   PassEmitter passes(emit, order, layout);
   StepProgram program;
   if (job.loss_normalization == LossNormalization::kGlobalTokens) {
     emit.once([&] { emit.whole(Opcode::kCountTokens); });
     program.phases.push_back(emit.take_phase());
   }
-  for (const Run& run : schedule(stage, layout.accumulation)) {
-    emit.microbatches(program, run.length, [&](std::int64_t index) {
-      if (run.forward) {
-        emit.begin_microbatch(*run.forward + index, layout.accumulation);
-        passes.forward();
-      }
-      if (run.backward) {
-        emit.begin_microbatch(*run.backward + index, layout.accumulation);
-        passes.backward();
-      }
-    });
+  if (layout.virtual_stages == 1) {
+    emit_plain_passes(program, emit, passes, stage, layout);
+  } else {
+    emit_interleaved_passes(program, emit, passes, stage, layout);
   }
   const bool ties = whole.tie_word_embeddings && !model.tie_word_embeddings;
   if (ties && (stage.is_first() || stage.is_last())) {

@@ -15,8 +15,9 @@ Emitter::Emitter(std::int64_t units, std::int64_t first_block, std::int64_t bloc
   for (std::int64_t unit : apart) sorts_[static_cast<std::size_t>(unit)] = Sort::kApart;
 }
 
-void Emitter::begin_microbatch(std::int64_t index, std::int64_t count) {
+void Emitter::begin_microbatch(std::int64_t index, std::int64_t count, std::int64_t chunk) {
   microbatch_ = index;
+  chunk_ = chunk;
   place_ = {.first = index == 0, .last = index + 1 == count};
 }
 
@@ -57,7 +58,7 @@ void Emitter::reduce_replicated(std::int64_t unit) {
 }
 
 void Emitter::transfer(Opcode opcode, Computation in_place_of) {
-  add({.opcode = opcode, .stream = Stream::kPipeline, .computation = in_place_of});
+  add({.opcode = opcode, .stream = Stream::kPipeline, .computation = in_place_of, .chunk = chunk_});
 }
 
 void Emitter::reduce(std::int64_t unit) {
@@ -100,7 +101,7 @@ void Emitter::whole(Opcode opcode) {
   add(instruction);
 }
 
-Phase Emitter::take_phase() { return Phase{1, std::exchange(segments_, {})}; }
+Phase Emitter::take_phase() { return Phase{.segments = std::exchange(segments_, {})}; }
 
 void Emitter::close_repetition(std::size_t first_segment, std::int64_t stride) {
   if (segments_.size() > first_segment && continues(segments_.back(), stride)) {

@@ -11,12 +11,14 @@ namespace meshplan::planner {
 /// distances, and folds repetitions that are alike into one segment.
 class Emitter {
  public:
-  /// Units first_block .. first_block + blocks - 1 are alike, but for those that `apart` names,
-  /// which are alike among themselves; the others are not.
+  /// Units first_block .. first_block + blocks - 1 are the model's blocks, which are alike, but for
+  /// those that `apart` names, which are alike among themselves; the others are not.
   Emitter(std::int64_t units, std::int64_t first_block, std::int64_t blocks,
           const std::vector<std::int64_t>& apart = {});
 
-  void begin_microbatch(std::int64_t index, std::int64_t count);
+
+  /// What follows is a pass of that microbatch of `count`, through that chunk of the stage.
+  void begin_microbatch(std::int64_t index, std::int64_t count, std::int64_t chunk = 0);
   const MicrobatchPlace& place() const { return place_; }
 
   /// Issues the gathering of a copy that takes the place of the one released last: one unit ahead,
@@ -134,6 +136,7 @@ class Emitter {
   std::int64_t summed_ = kNowhere;
   std::int64_t position_ = 0;
   std::int64_t microbatch_ = 0;
+  std::int64_t chunk_ = 0;
   MicrobatchPlace place_;
 };
 

@@ -1,9 +1,11 @@
 #include "planner/program/expand.h"
 
 #include "planner/model/feed_forward_model.h"
+#include "planner/program/async_tp.h"
 #include "planner/program/expand_compute.h"
 #include "planner/program/expand_sharding.h"
 #include "planner/program/feed_forward.h"
+#include "planner/program/float8.h"
 #include "planner/program/operation_list.h"
 
 namespace meshplan::planner {
@@ -29,6 +31,13 @@ void expand_gradient_norm(OperationList& list, const StepContext& c,
   all_reduce_scalar(list, c, "gradient_norm", Axis::kDpShard);
   all_reduce_scalar(list, c, "gradient_norm", Axis::kTp);
   all_reduce_scalar(list, c, "gradient_norm", Axis::kPp);
+}
+
+/// A block's operations, as the layout and the job want its matrix multiplies done.
+Operations multiplied_as_asked(const StepContext& c, Operations operations) {
+  if (matmul_dtype(c.job) == common::DataType::kFloat8) operations = in_float8(c, operations);
+  if (c.layout.async_tp && c.splits_tokens()) operations = in_pieces(c, operations);
+  return operations;
 }
 
 }  // namespace
@@ -99,6 +108,8 @@ Operations expand(const StepContext& context, const Instruction& instruction) {
       expand_receive(list, context, instruction.computation);
       break;
   }
+  if (instruction.computation == Computation::kBlock)
+    return multiplied_as_asked(context, list.take());
   return list.take();
 }
 
@@ -113,17 +124,28 @@ bool expand_alike(const StepContext& context, const Instruction& a, const Instru
 }
 
 PersistentMemory persistent_memory(const StepContext& context) {
-  const std::int64_t master = shard_elements(context) * context.master_size;
+  const std::int64_t elements = shard_elements(context);
+  const bool offload = context.layout.optimizer_offload;
   const bool copy = context.parameter_copy() == ParameterCopy::kPersistent;
   const std::int64_t whole = copy ? whole_elements(context) * context.param_size : 0;
+  const bool in_copy = context.master_in_copy() || (offload && copy);
+  const std::int64_t slice = elements * (offload ? context.param_size : context.master_size);
   const bool rotary = context.model.positions == Positions::kRotary;
   const std::int64_t rope = rotary ? 4 * context.job.seq_length * context.model.head_dim : 0;
   const std::int64_t microbatch =
       is_feed_forward(context.model) ? feed_forward_row_bytes(context) : 16 * context.tokens;
   const std::int64_t batch = microbatch * context.layout.accumulation;
-  return {.parameters = common::Bytes(whole + (context.master_in_copy() ? 0 : master)),
-          .optimizer = common::Bytes(2 * master),
+  return {.parameters = common::Bytes(whole + (in_copy ? 0 : slice)),
+          .optimizer = common::Bytes(offload ? 0 : 2 * elements * context.moment_size),
           .temporaries = common::Bytes(rope + batch)};
+}
+
+common::Bytes host_memory(const StepContext& context) {
+  if (!context.layout.optimizer_offload) return {};
+  const bool copies = context.job.param_dtype != context.job.master_dtype;
+  return common::Bytes(shard_elements(context) *
+                       (context.master_size + 2 * context.moment_size + context.reduce_size +
+                        (copies ? context.param_size : 0)));
 }
 
 }  // namespace meshplan::planner

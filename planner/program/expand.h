@@ -25,4 +25,8 @@ struct PersistentMemory {
 };
 PersistentMemory persistent_memory(const StepContext& context);
 
+/// What a rank with an offloaded optimizer keeps in its host's memory: masters, moments, the
+/// gradients that it has copied down, and parameters to copy up where they are of another type.
+common::Bytes host_memory(const StepContext& context);
+
 }  // namespace meshplan::planner

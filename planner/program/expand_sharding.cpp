@@ -93,11 +93,25 @@ void expand_reduce_microbatch(OperationList& list, const StepContext& c, const U
 /// writes all but the gradient, which it wants in master_dtype.
 void expand_update(OperationList& list, const StepContext& c, std::int64_t elements) {
   const std::int64_t size = elements * c.master_size;
-  if (c.job.reduce_dtype == c.job.master_dtype) return list.elementwise("adamw", 7 * size);
+  const std::int64_t touched = 3 * size + 4 * elements * c.moment_size;
+  if (c.job.reduce_dtype == c.job.master_dtype) return list.elementwise("adamw", touched);
   list.allocate("gradient in master_dtype", kTemporaries, size);
   list.elementwise("cast gradient", elements * (c.reduce_size + c.master_size));
-  list.elementwise("adamw", 7 * size);
+  list.elementwise("adamw", touched);
   list.free("gradient in master_dtype", kTemporaries, size);
+}
+
+/// The same on the host, between the gradients' way there and the parameters' way back; the host
+/// casts as it reads and writes (Ren et al. 2021, arXiv 2101.06840, section 4). Nothing runs beside
+/// it: clipping wants all gradients first, and the next forward pass all parameters.
+void expand_host_update(OperationList& list, const StepContext& c) {
+  const std::int64_t elements = shard_elements(c);
+  const bool copies = c.job.param_dtype != c.job.master_dtype;
+  list.host_copy("gradients to the host", elements * c.reduce_size);
+  list.host_update("adamw on the host",
+                   elements * (c.reduce_size + 2 * c.master_size + 4 * c.moment_size +
+                               (copies ? c.param_size : 0)));
+  list.host_copy("parameters to the device", elements * c.param_size);
 }
 
 }  // namespace
@@ -115,8 +129,13 @@ void expand_gather(OperationList& list, const StepContext& c, const Instruction&
   const std::int64_t whole = sizes.elements * c.param_size;
   if (copy == ParameterCopy::kGathered)
     list.allocate("gathered parameters", kGatheredParameters, whole);
-  if (!c.master_in_copy())
+  if (c.layout.optimizer_offload) {
+    // What comes from the host is of param_dtype, and goes into a persistent copy itself.
+    if (copy == ParameterCopy::kGathered)
+      list.elementwise("copy slice", 2 * sizes.shard_elements * c.param_size);
+  } else if (!c.master_in_copy()) {
     list.elementwise("cast master slice", sizes.shard_elements * (c.master_size + c.param_size));
+  }
   if (shards(c)) issue_over_shards(list, c, CollectiveKind::kAllGather, sizes, c.param_size);
 }
 
@@ -182,7 +201,9 @@ void expand_reduce_tied(OperationList& list, const StepContext& c, const Instruc
 }
 
 void expand_optimizer_step(OperationList& list, const StepContext& c) {
-  if (c.job.reduce_dtype == c.job.master_dtype) {
+  if (c.layout.optimizer_offload) {
+    expand_host_update(list, c);
+  } else if (c.job.reduce_dtype == c.job.master_dtype) {
     expand_update(list, c, shard_elements(c));
   } else {
     // Unit by unit, so that only one has its gradient twice.

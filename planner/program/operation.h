@@ -30,9 +30,10 @@ const char* to_string(MemoryClass memory);
 enum class OperationKind { kKernel, kCollective, kWait, kAllocate, kFree };
 
 /// kMatmul [m, k] x [k, n], of which a grouped multiply does `groups` of the same shape in one
-/// kernel; kAttention, priced by FLOPs too; kElementwise, priced by the bytes that
-/// it reads and writes.
-enum class KernelKind { kMatmul, kAttention, kElementwise };
+/// kernel; kAttention, priced by FLOPs too; kElementwise, priced by the bytes that it reads and
+/// writes; kHostCopy, by bytes between device and host; kHostUpdate, by the bytes that the host
+/// reads and writes while the device waits.
+enum class KernelKind { kMatmul, kAttention, kElementwise, kHostCopy, kHostUpdate };
 
 /// No operation.
 inline constexpr std::int32_t kNoOperation = -1;
@@ -51,6 +52,8 @@ struct Operation {
   std::int64_t k = 0;
   std::int64_t groups = 1;
   common::Flops flops;
+  /// kMatmul: its operands are float8, and not of param_dtype.
+  bool float8 = false;
 
   CollectiveKind collective = CollectiveKind::kAllReduce;
   Axis axis = Axis::kTp;

@@ -78,6 +78,21 @@ void OperationList::elementwise(const char* name, std::int64_t bytes) {
   add(OperationKind::kKernel, name, bytes).kernel = KernelKind::kElementwise;
 }
 
+void OperationList::host_copy(const char* name, std::int64_t bytes) {
+  add(OperationKind::kKernel, name, bytes).kernel = KernelKind::kHostCopy;
+}
+
+void OperationList::host_update(const char* name, std::int64_t bytes) {
+  add(OperationKind::kKernel, name, bytes).kernel = KernelKind::kHostUpdate;
+}
+
+std::int32_t OperationList::append(const Operation& operation) {
+  operations_.push_back(operation);
+  const auto index = static_cast<std::int32_t>(operations_.size()) - 1;
+  if (operation.kind == OperationKind::kCollective) last_collective_ = index;
+  return index;
+}
+
 void OperationList::issue(const char* name, CollectiveKind kind, Axis axis, std::int64_t bytes,
                           Stream stream) {
   Operation& operation = add(OperationKind::kCollective, name, bytes);

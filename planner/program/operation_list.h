@@ -19,6 +19,11 @@ class OperationList {
                       std::int64_t outputs, std::int64_t inputs, std::int64_t element_size);
   void attention(const char* name, common::Flops flops, std::int64_t bytes);
   void elementwise(const char* name, std::int64_t bytes);
+  void host_copy(const char* name, std::int64_t bytes);
+  void host_update(const char* name, std::int64_t bytes);
+
+  /// An operation as it is elsewhere; of kWait, `awaited` is set by the caller. Its index.
+  std::int32_t append(const Operation& operation);
 
   /// Issues a collective; nothing waits for it until a join().
   void issue(const char* name, CollectiveKind kind, Axis axis, std::int64_t bytes, Stream stream);

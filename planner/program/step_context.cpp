@@ -115,8 +115,9 @@ void check_activations(const StepContext& context) {
 }  // namespace
 
 ParameterCopy StepContext::parameter_copy() const {
-  if (sharding_ranks(layout.mesh) == 1 && job.param_dtype == job.master_dtype)
-    return ParameterCopy::kNone;
+  // An offloaded optimizer leaves its slices on the device in param_dtype.
+  const bool slice_serves = layout.optimizer_offload || job.param_dtype == job.master_dtype;
+  if (sharding_ranks(layout.mesh) == 1 && slice_serves) return ParameterCopy::kNone;
   const bool whole =
       layout.sharding == Sharding::kShardOptimizer || layout.sharding == Sharding::kNoShard;
   return whole ? ParameterCopy::kPersistent : ParameterCopy::kGathered;
@@ -168,7 +169,8 @@ StepContext make_step_context(const ModelSpec& model, const Job& job, const Layo
                       .attention_share = attention_share(model, job),
                       .param_size = common::size_of(job.param_dtype),
                       .reduce_size = common::size_of(job.reduce_dtype),
-                      .master_size = common::size_of(job.master_dtype)};
+                      .master_size = common::size_of(job.master_dtype),
+                      .moment_size = common::size_of(moment_dtype(job))};
   context.residual_tokens = context.splits_tokens() ? context.tokens / tp : context.tokens;
   context.embedding = unit_sizes(context, embedding_unit(context.model));
   context.block = unit_sizes(context, block_unit(context.model, 0));

@@ -38,9 +38,9 @@ struct ExpertSizes {
   std::int64_t shared_intermediate = 0;
 };
 
-/// What computations read parameters from. kNone: the master slice, which is whole and in
-/// param_dtype. kGathered: a copy between gather and release. kPersistent: a copy that is always
-/// there, and filled again by a gather.
+/// What computations read parameters from. kNone: the slice, which is whole and in param_dtype.
+/// kGathered: a copy between gather and release. kPersistent: a copy that is always there, and
+/// filled again by a gather.
 enum class ParameterCopy { kNone, kGathered, kPersistent };
 
 /// All that the operations of a step depend on, with the sizes worked out once.
@@ -73,10 +73,11 @@ struct StepContext {
   ExpertSizes experts;
   /// Part of causal attention that sliding windows leave, on average over the blocks.
   double attention_share = 1;
-  /// Bytes of an element of param_dtype, reduce_dtype and master_dtype.
+  /// Bytes of an element of param_dtype, reduce_dtype, master_dtype and moment_dtype.
   std::int64_t param_size = 4;
   std::int64_t reduce_size = 4;
   std::int64_t master_size = 4;
+  std::int64_t moment_size = 4;
 
   ParameterCopy parameter_copy() const;
   /// Whether the master slice lies in the persistent copy.

@@ -75,7 +75,7 @@ std::vector<Instruction> unroll(const StepProgram& program) {
           for (Instruction instruction : segment.instructions) {
             if (instruction.unit != kNoUnit) instruction.unit += s * segment.unit_stride;
             if (instruction.retires != kNoUnit) instruction.retires += s * segment.unit_stride;
-            instruction.microbatch += p;
+            instruction.microbatch += p * phase.microbatch_stride;
             unrolled.push_back(instruction);
           }
         }

@@ -62,6 +62,8 @@ struct Instruction {
   Computation computation = Computation::kNone;
   std::int64_t unit = kNoUnit;
   std::int64_t microbatch = 0;
+  /// Of a transfer between stages: the stage's chunk that sends or receives.
+  std::int64_t chunk = 0;
   MicrobatchPlace place = {};
   /// Of a block's forward and backward pass.
   Recompute recompute = {};
@@ -87,9 +89,12 @@ struct Segment {
 };
 
 /// Segments that repeat as a whole, once per microbatch: its passes, or on a pipeline stage the
-/// forward pass of one and the backward pass of an earlier one.
+/// forward pass of one and the backward pass of an earlier one; of an interleaved pipeline, those
+/// of `microbatch_stride` microbatches through all chunks.
 struct Phase {
   std::int64_t count = 1;
+  /// Instruction::microbatch is that of the first repetition, and moves by so many each time.
+  std::int64_t microbatch_stride = 1;
   std::vector<Segment> segments;
 
   bool operator==(const Phase&) const = default;

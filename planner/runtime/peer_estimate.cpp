@@ -46,6 +46,9 @@ Seconds kernel_time(const PeerRun& run, const Operation& operation, bool fp8, bo
       return attention_time(gpu, operation.flops, static_cast<double>(run.seq_length), backward);
     case KernelKind::kElementwise:
       return memory_time(gpu, operation.bytes);
+    case KernelKind::kHostCopy:
+    case KernelKind::kHostUpdate:
+      break;  // No peer's program has them.
   }
   return {};
 }

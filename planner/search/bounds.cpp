@@ -7,6 +7,7 @@
 #include "planner/model/feed_forward_model.h"
 #include "planner/model/flat_layout.h"
 #include "planner/model/parameter_table.h"
+#include "planner/program/schedule.h"
 
 namespace meshplan::planner {
 namespace {
@@ -25,18 +26,23 @@ LayoutBounds::LayoutBounds(const ModelSpec& model, const ClusterSpec& cluster, c
       job_(job),
       bounds_model_(!is_feed_forward(model) && model.moe.num_experts == 0) {}
 
+bool LayoutBounds::applies(const Layout& layout) const {
+  return bounds_model_ && layout.virtual_stages == 1 && !layout.optimizer_offload;
+}
+
 common::Seconds LayoutBounds::compute_time(const Layout& layout) {
-  if (!bounds_model_) return {};
+  if (!applies(layout)) return {};
   return common::Seconds(least_time(layout, {}));
 }
 
 common::Seconds LayoutBounds::time(const Layout& layout) {
-  if (!bounds_model_) return {};
+  if (!applies(layout)) return {};
   const std::int64_t last = layout.mesh.sizes[Axis::kPp] - 1;
   const std::int64_t slice = stage_at(model_, layout, last).blocks * elements_of(layout).block /
                              (layout.sharding == Sharding::kNoShard ? 1 : sharding_ranks(layout.mesh));
   // AdamW reads four numbers of an element and writes three.
-  const common::Bytes updated(7 * slice * common::size_of(job_.master_dtype));
+  const common::Bytes updated(slice * (3 * common::size_of(job_.master_dtype) +
+                                       4 * common::size_of(moment_dtype(job_))));
   return common::Seconds(least_time(layout, collectives_of(layout))) +
          updated / cluster_.device.memory_bandwidth;
 }
@@ -53,7 +59,7 @@ double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& co
     double backward = blocks * block.backward + (stage.is_first() ? embedding.backward : 0) +
                       (stage.is_last() ? head.backward : 0);
     // Copies that are kept may last through the passes ahead.
-    const auto ahead = static_cast<double>(warm_up_microbatches(stage, layout.accumulation));
+    const auto ahead = static_cast<double>(warm_up_passes(stage, layout));
     const double gathers = ((microbatches - ahead) * blocks - 2) * collectives.gather;
     const double reductions = ((microbatches - 1) * blocks) * collectives.reduce +
                               (blocks - 2) * collectives.last_reduce;
@@ -109,7 +115,7 @@ LayoutBounds::BlockCollectives LayoutBounds::collectives_of(const Layout& layout
 }
 
 common::Bytes LayoutBounds::memory(const Layout& layout) {
-  if (!bounds_model_) return {};
+  if (!applies(layout)) return {};
   const std::int64_t param_size = common::size_of(job_.param_dtype);
   const std::int64_t master_size = common::size_of(job_.master_dtype);
   const std::int64_t shards = sharding_ranks(layout.mesh);
@@ -126,7 +132,7 @@ common::Bytes LayoutBounds::memory(const Layout& layout) {
     const std::int64_t slice = held / shards;
     const std::int64_t copies = whole && param_size != master_size ? held * param_size : 0;
     const std::int64_t masters = (whole && copies == 0 ? held : slice) * master_size;
-    const std::int64_t state = copies + masters + 2 * slice * master_size;
+    const std::int64_t state = copies + masters + 2 * slice * common::size_of(moment_dtype(job_));
     const std::int64_t under_way = std::min(layout.accumulation, stages - index);
     const std::int64_t activations = under_way * stage.blocks * input;
     const std::int64_t gradients = slice * common::size_of(job_.reduce_dtype);

@@ -11,7 +11,8 @@
 namespace meshplan::planner {
 
 /// What layouts cannot undercut, worked out in a fraction of the time that pricing them takes. Of
-/// models with experts, and of the feed-forward demo, it is nothing.
+/// models with experts and the feed-forward demo, interleaved stages and an optimizer on the host it
+/// is nothing.
 class LayoutBounds {
  public:
   LayoutBounds(const ModelSpec& model, const ClusterSpec& cluster, const Job& job);
@@ -59,6 +60,7 @@ class LayoutBounds {
     std::int64_t head = 0;
   };
 
+  bool applies(const Layout& layout) const;
   const Passes& passes_of(const Layout& layout);
   const Elements& elements_of(const Layout& layout);
   /// Of the residual stream on a rank.

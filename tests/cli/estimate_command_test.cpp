@@ -46,6 +46,28 @@ TEST(EstimateCommand, PrintsTables) {
   EXPECT_EQ(ended.err, "");
 }
 
+TEST(EstimateCommand, PricesWhatOnlyThePlannerHas) {
+  const Ended ended = meshplan({"estimate",   "--model",
+                                "llama-3-8b", "--cluster",
+                                "h100-sxm",   "--seq-length",
+                                "4096",       "--dp-shard",
+                                "2",          "--tp",
+                                "2",          "--pp",
+                                "2",          "--virtual-stages",
+                                "4",          "--accumulation",
+                                "4",          "--matmul-dtype",
+                                "float8",     "--moment-dtype",
+                                "bfloat16",   "--async-tp",
+                                "on",         "--optimizer-offload",
+                                "on",         "--json"});
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  const common::Json json = json_of(ended);
+  EXPECT_GT(json["memory"]["host_memory_bytes"], 0);
+  EXPECT_EQ(json["memory"]["breakdown"]["optimizer"], 0);
+  // A stage sends over four borders one way and over three the other, for each microbatch.
+  EXPECT_EQ(json["communication"]["pp"]["operations"], 4 * 7 + 1);
+}
+
 TEST(EstimateCommand, SaysEveryRuleThatALayoutBreaks) {
   const Ended ended = estimate({"--dp-shard", "2", "--tp", "3", "--json"});
   EXPECT_EQ(ended.exit_code, 3);
@@ -66,8 +88,8 @@ TEST(EstimateCommand, RefusesAWorldSizeThatIsNotTheClusters) {
 }
 
 TEST(EstimateCommand, SurvivesSizesBeyondReason) {
-  for (const char* flag :
-       {"--tp", "--dp-shard", "--ep", "--microbatch-size", "--accumulation", "--loss-chunks"}) {
+  for (const char* flag : {"--tp", "--dp-shard", "--ep", "--microbatch-size", "--accumulation",
+                           "--loss-chunks", "--virtual-stages"}) {
     for (const char* size : {"0", "-1", "9223372036854775807"}) {
       const Ended ended = estimate({flag, size, "--json"});
       EXPECT_EQ(ended.exit_code, 3) << flag << " " << size << ": " << ended.err;

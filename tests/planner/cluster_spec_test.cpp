@@ -46,8 +46,13 @@ std::vector<std::string> all_keys(const Json& json, const std::string& path = ""
 /// Keys that files of earlier versions do not have.
 bool is_optional(const std::string& key) {
   static const std::set<std::string> keys = {"/device/float16_peak_flops_per_s",
-                                             "/device/float8_peak_flops_per_s", "/device/power_w",
-                                             "/network", "/price_per_gpu_hour"};
+                                             "/device/float8_peak_flops_per_s",
+                                             "/device/power_w",
+                                             "/device/host_bandwidth_bytes_per_s",
+                                             "/host_memory_bytes",
+                                             "/host_memory_bandwidth_bytes_per_s",
+                                             "/network",
+                                             "/price_per_gpu_hour"};
   return keys.contains(key);
 }
 
@@ -100,6 +105,9 @@ ClusterSpec any_cluster() {
   cluster.device.float16_peak = common::FlopsPerSecond(any_number(0, 1e16));
   cluster.device.float8_peak = common::FlopsPerSecond(any_number(0, 1e16));
   cluster.device.power = common::Watts(any_number(0, 2000));
+  cluster.device.host_bandwidth = common::BytesPerSecond(any_number(0, 1e12));
+  cluster.host_memory = common::Bytes(*rc::gen::inRange<std::int64_t>(0, std::int64_t{1} << 50));
+  cluster.host_memory_bandwidth = common::BytesPerSecond(any_number(0, 1e13));
   cluster.network = *rc::gen::element<std::string>("", "efa-3200", "my own");
   cluster.price = common::PricePerHour(any_number(0, 100));
   cluster.intra_node = any_link();

@@ -26,7 +26,7 @@ void expect_refused(const Json& json, const Parts&... parts) {
 }
 
 RC_GTEST_PROP(Plan, IsReadBackIdentically, ()) {
-  Plan plan = any_plan();
+  Plan plan = any_plan_over_all_axes();
   // What small_model has beyond its family's config is not written to a config.json.
   plan.model.family = plan.model.qk_norm ? ModelFamily::kQwen3 : ModelFamily::kLlama;
   plan.model.attention_output_bias = plan.model.qkv_bias;
@@ -93,6 +93,18 @@ TEST(Plan, RefusesAMissingKeyWhereverItIs) {
   }
 }
 
+/// Plans of earlier versions do not have them.
+TEST(Plan, OptionsMayBeLeftOut) {
+  const Plan plan = good_plan();
+  Json json = to_json(plan);
+  for (const char* option : {"virtual_stages", "async_tp", "optimizer_offload"})
+    EXPECT_EQ(json["layout"].erase(option), 1u) << option;
+  for (const char* option : {"matmul_dtype", "moment_dtype"})
+    EXPECT_EQ(json["job"].erase(option), 1u) << option;
+  EXPECT_EQ(json["estimate"]["memory"].erase("host_memory_bytes"), 1u);
+  EXPECT_EQ(to_json(read_plan(json, "plan.json")), to_json(plan));
+}
+
 TEST(Plan, RefusesAnotherSchemaVersion) {
   Json json = to_json(good_plan());
   json["schema_version"] = 2;
@@ -110,7 +122,11 @@ TEST(Plan, RefusesWrongTypesAndNames) {
   expect_refused(with("/layout/ranks_per_node", 0), "plan.json.layout.ranks_per_node");
   expect_refused(with("/layout/sharding", "zero3"), "plan.json.layout.sharding", "full_shard");
   expect_refused(with("/layout/activation_checkpointing", "some"), "none, selective, full");
+  expect_refused(with("/layout/virtual_stages", 0), "plan.json.layout.virtual_stages");
+  expect_refused(with("/layout/async_tp", 1), "plan.json.layout.async_tp");
   expect_refused(with("/job/param_dtype", "int8"), "plan.json.job.param_dtype");
+  expect_refused(with("/job/param_dtype", "float8"), "plan.json.job.param_dtype");
+  expect_refused(with("/job/matmul_dtype", "int8"), "plan.json.job.matmul_dtype", "float8");
   expect_refused(with("/job/loss_normalization", "mean"), "global_tokens, per_rank");
   expect_refused(with("/job/max_grad_norm", -1), "plan.json.job.max_grad_norm");
   expect_refused(Json::array(), "plan.json", "must be a JSON object");

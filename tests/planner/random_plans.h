@@ -151,20 +151,51 @@ inline Plan any_plan() {
   return plan_of(model, cluster, job, layout);
 }
 
-/// The same of any architecture, over pipeline and context as well.
-inline Plan any_plan_over_all_axes() {
-  const ModelSpec model = any_architecture();
-  const Job job = any_job();
+/// What of the layout and the job the executor does not run, as far as mesh and cluster allow, but
+/// for stages.
+inline void add_any_options(const ClusterSpec& cluster, Job& job, Layout& layout) {
+  const bool within_node = cluster.devices_per_node % layout.mesh.sizes[Axis::kTp] == 0;
+  layout.async_tp = *rc::gen::arbitrary<bool>() && layout.sequence_parallel && within_node;
+  if (*rc::gen::arbitrary<bool>() && cluster.device.float8_peak.value > 0)
+    job.matmul_dtype = common::DataType::kFloat8;
+  if (*rc::gen::arbitrary<bool>() && job.master_dtype == common::DataType::kFloat32)
+    job.moment_dtype = common::DataType::kBfloat16;
+  layout.optimizer_offload = *rc::gen::arbitrary<bool>() && cluster.device.kind == DeviceKind::kGpu;
+}
+
+/// A plan of so many stages and chunks of each, over context as well and with every option.
+inline Plan any_plan_of_stages(const ModelSpec& model, std::int64_t pp,
+                               std::int64_t virtual_stages) {
+  Job job = any_job();
   Layout layout = any_layout(model, job);
   AxisSizes& sizes = layout.mesh.sizes;
-  sizes[Axis::kPp] = std::min(model.num_hidden_layers, *rc::gen::element<std::int64_t>(1, 2, 3, 5));
+  sizes[Axis::kPp] = pp;
+  layout.virtual_stages = virtual_stages;
+  if (virtual_stages > 1) layout.accumulation *= pp;
   const bool divides = job.seq_length % 4 == 0 && layout.sharding != Sharding::kNoShard;
   if (divides) sizes[Axis::kCp] = *rc::gen::element<std::int64_t>(1, 2);
   if (microbatch_tokens(layout, job) % sizes[Axis::kTp] != 0) layout.sequence_parallel = false;
   layout.loss_chunks = std::min(layout.loss_chunks, microbatch_tokens(layout, job));
   share_out_experts(model, layout.mesh);
   const ClusterSpec cluster = any_cluster(layout);
+  add_any_options(cluster, job, layout);
   return plan_of(model, cluster, job, layout);
+}
+
+inline Plan any_interleaved_plan() {
+  const auto pp = *rc::gen::inRange<std::int64_t>(2, 5);
+  const auto virtual_stages = *rc::gen::inRange<std::int64_t>(2, 4);
+  ModelSpec model = any_model();
+  model.num_hidden_layers += pp * virtual_stages - 1;
+  return any_plan_of_stages(model, pp, virtual_stages);
+}
+
+/// A plan over every axis, with every option.
+inline Plan any_plan_over_all_axes() {
+  if (*rc::gen::inRange(0, 4) == 3) return any_interleaved_plan();
+  const ModelSpec model = any_architecture();
+  const auto pp = *rc::gen::element<std::int64_t>(1, 2, 3, 5);
+  return any_plan_of_stages(model, std::min(model.num_hidden_layers, pp), 1);
 }
 
 /// A plan of the feed-forward demo; it has no violations.

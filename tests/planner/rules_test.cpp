@@ -37,6 +37,12 @@ struct Spoilt {
 
 void set_axis(Case& c, Axis axis, std::int64_t size) { c.layout.mesh.sizes[axis] = size; }
 
+void set_stages(Case& c, std::int64_t pp, std::int64_t chunks) {
+  set_axis(c, Axis::kPp, pp);
+  c.layout.virtual_stages = chunks;
+  c.layout.accumulation = pp;
+}
+
 const std::vector<Spoilt> kSizes = {
     {"size_positive", "dp_shard=0: must be at least 1",
      [](Case& c) { set_axis(c, Axis::kDpShard, 0); }},
@@ -103,6 +109,25 @@ const std::vector<Spoilt> kAxesOfModel = {
      [](Case& c) {
        c.model.num_hidden_layers = 600;
        set_axis(c, Axis::kPp, 513);
+     }},
+    {"virtual_stages_pipelined",
+     "virtual_stages=2: chunks of blocks alternate over the stages of pp; use virtual_stages=1, or "
+     "pp of at least 2",
+     [](Case& c) { c.layout.virtual_stages = 2; }},
+    {"virtual_stages_bounded",
+     "virtual_stages=3 x pp=2: a chunk has at least one block; use at most num_hidden_layers=4 of "
+     "them",
+     [](Case& c) { set_stages(c, 2, 3); }},
+    {"virtual_stages_bounded",
+     "virtual_stages=9223372036854775807 x pp=2: at most 128 chunks are "
+     "planned",
+     [](Case& c) { set_stages(c, 2, kHuge); }},
+    {"virtual_stages_rounds",
+     "accumulation=3: must be a multiple of pp=2 with virtual_stages=2, as rounds of pp "
+     "microbatches go through chunk after chunk; use another accumulation, or virtual_stages=1",
+     [](Case& c) {
+       set_stages(c, 2, 2);
+       c.layout.accumulation = 3;
      }},
     {"cp_divides_seq_length",
      "cp=3: 2 x cp pieces must divide seq_length=128; use another cp or seq_length",
@@ -181,6 +206,15 @@ const std::vector<Spoilt> kStrategies = {
      [](Case& c) { c.job.reduce_dtype = common::DataType::kBfloat16; }},
     {"data_type_supported", "master_dtype=bfloat16: must be float32 or param_dtype=float32",
      [](Case& c) { c.job.master_dtype = common::DataType::kBfloat16; }},
+    {"matmul_dtype_supported", "matmul_dtype=bfloat16: must be float8 or param_dtype=float32",
+     [](Case& c) { c.job.matmul_dtype = common::DataType::kBfloat16; }},
+    {"moment_dtype_supported",
+     "moment_dtype=float16: must be float32 or bfloat16, whose range squared gradients need",
+     [](Case& c) { c.job.moment_dtype = common::DataType::kFloat16; }},
+    {"async_tp_splits_tokens",
+     "async_tp=on: it is the gathers and reduce-scatters of sequence parallelism that are cut; use "
+     "sequence_parallel=on, or async_tp=off",
+     [](Case& c) { c.layout.async_tp = true; }},
     {"master_dtype_wide_enough", "master_dtype=float16: updates would vanish in it; use float32",
      [](Case& c) { c.job.param_dtype = c.job.master_dtype = common::DataType::kFloat16; }},
 };
@@ -236,6 +270,47 @@ TEST(Rules, NameTheAxesThatTheExecutorDoesNotRun) {
   EXPECT_EQ(found[1].message,
             "cp=4: the executor trains over dp_replicate, dp_shard and tp; use cp=1, or export the "
             "plan to a trainer that has this axis");
+}
+
+TEST(Rules, NameTheOptionsThatTheExecutorDoesNotRun) {
+  Layout layout = layout_of({.dp_shard = 2, .tp = 2});
+  layout.virtual_stages = 2;
+  layout.async_tp = layout.optimizer_offload = true;
+  Job job = small_job();
+  job.matmul_dtype = common::DataType::kFloat8;
+  job.moment_dtype = common::DataType::kBfloat16;
+  std::vector<std::string> codes;
+  for (const Violation& violation : executor_violations(job, layout))
+    codes.push_back(violation.code);
+  EXPECT_THAT(codes,
+              testing::ElementsAre("executor_runs_virtual_stages", "executor_runs_async_tp",
+                                   "executor_runs_optimizer_offload", "executor_runs_matmul_dtype",
+                                   "executor_runs_moment_dtype"));
+}
+
+TEST(Rules, WeighOptionsAgainstTheCluster) {
+  Case c;
+  ClusterSpec cluster = cpu_cluster(c.layout);
+  c.layout.sequence_parallel = c.layout.async_tp = c.layout.optimizer_offload = true;
+  c.job.matmul_dtype = common::DataType::kFloat8;
+  EXPECT_THAT(
+      violations(c.model, cluster, c.job, c.layout),
+      testing::ElementsAre(
+          Violation{"matmul_dtype_of_device",
+                    "matmul_dtype=float8: CPU rank has no float8 matrix multiplies "
+                    "(float8_peak_flops_per_s=0); use matmul_dtype=float32"},
+          Violation{"optimizer_offload_has_host",
+                    "optimizer_offload=on: the ranks of local-cpu are processes of the host "
+                    "itself; use off"}));
+  cluster = load_cluster("h100-sxm", {.nodes = 4, .devices_per_node = 1});
+  c.layout.mesh.ranks_per_node = 1;
+  cluster.device.host_bandwidth = {};
+  cluster.host_memory_bandwidth = {};
+  std::vector<std::string> codes;
+  for (const Violation& violation : violations(c.model, cluster, c.job, c.layout))
+    codes.push_back(violation.code);
+  EXPECT_THAT(codes, testing::ElementsAre("async_tp_within_node", "host_bandwidth_known",
+                                          "host_memory_bandwidth_known"));
 }
 
 TEST(Rules, NameTheDivisorsThatWouldDo) {

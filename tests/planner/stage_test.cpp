@@ -34,6 +34,28 @@ RC_GTEST_PROP(Stage, HoldsConsecutiveBlocksAndOneMoreThanTheFirstAtMost, ()) {
   RC_ASSERT(stage_at(small_model(blocks), layout_of_stages(pp), 0).blocks == blocks / pp);
 }
 
+RC_GTEST_PROP(Stage, HasAChunkOfEachRoundOfAllStages, ()) {
+  Layout layout = layout_of_stages(*rc::gen::inRange<std::int64_t>(2, 9));
+  const std::int64_t pp = layout.mesh.sizes[Axis::kPp];
+  layout.virtual_stages = *rc::gen::inRange<std::int64_t>(1, 5);
+  const ModelSpec model =
+      small_model(*rc::gen::inRange<std::int64_t>(pp * layout.virtual_stages, 200));
+  ChunkPlace place;
+  std::int64_t reached = 0;
+  while (reached < model.num_hidden_layers) {
+    const Chunk chunk =
+        chunks_of(model, layout, place.stage)[static_cast<std::size_t>(place.chunk)];
+    RC_ASSERT(chunk.first_block == reached);
+    RC_ASSERT(chunk.blocks >= 1);
+    reached += chunk.blocks;
+    const ChunkPlace next = next_chunk(place, pp);
+    RC_ASSERT(previous_chunk(next, pp) == place);
+    if (reached == model.num_hidden_layers)
+      RC_ASSERT(place == (ChunkPlace{pp - 1, layout.virtual_stages - 1}));
+    place = next;
+  }
+}
+
 TEST(Stage, GivesTheEndsOfLlama405BOneBlockLess) {
   const auto stages = stages_of(load_model("llama-3.1-405b"), layout_of_stages(16));
   EXPECT_EQ(stages.front().blocks, 7);
@@ -60,7 +82,8 @@ RC_GTEST_PROP(Stage, TogetherRunEachPassOfEachBlockOncePerMicrobatch, ()) {
   RC_ASSERT(std::ssize(passes) == 2 * plan.model.num_hidden_layers);
   for (const auto& [pass, microbatches] : passes)
     RC_ASSERT(std::ssize(microbatches) == plan.layout.accumulation);
-  RC_ASSERT(transfers[Opcode::kSendActivations] == 2 * (stages - 1) * plan.layout.accumulation);
+  const std::int64_t chunks = stages * plan.layout.virtual_stages;
+  RC_ASSERT(transfers[Opcode::kSendActivations] == 2 * (chunks - 1) * plan.layout.accumulation);
   RC_ASSERT(transfers[Opcode::kReceiveActivations] == transfers[Opcode::kSendActivations]);
 }
 

@@ -105,18 +105,22 @@ TEST(Simulate, TimesAgreeWithTheEstimatesOnRandomLayouts) {
   worst.expect_within(kTolerance);
 }
 
-/// Over pipeline and context as well: every stage is played here, waiting for its neighbours'
-/// messages, and the estimate has a closed form of that. RC_PARAMS=max_success=1000 in the
-/// environment makes it 10,000 layouts; docs/planning.md has the result.
+/// Over pipeline and context as well, and with every option: every stage is played here, waiting
+/// for its neighbours' messages, and the estimate extrapolates that. RC_PARAMS=max_success=1000 in
+/// the environment makes it 10,000 layouts; docs/planning.md has the result.
 TEST(Simulate, AgreesWithTheEstimatesOverAllAxes) {
   double worst = 0;
   double single = 0;
   int plans = 0;
+  int interleaved = 0;
   const bool held = rc::check([&] {
     for (int i = 0; i < 10; ++i) {
       Plan plan = planner::any_plan_over_all_axes();
       if (*rc::gen::arbitrary<bool>())
         plan.layout.accumulation = *rc::gen::inRange<std::int64_t>(1, 60);
+      const std::int64_t pp = plan.layout.mesh.sizes[Axis::kPp];
+      if (plan.layout.virtual_stages > 1)
+        plan.layout.accumulation = (plan.layout.accumulation + pp - 1) / pp * pp;
       plan.estimate = planner::estimate(plan.model, plan.cluster, plan.job, plan.layout);
       RC_ASSERT(plan.estimate.violations.empty());
       const SimulatedStep step = simulate(plan);
@@ -128,12 +132,13 @@ TEST(Simulate, AgreesWithTheEstimatesOverAllAxes) {
       double& apart = plan.layout.mesh.sizes[Axis::kPp] == 1 ? single : worst;
       apart = std::max(apart, difference);
       ++plans;
+      if (plan.layout.virtual_stages > 1) ++interleaved;
     }
   });
   fmt::print(
-      "over {} layouts of all axes: step {:.2g} of itself apart with a pipeline, {:.2g} without; "
-      "tolerance 0.03\n",
-      plans, worst, single);
+      "over {} layouts of all axes ({} interleaved): step {:.2g} of itself apart with a pipeline, "
+      "{:.2g} without; tolerance 0.03\n",
+      plans, interleaved, worst, single);
   EXPECT_TRUE(held);
   EXPECT_GE(plans, 1000);
   EXPECT_LT(worst, 0.03);
@@ -164,6 +169,37 @@ TEST(Simulate, PlaysEveryPublishedModelAsItIsPriced) {
   }
   EXPECT_GE(worst.plans, 40);
   worst.expect_within(kTolerance);
+}
+
+/// Long ones too, which the estimate extrapolates.
+TEST(Simulate, AgreesWithTheEstimatesOfInterleavedStages) {
+  double worst = 0;
+  double compute = 0;
+  int extrapolated = 0;
+  const bool held = rc::check([&] {
+    Plan plan = planner::any_interleaved_plan();
+    const std::int64_t pp = plan.layout.mesh.sizes[Axis::kPp];
+    if (*rc::gen::arbitrary<bool>())
+      plan.layout.accumulation = pp * *rc::gen::inRange<std::int64_t>(10, 30);
+    if (plan.layout.accumulation > (8 + (15 + pp) / pp) * pp) ++extrapolated;
+    plan.estimate = planner::estimate(plan.model, plan.cluster, plan.job, plan.layout);
+    RC_ASSERT(plan.estimate.violations.empty());
+    const SimulatedStep step = simulate(plan);
+    RC_ASSERT(step.peak == plan.estimate.memory.breakdown);
+    RC_ASSERT(step.stage == plan.estimate.memory.peak_stage);
+    const double estimated = plan.estimate.step_time.value;
+    worst = std::max(worst, std::abs(seconds(step.step_time) / estimated - 1));
+    // The estimate's is of the stage that computes longest.
+    compute = std::max(compute, seconds(step.compute_time) / plan.estimate.compute_time.value - 1);
+  });
+  fmt::print(
+      "over 100 interleaved layouts, {} extrapolated: step {:.2g} of itself apart; tolerance "
+      "0.03\n",
+      extrapolated, worst);
+  EXPECT_TRUE(held);
+  EXPECT_GE(extrapolated, 10);
+  EXPECT_LT(worst, 0.03);
+  EXPECT_LT(compute, kTolerance);
 }
 
 TEST(Simulate, TimesAgreeWithTheEstimatesOnEveryLayoutOfASearch) {
