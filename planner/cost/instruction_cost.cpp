@@ -7,13 +7,6 @@ namespace {
 
 std::size_t index_of(Axis axis) { return static_cast<std::size_t>(axis); }
 
-/// Whether a collective of this stream is waited for by later instructions. Those of compute, tp,
-/// cp and ep have ended when their instruction has.
-bool goes_on(Stream stream) {
-  return stream != Stream::kCompute && stream != Stream::kTp && stream != Stream::kCp &&
-         stream != Stream::kEp;
-}
-
 /// Plays one instruction's operations from time 0, with the streams of tp, cp and ep idle.
 class Adder {
  public:

@@ -39,10 +39,10 @@ void note_use(QueueUse& use, const QueueUse& part, bool repeated) {
 /// Walks the program in its order and remembers where collectives were issued.
 class Compiler {
  public:
-  explicit Compiler(Playback& playback) : playback_(playback) {}
+  Compiler(const ProgramShape& shape, Playback& playback) : shape_(shape), playback_(playback) {}
 
-  void compile(const ProgramShape& shape) {
-    for (const ShapedPhase& phase : shape.phases) playback_.phases.push_back(compile(phase));
+  void compile() {
+    for (const ShapedPhase& phase : shape_.phases) playback_.phases.push_back(compile(phase));
   }
 
  private:
@@ -122,7 +122,8 @@ class Compiler {
   PlayedInstruction compile(const ShapedInstruction& shaped) {
     const Instruction& instruction = shaped.instruction;
     PlayedInstruction played{.kind = static_cast<std::uint16_t>(shaped.kind),
-                             .queue = queue_of(instruction.stream),
+                             .queue = shape_.issues[shaped.kind] ? queue_of(instruction.stream)
+                                                                 : kNoQueue,
                              .at_input = instruction.computation == Computation::kEmbedding,
                              .chunk = static_cast<std::uint8_t>(instruction.chunk),
                              .timeless = instruction.opcode == Opcode::kReleaseParameters};
@@ -169,6 +170,7 @@ class Compiler {
     position_ += moved;
   }
 
+  const ProgramShape& shape_;
   Playback& playback_;
   std::int64_t position_ = 0;
   std::array<std::vector<Issue>, kQueues> issues_;
@@ -197,7 +199,7 @@ Queue queue_of(Stream stream) {
 
 Playback playback_of(const ProgramShape& shape) {
   Playback playback;
-  Compiler(playback).compile(shape);
+  Compiler(shape, playback).compile();
   return playback;
 }
 

@@ -30,7 +30,7 @@ enum class Message : std::uint8_t { kNone, kSent, kReceived };
 /// An instruction as far as time is concerned.
 struct PlayedInstruction {
   std::uint16_t kind = 0;
-  /// Of the collective that it may issue.
+  /// Of the collective that it issues.
   Queue queue = kNoQueue;
   /// What compute waits for before it; those first that are there.
   std::array<EndIndex, 2> waits = {kNoEnd, kNoEnd};
@@ -48,7 +48,7 @@ struct PlayedInstruction {
 /// Queues by their bit.
 using QueueSet = std::uint8_t;
 
-/// The queues that instructions may issue collectives on, and those that they wait for.
+/// The queues that instructions issue collectives on, and those that they wait for.
 struct QueueUse {
   QueueSet issued = 0;
   QueueSet awaited = 0;

@@ -61,7 +61,6 @@ KindCost kind_cost(const InstructionCost& cost) {
                 .memory = {.net_total = cost.net_total.value,
                            .peak_total = cost.peak_total.value}};
   if (cost.issued) {
-    kind.time.issues = true;
     kind.time.awaited = cost.issued->awaited;
     kind.time.duration = cost.issued->duration.value;
     kind.time.taken = cost.issued->taken.value;

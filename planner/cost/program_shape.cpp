@@ -33,6 +33,13 @@ ProgramShape shape_of(const StepContext& context, const StepProgram& program) {
       }
     }
   }
+  for (const Instruction& kind : shape.kinds) {
+    const Operations operations = expand(context, kind);
+    shape.issues.push_back(
+        std::any_of(operations.begin(), operations.end(), [](const Operation& operation) {
+          return operation.kind == OperationKind::kCollective && goes_on(operation.stream);
+        }));
+  }
   return shape;
 }
 

@@ -33,6 +33,8 @@ struct ProgramShape {
   std::vector<ShapedPhase> phases;
   /// An instruction of each kind.
   std::vector<Instruction> kinds;
+  /// By kind: whether it issues a collective that goes on beside the instructions after it.
+  std::vector<bool> issues;
 };
 
 ProgramShape shape_of(const StepContext& context, const StepProgram& program);

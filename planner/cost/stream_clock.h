@@ -35,9 +35,6 @@ class StreamClock {
     state.remember(state.free);
     return state.free;
   }
-  /// The place of one that this layout does not need.
-  void issue_nothing(Queue queue) { queues_[queue].remember(0); }
-
   /// How far ahead of compute queues are, of those that a repetition depends on. What has ended does
   /// not matter any more.
   struct Mark {

@@ -13,7 +13,6 @@ struct KindTime {
   double duration = 0;
   double taken = 0;
   double after = 0;
-  bool issues = false;
   bool awaited = false;
 };
 
@@ -31,7 +30,6 @@ class TimedRank {
     const KindTime& time = kinds_[instruction.kind];
     clock_.compute_for(time.before);
     if (instruction.queue == kNoQueue) return;
-    if (!time.issues) return clock_.issue_nothing(instruction.queue);
     const double end = clock_.issue(instruction.queue, time.duration);
     clock_.compute_for(time.taken);
     if (time.awaited) clock_.compute_until(end);

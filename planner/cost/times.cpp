@@ -18,12 +18,9 @@ class AccountedRank {
     wait(instruction.waits);
     const InstructionCost& cost = (*kinds_)[instruction.kind].cost;
     run(cost.before);
-    if (cost.issued) {
-      issue(instruction.queue, *cost.issued);
-      run(cost.after);
-    } else if (instruction.queue != kNoQueue) {
-      clock_.issue_nothing(instruction.queue);
-    }
+    if (instruction.queue == kNoQueue) return;
+    issue(instruction.queue, *cost.issued);
+    run(cost.after);
   }
 
   void wait_for_message(double time) { wait(time, Axis::kPp); }

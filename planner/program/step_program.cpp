@@ -43,6 +43,22 @@ const char* to_string(Opcode opcode) {
   return "forward";
 }
 
+bool goes_on(Stream stream) {
+  switch (stream) {
+    case Stream::kCompute:
+    case Stream::kTp:
+    case Stream::kCp:
+    case Stream::kEp:
+      return false;
+    case Stream::kGather:
+    case Stream::kReduce:
+    case Stream::kReplicate:
+    case Stream::kPipeline:
+      break;
+  }
+  return true;
+}
+
 const char* to_string(Stream stream) {
   switch (stream) {
     case Stream::kCompute:

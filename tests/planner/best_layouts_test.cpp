@@ -130,7 +130,7 @@ TEST(LayoutBounds, AreNeverAboveTimeAndMemory) {
   const bool held = rc::check([&] {
     for (int i = 0; i < 5; ++i) {
       Plan plan = any_plan_over_all_axes();
-      plan.layout.accumulation = *rc::gen::inRange<std::int64_t>(1, 30);
+      plan.layout.accumulation = any_accumulation(plan.layout, 30);
       plan.estimate = estimate(plan.model, plan.cluster, plan.job, plan.layout);
       LayoutBounds bounds(plan.model, plan.cluster, plan.job);
       const double time = bounds.time(plan.layout).value / plan.estimate.step_time.value;

@@ -14,13 +14,13 @@ namespace {
 /// A plan over all axes with regions and numbers of microbatches of any length.
 Plan any_long_plan() {
   Plan plan = any_plan_over_all_axes();
-  AxisSizes& sizes = plan.layout.mesh.sizes;
-  plan.model.num_hidden_layers = *rc::gen::inRange<std::int64_t>(sizes[Axis::kPp], 60);
+  const std::int64_t chunks = plan.layout.mesh.sizes[Axis::kPp] * plan.layout.virtual_stages;
+  plan.model.num_hidden_layers = *rc::gen::inRange<std::int64_t>(chunks, 60);
   const std::int64_t blocks = plan.model.num_hidden_layers;
   plan.layout.blocks_kept_gathered = *rc::gen::inRange<std::int64_t>(0, blocks + 1);
   if (plan.layout.checkpointed_blocks)
     plan.layout.checkpointed_blocks = *rc::gen::inRange<std::int64_t>(0, blocks + 1);
-  plan.layout.accumulation = *rc::gen::inRange<std::int64_t>(1, 80);
+  plan.layout.accumulation = any_accumulation(plan.layout, 80);
   plan.estimate = estimate(plan.model, plan.cluster, plan.job, plan.layout);
   return plan;
 }
@@ -46,7 +46,7 @@ TEST(EstimateTables, PriceALayoutAsPlayingItsProgramDoes) {
       EstimateTables tables(plan.model, plan.cluster, plan.job);
       // The tables have seen another layout of the kind.
       Layout other = plan.layout;
-      other.accumulation = *rc::gen::inRange<std::int64_t>(1, 60);
+      other.accumulation = any_accumulation(other, 60);
       other.blocks_kept_gathered = plan.model.num_hidden_layers / 2;
       tables.price(other);
       RC_ASSERT(tables.peak_allocated(plan.layout) == plan.estimate.memory.peak_allocated);
@@ -67,7 +67,7 @@ RC_GTEST_PROP(EstimateTables, PriceManyAsOneByOne, ()) {
   for (int i = 0; i < 30; ++i) {
     Layout& layout = layouts.emplace_back(plan.layout);
     layout.blocks_kept_gathered = *rc::gen::inRange<std::int64_t>(0, plan.model.num_hidden_layers);
-    layout.accumulation = *rc::gen::inRange<std::int64_t>(1, 9);
+    layout.accumulation = any_accumulation(layout, 9);
     if (*rc::gen::arbitrary<bool>()) layout.activation_checkpointing = ActivationCheckpointing::kFull;
   }
   std::vector<QuickEstimate> together(layouts.size());

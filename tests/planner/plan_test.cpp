@@ -26,7 +26,7 @@ void expect_refused(const Json& json, const Parts&... parts) {
 }
 
 RC_GTEST_PROP(Plan, IsReadBackIdentically, ()) {
-  Plan plan = any_plan_over_all_axes();
+  Plan plan = any_plan_over_all_axes(any_model());
   // What small_model has beyond its family's config is not written to a config.json.
   plan.model.family = plan.model.qk_norm ? ModelFamily::kQwen3 : ModelFamily::kLlama;
   plan.model.attention_output_bias = plan.model.qkv_bias;

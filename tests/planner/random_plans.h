@@ -163,6 +163,13 @@ inline void add_any_options(const ClusterSpec& cluster, Job& job, Layout& layout
   layout.optimizer_offload = *rc::gen::arbitrary<bool>() && cluster.device.kind == DeviceKind::kGpu;
 }
 
+/// Microbatches below `end` that the layout's schedule can run; below its stages times that where it
+/// is interleaved.
+inline std::int64_t any_accumulation(const Layout& layout, std::int64_t end) {
+  const std::int64_t rounds = *rc::gen::inRange<std::int64_t>(1, end);
+  return layout.virtual_stages > 1 ? rounds * layout.mesh.sizes[Axis::kPp] : rounds;
+}
+
 /// A plan of so many stages and chunks of each, over context as well and with every option.
 inline Plan any_plan_of_stages(const ModelSpec& model, std::int64_t pp,
                                std::int64_t virtual_stages) {
@@ -190,13 +197,13 @@ inline Plan any_interleaved_plan() {
   return any_plan_of_stages(model, pp, virtual_stages);
 }
 
-/// A plan over every axis, with every option.
-inline Plan any_plan_over_all_axes() {
+/// A plan of the model over every axis, with every option.
+inline Plan any_plan_over_all_axes(const ModelSpec& model) {
   if (*rc::gen::inRange(0, 4) == 3) return any_interleaved_plan();
-  const ModelSpec model = any_architecture();
   const auto pp = *rc::gen::element<std::int64_t>(1, 2, 3, 5);
   return any_plan_of_stages(model, std::min(model.num_hidden_layers, pp), 1);
 }
+inline Plan any_plan_over_all_axes() { return any_plan_over_all_axes(any_architecture()); }
 
 /// A plan of the feed-forward demo; it has no violations.
 inline Plan any_feed_forward_plan() {

@@ -280,7 +280,7 @@ TEST(Rules, NameTheOptionsThatTheExecutorDoesNotRun) {
   job.matmul_dtype = common::DataType::kFloat8;
   job.moment_dtype = common::DataType::kBfloat16;
   std::vector<std::string> codes;
-  for (const Violation& violation : executor_violations(job, layout))
+  for (const Violation& violation : executor_violations(small_model(), job, layout))
     codes.push_back(violation.code);
   EXPECT_THAT(codes,
               testing::ElementsAre("executor_runs_virtual_stages", "executor_runs_async_tp",

@@ -20,6 +20,8 @@ PricedProgram priced(const Plan& plan) {
 /// The same program without repetitions, so that nothing is extrapolated.
 PricedProgram unrolled(const PricedProgram& program) {
   PricedProgram plain{{}, program.kinds};
+  plain.shape.kinds = program.shape.kinds;
+  plain.shape.issues = program.shape.issues;
   ShapedSegment& all = plain.shape.phases.emplace_back().segments.emplace_back();
   for (const ShapedPhase& phase : program.shape.phases) {
     for (std::int64_t p = 0; p < phase.repetition.count; ++p) {
