@@ -16,6 +16,7 @@
 #include "planner/explain/pareto.h"
 #include "planner/explain/rejections.h"
 #include "planner/model/parameter_table.h"
+#include "planner/search/best_layouts.h"
 #include "planner/search/automatic_sizes.h"
 
 namespace meshplan::cli {
@@ -35,6 +36,11 @@ struct PlanFlags {
   bool explain = false;
   bool pareto = false;
   bool json = false;
+  /// Strategies, checkpointing and what else search.request leaves to its base are tried, too; pp
+  /// and cp where they are not named.
+  bool every_choice = false;
+  bool names_pp = false;
+  bool names_cp = false;
 };
 
 /// What was asked and what was found.
@@ -44,6 +50,11 @@ struct Ranking {
   planner::Job job;
   planner::SearchRequest request;
   planner::SearchResult found;
+  /// Of every choice: the layouts looked at, and those that a bound showed to be slower than the
+  /// best.
+  std::int64_t considered = 0;
+  std::int64_t slower = 0;
+  std::int64_t fitting = 0;
 };
 
 /// A size that divides no mesh of the cluster would otherwise just never come up.
@@ -58,7 +69,40 @@ void require_divisors(const char* axis, const std::vector<std::int64_t>& sizes,
   }
 }
 
-Ranking rank_layouts(const SearchFlags& flags) {
+planner::SearchSpace space_of(const PlanFlags& flags, const planner::SearchRequest& request) {
+  planner::SearchSpace space;
+  space.base = request.base;
+  if (flags.names_pp) space.pp = request.pp;
+  if (flags.names_cp) space.cp = request.cp;
+  space.tp = request.tp;
+  space.dp_shard = request.dp_shard;
+  space.dp_replicate = request.dp_replicate;
+  space.global_batch_size = request.global_batch_size;
+  if (request.microbatch_size) space.microbatch_size = {*request.microbatch_size};
+  if (request.sequence_parallel) space.sequence_parallel = {*request.sequence_parallel};
+  if (request.loss_chunks) space.base.loss_chunks = *request.loss_chunks;
+  return space;
+}
+
+void search_every_choice(const PlanFlags& flags, Ranking& ranking) {
+  if (ranking.request.objective == planner::Objective::kMemory) {
+    throw common::Error(
+        common::ErrorCode::kUsage,
+        "memory: --every-choice looks for the fastest layouts; use throughput, cost "
+        "or energy, or leave out --every-choice",
+        "--objective");
+  }
+  planner::BestLayouts best =
+      planner::best_layouts(ranking.model.spec, ranking.cluster, ranking.job,
+                            space_of(flags, ranking.request), flags.top);
+  ranking.found = {std::move(best.best), std::move(best.rejected)};
+  ranking.considered = best.considered;
+  ranking.slower = best.slower;
+  ranking.fitting = best.fitting;
+}
+
+Ranking rank_layouts(const PlanFlags& plan_flags) {
+  const SearchFlags& flags = plan_flags.search;
   Inputs inputs = load_inputs(flags.model, flags.cluster);
   Ranking ranking{std::move(inputs.model), std::move(inputs.cluster), {}, {}, {}};
   ranking.job = make_job(flags.job, ranking.model.spec, ranking.cluster);
@@ -68,8 +112,12 @@ Ranking rank_layouts(const SearchFlags& flags) {
   require_divisors("dp_replicate", ranking.request.dp_replicate, ranking.cluster);
   require_divisors("pp", ranking.request.pp, ranking.cluster);
   require_divisors("cp", ranking.request.cp, ranking.cluster);
-  ranking.found =
-      planner::search(ranking.model.spec, ranking.cluster, ranking.job, ranking.request);
+  if (plan_flags.every_choice) {
+    search_every_choice(plan_flags, ranking);
+  } else {
+    ranking.found =
+        planner::search(ranking.model.spec, ranking.cluster, ranking.job, ranking.request);
+  }
   return ranking;
 }
 
@@ -78,12 +126,25 @@ std::int64_t wire_bytes(const planner::Estimate& estimate, Axis axis) {
 }
 
 /// The axes that the table has a column for: pp and cp where they are tried.
-std::vector<Axis> shown_axes(const planner::SearchRequest& request) {
+std::vector<Axis> shown_axes(const Ranking& ranking) {
   std::vector<Axis> axes = {Axis::kTp, Axis::kDpShard, Axis::kDpReplicate};
   const std::vector<std::int64_t> alone = {1};
-  if (request.cp != alone) axes.push_back(Axis::kCp);
-  if (request.pp != alone) axes.push_back(Axis::kPp);
+  const bool every_choice = ranking.considered > 0;
+  if (every_choice || ranking.request.cp != alone) axes.push_back(Axis::kCp);
+  if (every_choice || ranking.request.pp != alone) axes.push_back(Axis::kPp);
   return axes;
+}
+
+/// What a layout of every choice is told from others by, beside its mesh.
+std::vector<std::string> choice_row(const planner::Layout& layout) {
+  const bool checkpoints =
+      layout.activation_checkpointing != planner::ActivationCheckpointing::kNone;
+  return {to_string(layout.sharding), to_string(layout.gradient_accumulation),
+          layout.sequence_parallel ? "on" : "off",
+          checkpoints ? fmt::format("{} {}", to_string(layout.activation_checkpointing),
+                                    layout.checkpointed_blocks.value_or(0))
+                      : "none",
+          std::to_string(layout.blocks_kept_gathered)};
 }
 
 /// What a million tokens cost, of the figures that the cluster has.
@@ -108,13 +169,15 @@ void append(std::vector<std::string>& row, std::vector<std::string> more) {
 /// The candidates with these places in the ranking, counted from 0.
 std::string candidate_table(const Ranking& ranking, const std::vector<std::size_t>& places) {
   const bool gpu = ranking.cluster.device.kind == planner::DeviceKind::kGpu;
-  const std::vector<Axis> axes = shown_axes(ranking.request);
+  const std::vector<Axis> axes = shown_axes(ranking);
   std::vector<std::vector<std::string>> rows = {{"#"}};
   for (Axis axis : axes) rows.front().push_back(to_string(axis));
   append(rows.front(),
          {"microbatch", "accumulation", "step", gpu ? "tokens/s/GPU" : "tokens/s/rank", "MFU",
           "memory", "of", "tp wire", "dp wire", "exposed"});
   append(rows.front(), cost_titles(ranking.cluster));
+  if (ranking.considered > 0)
+    append(rows.front(), {"sharding", "gradients", "sp", "checkpointed", "kept"});
   for (std::size_t place : places) {
     const auto& [layout, estimate] = ranking.found.ranked[place];
     const std::int64_t dp_wire = wire_bytes(estimate, Axis::kDpShard) +
@@ -129,6 +192,7 @@ std::string candidate_table(const Ranking& ranking, const std::vector<std::size_
             human(estimate.memory.capacity), human(common::Bytes(wire_bytes(estimate, Axis::kTp))),
             human(common::Bytes(dp_wire)), human(planner::exposed_time(estimate))});
     append(row, cost_row(estimate.cost));
+    if (ranking.considered > 0) append(row, choice_row(layout));
     rows.push_back(std::move(row));
   }
   return common::format_table(rows);
@@ -176,6 +240,25 @@ planner::Explanation explanation_of(const Ranking& ranking) {
                           ranking.request.objective);
 }
 
+std::int64_t rejected_count(const Ranking& ranking) {
+  std::int64_t count = 0;
+  for (const planner::Rejection& rejection : ranking.found.rejected) count += rejection.count;
+  return count;
+}
+
+std::string found_text(const Ranking& ranking, std::size_t top) {
+  if (ranking.considered > 0) {
+    return fmt::format(
+        "{} layouts: {} fit and were priced, {} cannot be among the best {} by a bound of their "
+        "time, {} rejected",
+        ranking.considered, ranking.fitting, ranking.slower, top, rejected_count(ranking));
+  }
+  const std::size_t fit = ranking.found.ranked.size();
+  return fmt::format("{} layouts fit{}, {} rejected", fit,
+                     fit > top ? fmt::format(" (the best {} shown)", top) : "",
+                     rejected_count(ranking));
+}
+
 void print_ranking(const Ranking& ranking, const PlanFlags& flags) {
   const std::size_t top = flags.top;
   const auto& [ranked, rejected] = ranking.found;
@@ -188,9 +271,8 @@ void print_ranking(const Ranking& ranking, const PlanFlags& flags) {
       ranking.cluster.device.name, ranking.job.seq_length,
       common::to_string(ranking.job.param_dtype));
   if (!ranked.empty()) fmt::print("{}\n", ranked_table(ranking, top));
-  fmt::print("{} layouts fit{}, {} rejected{}\n{}", ranked.size(),
-             ranked.size() > top ? fmt::format(" (the best {} shown)", top) : "", rejected.size(),
-             rejected.empty() ? "" : ":", planner::rejection_text(rejected, kReasonsShown));
+  fmt::print("{}{}\n{}", found_text(ranking, top), rejected.empty() ? "" : ":",
+             planner::rejection_text(rejected, kReasonsShown));
   if (ranked.empty()) return;
   const auto& [layout, estimate] = ranked.front();
   fmt::print("\nthe best one, by {}:\n\n{}{}\n{}", to_string(ranking.request.objective),
@@ -214,20 +296,27 @@ Json ranking_json(const Ranking& ranking, const PlanFlags& flags, const std::str
   Json rejected = Json::array();
   for (const planner::Rejection& rejection : ranking.found.rejected) {
     rejected.push_back({{"layout", to_json(rejection.layout)}, {"reason", rejection.reason}});
+    if (ranking.considered > 0) rejected.back()["count"] = rejection.count;
   }
-  Json json = {{"schema_version", 1},
-               {"model", ranking.model.spec.name},
-               {"model_source", ranking.model.source},
-               {"parameters", planner::parameter_count(ranking.model.spec)},
-               {"cluster", ranking.cluster.name},
-               {"nodes", ranking.cluster.nodes},
-               {"devices_per_node", ranking.cluster.devices_per_node},
-               {"job", to_json(ranking.job)},
-               {"objective", to_string(ranking.request.objective)},
-               {"fit", ranking.found.ranked.size()},
-               {"ranked", ranked},
-               {"rejected", rejected},
-               {"plan", plan_file.empty() ? Json(nullptr) : Json(plan_file)}};
+  Json json = {
+      {"schema_version", 1},
+      {"model", ranking.model.spec.name},
+      {"model_source", ranking.model.source},
+      {"parameters", planner::parameter_count(ranking.model.spec)},
+      {"cluster", ranking.cluster.name},
+      {"nodes", ranking.cluster.nodes},
+      {"devices_per_node", ranking.cluster.devices_per_node},
+      {"job", to_json(ranking.job)},
+      {"objective", to_string(ranking.request.objective)},
+      {"fit", ranking.considered > 0 ? ranking.fitting
+                                     : static_cast<std::int64_t>(ranking.found.ranked.size())},
+      {"ranked", ranked},
+      {"rejected", rejected},
+      {"plan", plan_file.empty() ? Json(nullptr) : Json(plan_file)}};
+  if (ranking.considered > 0) {
+    json["considered"] = ranking.considered;
+    json["slower"] = ranking.slower;
+  }
   if (flags.pareto) {
     json["pareto"] = Json::array();
     for (std::size_t place : planner::pareto_frontier(ranking.found.ranked))
@@ -251,11 +340,11 @@ std::string no_layout_message(const Ranking& ranking) {
       "no layout fits, all {} are rejected:\n{}use more or larger devices, a smaller "
       "--microbatch-size "
       "or --seq-length, or allow other axis sizes",
-      rejected.size(), planner::rejection_text(rejected, kReasonsShown));
+      rejected_count(ranking), planner::rejection_text(rejected, kReasonsShown));
 }
 
 int run_plan(const PlanFlags& flags) {
-  const Ranking ranking = rank_layouts(flags.search);
+  const Ranking ranking = rank_layouts(flags);
   const auto& ranked = ranking.found.ranked;
   const std::string plan_file = ranked.empty() ? "" : flags.output;
   if (!plan_file.empty()) {
@@ -297,13 +386,21 @@ Action define_plan(CLI::App& app) {
       "  meshplan plan --model llama-3-8b --cluster h100-sxm --nodes 4 --seq-length 8192 --tp auto "
       "--dp-shard auto --explain\n"
       "  meshplan plan --model llama-3-8b --cluster h100-sxm --nodes 4 --seq-length 8192 "
-      "--objective cost --gpu-price 2.1 --pareto");
+      "--objective cost --gpu-price 2.1 --pareto\n"
+      "  meshplan plan --model llama-3.1-405b --cluster h100-sxm --nodes 2048 --seq-length 8192 "
+      "--global-batch-size 2048 --every-choice");
   const auto flags = std::make_shared<PlanFlags>();
   add_search_flags(app, flags->search);
   app.add_option("--top", flags->top, "Layouts to show")
       ->capture_default_str()
       ->check(CLI::PositiveNumber)
       ->type_name("K")
+      ->group("Search");
+  app.add_flag(
+         "--every-choice", flags->every_choice,
+         "Try every strategy, sequence parallelism on and off, every way of checkpointing with "
+         "the fewest blocks that fit, and all sizes of pp and cp that are not named; rank the "
+         "fastest --top layouts")
       ->group("Search");
   app.add_flag("--explain", flags->explain,
                "Say what bounds the best layout, what the next ones lose, how TP and FSDP compare");
@@ -312,7 +409,11 @@ Action define_plan(CLI::App& app) {
   app.add_option("-o,--output", flags->output, "Write the best layout as a plan")
       ->type_name("FILE");
   add_json_flag(app, flags->json);
-  return [flags] { return run_plan(*flags); };
+  return [flags, &app] {
+    flags->names_pp = app.count("--pp") > 0;
+    flags->names_cp = app.count("--cp") > 0;
+    return run_plan(*flags);
+  };
 }
 
 }  // namespace meshplan::cli

@@ -16,8 +16,7 @@ constexpr double kGpuAllocatorSlack = 1.11;
 
 common::Bytes reserved_memory(const ClusterSpec& cluster, common::Bytes allocated) {
   const double slack = cluster.device.kind == DeviceKind::kGpu ? kGpuAllocatorSlack : 1.0;
-  return common::Bytes(
-      static_cast<std::int64_t>(static_cast<double>(allocated.value) * slack));
+  return common::Bytes(static_cast<std::int64_t>(static_cast<double>(allocated.value) * slack));
 }
 
 MemoryEstimate memory_of(const StepContext& context, const ClusterSpec& cluster,

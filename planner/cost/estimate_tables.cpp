@@ -202,8 +202,7 @@ void EstimateTables::set(ProgramCost& cost, const Sort& sort) {
   learn(sort);
   const Program& program = programs_[sort.program];
   kind_costs_.clear();
-  for (const std::size_t number : program.kinds)
-    kind_costs_.push_back(&costs_[sort.costs][number]);
+  for (const std::size_t number : program.kinds) kind_costs_.push_back(&costs_[sort.costs][number]);
   cost.set(program.program.playback, kind_costs_);
 }
 
@@ -235,8 +234,7 @@ std::uint32_t EstimateTables::costs_of(const Layout& layout, const Stage& stage)
   const auto [found, is_new] =
       costs_index_.try_emplace(key, static_cast<std::uint32_t>(costs_.size()));
   if (is_new) {
-    costs_.emplace_back(
-        make_step_context(model_, job_, layout, cluster_.device.kind, stage.index));
+    costs_.emplace_back(make_step_context(model_, job_, layout, cluster_.device.kind, stage.index));
   }
   return found->second;
 }
@@ -245,20 +243,20 @@ std::uint32_t EstimateTables::program_of(const Layout& layout, const Stage& stag
                                          const ProgramLengths& lengths) {
   const AxisSizes& sizes = layout.mesh.sizes;
   const auto& [regions, runs] = shortened(lengths);
-  const Key key = {
-      regions.blocks[0],
-      regions.blocks[1],
-      regions.blocks[2],
-      regions.overlap,
-      runs[0],
-      runs[1],
-      static_cast<std::int64_t>(layout.activation_checkpointing),
-      static_cast<std::int64_t>(without_replicas(layout.sharding)) * 2 +
-          static_cast<std::int64_t>(layout.gradient_accumulation),
-      (layout.sequence_parallel ? 8 : 0) + (sizes[Axis::kTp] > 1 ? 4 : 0) +
-          (sharding_ranks(layout.mesh) > 1 ? 2 : 0) + (sizes[Axis::kDpReplicate] > 1 ? 1 : 0),
-      layout.mesh.expert_parallel > 1,
-      place_of(stage)};
+  const Key key = {regions.blocks[0],
+                   regions.blocks[1],
+                   regions.blocks[2],
+                   regions.overlap,
+                   runs[0],
+                   runs[1],
+                   static_cast<std::int64_t>(layout.activation_checkpointing),
+                   static_cast<std::int64_t>(without_replicas(layout.sharding)) * 2 +
+                       static_cast<std::int64_t>(layout.gradient_accumulation),
+                   (layout.sequence_parallel ? 8 : 0) + (sizes[Axis::kTp] > 1 ? 4 : 0) +
+                       (sharding_ranks(layout.mesh) > 1 ? 2 : 0) +
+                       (sizes[Axis::kDpReplicate] > 1 ? 1 : 0),
+                   layout.mesh.expert_parallel > 1,
+                   place_of(stage)};
   const auto [found, is_new] =
       program_index_.try_emplace(key, static_cast<std::uint32_t>(programs_.size()));
   if (is_new) {

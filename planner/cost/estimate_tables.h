@@ -73,8 +73,7 @@ class EstimateTables {
 
   Sort sort_of(const Layout& layout, const Stage& stage);
   std::uint32_t costs_of(const Layout& layout, const Stage& stage);
-  std::uint32_t program_of(const Layout& layout, const Stage& stage,
-                           const ProgramLengths& lengths);
+  std::uint32_t program_of(const Layout& layout, const Stage& stage, const ProgramLengths& lengths);
   std::size_t number_of(const Instruction& kind);
 
   /// Works out what the sort's kinds of instruction cost.

@@ -6,9 +6,9 @@
 
 namespace meshplan::planner {
 
-/// Programs of layouts that differ in nothing else have more or fewer blocks in so many regions, and
-/// more or fewer microbatches in so many runs of the schedule: warm-up, forward and backward passes
-/// in turn, cool-down.
+/// Programs of layouts that differ in nothing else have more or fewer blocks in so many regions,
+/// and more or fewer microbatches in so many runs of the schedule: warm-up, forward and backward
+/// passes in turn, cool-down.
 inline constexpr std::size_t kRegions = 3;
 inline constexpr std::size_t kRuns = 3;
 
@@ -54,7 +54,8 @@ inline Terms terms_of(const Growth& growth) {
   return terms;
 }
 
-/// How often something is run that is repeated so, in phases that are: a linear form's coefficients.
+/// How often something is run that is repeated so, in phases that are: a linear form's
+/// coefficients.
 inline Terms runs_of(const Repetition& phase, const Repetition& segment) {
   Terms runs{};
   for (std::size_t run = 0; run <= kRuns; ++run) {

@@ -40,8 +40,9 @@ void play_beside_each_other(std::vector<Player<Rank>>& stages) {
   }
 }
 
-/// How far apart the microbatches of a longer step follow one another, in seconds: the mean distance
-/// of the last messages but one of the last stage's last chunk. Nothing where there are too few to tell.
+/// How far apart the microbatches of a longer step follow one another, in seconds: the mean
+/// distance of the last messages but one of the last stage's last chunk. Nothing where there are
+/// too few to tell.
 template <class Rank>
 std::optional<double> cycle_of(const std::vector<Player<Rank>>& stages) {
   const std::vector<double>& sent = stages.back().sent().gradients.back();

@@ -103,7 +103,8 @@ class Compiler {
       others = std::move(next);
     }
     if (count > kCompiled) leave_out(from, count - kCompiled);
-    Repeated played{.repetition = repetition, .use = {}, .size = static_cast<std::uint32_t>(first.size())};
+    Repeated played{
+        .repetition = repetition, .use = {}, .size = static_cast<std::uint32_t>(first.size())};
     played.alike = equal(std::span<const Part>(first), std::span<const Part>(others));
     played.first = append(list, first);
     played.others = played.alike ? played.first : append(list, others);
@@ -121,12 +122,12 @@ class Compiler {
 
   PlayedInstruction compile(const ShapedInstruction& shaped) {
     const Instruction& instruction = shaped.instruction;
-    PlayedInstruction played{.kind = static_cast<std::uint16_t>(shaped.kind),
-                             .queue = shape_.issues[shaped.kind] ? queue_of(instruction.stream)
-                                                                 : kNoQueue,
-                             .at_input = instruction.computation == Computation::kEmbedding,
-                             .chunk = static_cast<std::uint8_t>(instruction.chunk),
-                             .timeless = instruction.opcode == Opcode::kReleaseParameters};
+    PlayedInstruction played{
+        .kind = static_cast<std::uint16_t>(shaped.kind),
+        .queue = shape_.issues[shaped.kind] ? queue_of(instruction.stream) : kNoQueue,
+        .at_input = instruction.computation == Computation::kEmbedding,
+        .chunk = static_cast<std::uint8_t>(instruction.chunk),
+        .timeless = instruction.opcode == Opcode::kReleaseParameters};
     if (instruction.opcode == Opcode::kSendActivations) played.message = Message::kSent;
     if (instruction.opcode == Opcode::kReceiveActivations) played.message = Message::kReceived;
     std::size_t known = 0;

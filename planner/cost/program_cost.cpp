@@ -58,8 +58,7 @@ Repetition without_last(Repetition repetition) {
 
 KindCost kind_cost(const InstructionCost& cost) {
   KindCost kind{.time = {.before = cost.before.total.value, .after = cost.after.total.value},
-                .memory = {.net_total = cost.net_total.value,
-                           .peak_total = cost.peak_total.value}};
+                .memory = {.net_total = cost.net_total.value, .peak_total = cost.peak_total.value}};
   if (cost.issued) {
     kind.time.awaited = cost.issued->awaited;
     kind.time.duration = cost.issued->duration.value;
@@ -143,8 +142,7 @@ ProgramCost::Moment ProgramCost::highest_moment(const Growth& growth) const {
 }
 
 void ProgramCost::hold(const Repeated& segment, std::uint32_t instructions, const Terms& runs) {
-  for (std::uint32_t i = 0; i < instructions; ++i)
-    add(held_, cost_of(segment, i).memory.net, runs);
+  for (std::uint32_t i = 0; i < instructions; ++i) add(held_, cost_of(segment, i).memory.net, runs);
 }
 
 void ProgramCost::add_up_until(const Moment& moment) {

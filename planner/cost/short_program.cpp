@@ -20,9 +20,8 @@ constexpr std::int64_t kMany = 4;
 GrowsWith regions_in(std::int64_t first_block, const Regions& regions,
                      const ShapedSegment& segment) {
   const auto computed = std::find_if(
-      segment.instructions.begin(), segment.instructions.end(), [](const ShapedInstruction& i) {
-        return i.instruction.computation == Computation::kBlock;
-      });
+      segment.instructions.begin(), segment.instructions.end(),
+      [](const ShapedInstruction& i) { return i.instruction.computation == Computation::kBlock; });
   if (computed == segment.instructions.end()) return kConstant;
   const std::int64_t from = computed->instruction.unit - first_block;
   const std::int64_t to = from + segment.unit_stride * (segment.repetition.count - 1);
@@ -109,15 +108,13 @@ bool can_be_shortened(const ModelSpec& model, const Layout& layout) {
 
 ShortProgram short_program(const ModelSpec& model, const Job& job, const Layout& layout,
                            const Stage& stage) {
-  ShortProgram program{.playback = {},
-                       .kinds = {},
-                       .lengths = shortened(lengths_of(layout, stage))};
+  ShortProgram program{
+      .playback = {}, .kinds = {}, .lengths = shortened(lengths_of(layout, stage))};
   const ShortStage cut = short_stage(model, layout, stage, program.lengths);
   // Neither sizes nor the device shape a program.
   const StepContext context =
       make_step_context(cut.model, job, cut.layout, DeviceKind::kGpu, cut.index);
-  ProgramShape shape =
-      shape_of(context, build_program(cut.model, job, cut.layout, cut.index));
+  ProgramShape shape = shape_of(context, build_program(cut.model, job, cut.layout, cut.index));
   mark_runs(job, program.lengths, shape);
   const std::int64_t first_block = block_unit(context.model, context.stage.first_block);
   for (ShapedPhase& phase : shape.phases) {

@@ -29,8 +29,7 @@ StageCosts::StageCosts(StepContext context) : context_(std::move(context)) {
 
 ByteCounts StageCosts::held(std::int64_t microbatches) const {
   ByteCounts sum = held_;
-  for (std::size_t c = 0; c < kMemoryClasses; ++c)
-    sum[c] += microbatches * held_per_microbatch_[c];
+  for (std::size_t c = 0; c < kMemoryClasses; ++c) sum[c] += microbatches * held_per_microbatch_[c];
   return sum;
 }
 

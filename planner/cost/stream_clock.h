@@ -35,8 +35,8 @@ class StreamClock {
     state.remember(state.free);
     return state.free;
   }
-  /// How far ahead of compute queues are, of those that a repetition depends on. What has ended does
-  /// not matter any more.
+  /// How far ahead of compute queues are, of those that a repetition depends on. What has ended
+  /// does not matter any more.
   struct Mark {
     double compute = 0;
     std::array<double, kQueues*(1 + kRememberedEnds)> lags;
@@ -79,9 +79,9 @@ class StreamClock {
       } else {
         // Nothing waits for this queue: it works off what compute issues, at its own pace. The last
         // of n more starts when it is issued, or ends n durations after some earlier one began.
-        queue.free = std::max({queue.free + n * queue.duration,
-                               queue.issued_at + once + n * queue.duration,
-                               queue.issued_at + n * once + queue.duration});
+        queue.free =
+            std::max({queue.free + n * queue.duration, queue.issued_at + once + n * queue.duration,
+                      queue.issued_at + n * once + queue.duration});
         queue.ends.fill(queue.free);
       }
     }

@@ -54,7 +54,7 @@ std::vector<RejectionGroup> group_rejections(const std::vector<Rejection>& rejec
     const auto [place, added] = places.try_emplace(kind_of(rejection), groups.size());
     if (added) groups.push_back({0, &rejection});
     RejectionGroup& group = groups[place->second];
-    ++group.count;
+    group.count += rejection.count;
     if (rejection.needed < group.example->needed) group.example = &rejection;
   }
   return groups;

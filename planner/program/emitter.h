@@ -16,7 +16,6 @@ class Emitter {
   Emitter(std::int64_t units, std::int64_t first_block, std::int64_t blocks,
           const std::vector<std::int64_t>& apart = {});
 
-
   /// What follows is a pass of that microbatch of `count`, through that chunk of the stage.
   void begin_microbatch(std::int64_t index, std::int64_t count, std::int64_t chunk = 0);
   const MicrobatchPlace& place() const { return place_; }

@@ -37,8 +37,8 @@ enum class Stream { kCompute, kTp, kGather, kReduce, kReplicate, kCp, kPipeline,
 inline constexpr std::size_t kStreams = 8;
 const char* to_string(Stream stream);
 
-/// Whether a collective of this stream is waited for by later instructions. Those of compute, tp, cp
-/// and ep have ended when their instruction has.
+/// Whether a collective of this stream is waited for by later instructions. Those of compute, tp,
+/// cp and ep have ended when their instruction has.
 bool goes_on(Stream stream);
 
 /// What forward, backward and loss run; gate, up and down are those of the feed-forward demo. Of a

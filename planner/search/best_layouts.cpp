@@ -97,7 +97,7 @@ class BestSearch {
     if (breaks_rules(layouts.front(), all)) return;
     if (space_.base.loss_chunks == 1)
       layout.loss_chunks = default_loss_chunks(model_, job_, layout);
-    RejectedLayouts too_large;
+    Rejection too_large{.layout = {}, .reason = {}, .count = 0};
     std::vector<std::size_t>& may_fit = may_fit_[index];
     common::Bytes least(std::numeric_limits<std::int64_t>::max());
     for (std::size_t i = 0; i < layouts.size(); ++i) {
@@ -109,11 +109,12 @@ class BestSearch {
       too_large.count += ways_of_checkpointing();
       if (need >= least) continue;
       least = need;
-      too_large.example = layouts[i];
+      too_large.layout = layouts[i];
     }
     if (too_large.count > 0) {
       too_large.reason = fmt::format("needs at least {} of {}", common::human(least),
                                      common::human(cluster_.device.memory));
+      too_large.needed = least;
       result_.rejected.push_back(std::move(too_large));
     }
     if (!may_fit.empty())
@@ -123,7 +124,7 @@ class BestSearch {
   /// Layouts of a branch keep the same rules, as all that have a meaning for the mesh do.
   bool breaks_rules(const Layout& layout, std::int64_t count) {
     const std::vector<Violation> broken = violations(model_, cluster_, job_, layout);
-    if (!broken.empty()) result_.rejected.push_back({layout, to_string(broken), count});
+    if (!broken.empty()) result_.rejected.push_back({layout, to_string(broken), {}, count});
     return !broken.empty();
   }
 
@@ -154,12 +155,12 @@ class BestSearch {
   }
 
   void price(Layout layout, std::size_t branch, std::size_t index) {
-    RejectedLayouts too_large;
+    Rejection too_large{.layout = {}, .reason = {}, .count = 0};
     for (std::size_t way = 0; way < space_.activation_checkpointing.size(); ++way) {
       layout.activation_checkpointing = space_.activation_checkpointing[way];
       const std::optional<Layout> filled = fit_.fill(layout);
       if (!filled) {
-        too_large.example = layout;
+        too_large.layout = layout;
         ++too_large.count;
         continue;
       }
@@ -176,12 +177,13 @@ class BestSearch {
     if (too_large.count > 0) reject(std::move(too_large));
   }
 
-  void reject(RejectedLayouts rejected) {
-    Layout& layout = rejected.example;
+  void reject(Rejection rejected) {
+    Layout& layout = rejected.layout;
     layout.checkpointed_blocks.reset();
     const common::Bytes need = device_memory(cluster_, tables_.peak_allocated(layout));
-    rejected.reason = fmt::format("needs {} of {}", common::human(need),
-                                  common::human(cluster_.device.memory));
+    rejected.reason =
+        fmt::format("needs {} of {}", common::human(need), common::human(cluster_.device.memory));
+    rejected.needed = need;
     result_.rejected.push_back(std::move(rejected));
   }
 

@@ -1,21 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "planner/cost/estimate.h"
 #include "planner/search/space.h"
 
 namespace meshplan::planner {
-
-/// Layouts that are left out for the same reason.
-struct RejectedLayouts {
-  /// One of them, and why it is.
-  Layout example;
-  std::string reason;
-  std::int64_t count = 0;
-};
 
 struct BestLayouts {
   /// The best that fit, by time per token; ties by their place in the space.
@@ -26,8 +17,8 @@ struct BestLayouts {
   std::int64_t fitting = 0;
   /// Not priced, as a bound of their time shows that they are not among the best.
   std::int64_t slower = 0;
-  /// Break rules or do not fit.
-  std::vector<RejectedLayouts> rejected;
+  /// Break rules or do not fit: one of each branch that it is so of.
+  std::vector<Rejection> rejected;
 };
 
 /// Whether layouts are left out that cannot be among the best, by a bound of their time.
@@ -35,8 +26,8 @@ enum class Pruning { kOff, kOn };
 
 /// The `count` fastest layouts of a space. Each of its layouts takes the fewest checkpointed blocks
 /// that fit, 0 under `none`, and then as many blocks kept gathered as fit; where it fits without
-/// checkpointing it is not tried with. Both ways of pruning give the same best. Throws kInvalidInput
-/// for sizes that are not positive.
+/// checkpointing it is not tried with. Both ways of pruning give the same best. Throws
+/// kInvalidInput for sizes that are not positive.
 BestLayouts best_layouts(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
                          const SearchSpace& space, std::size_t count,
                          Pruning pruning = Pruning::kOn);

@@ -38,11 +38,12 @@ common::Seconds LayoutBounds::compute_time(const Layout& layout) {
 common::Seconds LayoutBounds::time(const Layout& layout) {
   if (!applies(layout)) return {};
   const std::int64_t last = layout.mesh.sizes[Axis::kPp] - 1;
-  const std::int64_t slice = stage_at(model_, layout, last).blocks * elements_of(layout).block /
-                             (layout.sharding == Sharding::kNoShard ? 1 : sharding_ranks(layout.mesh));
+  const std::int64_t slice =
+      stage_at(model_, layout, last).blocks * elements_of(layout).block /
+      (layout.sharding == Sharding::kNoShard ? 1 : sharding_ranks(layout.mesh));
   // AdamW reads four numbers of an element and writes three.
-  const common::Bytes updated(slice * (3 * common::size_of(job_.master_dtype) +
-                                       4 * common::size_of(moment_dtype(job_))));
+  const common::Bytes updated(
+      slice * (3 * common::size_of(job_.master_dtype) + 4 * common::size_of(moment_dtype(job_))));
   return common::Seconds(least_time(layout, collectives_of(layout))) +
          updated / cluster_.device.memory_bandwidth;
 }
@@ -61,8 +62,8 @@ double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& co
     // Copies that are kept may last through the passes ahead.
     const auto ahead = static_cast<double>(warm_up_passes(stage, layout));
     const double gathers = ((microbatches - ahead) * blocks - 2) * collectives.gather;
-    const double reductions = ((microbatches - 1) * blocks) * collectives.reduce +
-                              (blocks - 2) * collectives.last_reduce;
+    const double reductions =
+        ((microbatches - 1) * blocks) * collectives.reduce + (blocks - 2) * collectives.last_reduce;
     const double in_order = std::max(0.0, blocks - 2);
     const double last_backward = std::max(backward, in_order * collectives.last_reduce);
     const double messages = 2 * collectives.send;
@@ -106,10 +107,9 @@ LayoutBounds::BlockCollectives LayoutBounds::collectives_of(const Layout& layout
     if (!accumulates_whole_gradients(layout)) block.reduce = block.last_reduce;
   }
   if (layout.mesh.sizes[Axis::kDpReplicate] > 1) {
-    block.last_reduce =
-        std::max(block.last_reduce, collective(layout, CollectiveKind::kAllReduce,
-                                               Axis::kDpReplicate,
-                                               gradient / sharding_ranks(layout.mesh)));
+    block.last_reduce = std::max(block.last_reduce,
+                                 collective(layout, CollectiveKind::kAllReduce, Axis::kDpReplicate,
+                                            gradient / sharding_ranks(layout.mesh)));
   }
   return block;
 }

@@ -11,8 +11,8 @@
 namespace meshplan::planner {
 
 /// What layouts cannot undercut, worked out in a fraction of the time that pricing them takes. Of
-/// models with experts and the feed-forward demo, interleaved stages and an optimizer on the host it
-/// is nothing.
+/// models with experts and the feed-forward demo, interleaved stages and an optimizer on the host
+/// it is nothing.
 class LayoutBounds {
  public:
   LayoutBounds(const ModelSpec& model, const ClusterSpec& cluster, const Job& job);
@@ -24,8 +24,8 @@ class LayoutBounds {
   common::Seconds compute_time(const Layout& layout);
 
   /// Least step time of a layout, whatever it recomputes and keeps gathered: the same, and that a
-  /// pass takes no less than the collectives of its blocks one after the other, but for two that may
-  /// be ahead of it or behind; then the update.
+  /// pass takes no less than the collectives of its blocks one after the other, but for two that
+  /// may be ahead of it or behind; then the update.
   common::Seconds time(const Layout& layout);
 
   /// Least peak of allocated memory: what is held all through, with the gradients that the update
@@ -43,8 +43,8 @@ class LayoutBounds {
     Pass block;
     Pass head;
   };
-  /// What a block's collectives take: its gather, its reduction in each microbatch, and in the last;
-  /// and a message between stages.
+  /// What a block's collectives take: its gather, its reduction in each microbatch, and in the
+  /// last; and a message between stages.
   struct BlockCollectives {
     double gather = 0;
     double reduce = 0;

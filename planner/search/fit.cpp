@@ -54,9 +54,9 @@ void MemoryFit::keep_most(Layout& layout) const {
   const std::int64_t least = layout.blocks_kept_gathered;
   // So many fewer than all are released.
   layout.blocks_kept_gathered = most - first_that(0, most - least, [&](std::int64_t released) {
-    layout.blocks_kept_gathered = most - released;
-    return fits(layout);
-  });
+                                  layout.blocks_kept_gathered = most - released;
+                                  return fits(layout);
+                                });
 }
 
 }  // namespace meshplan::planner

@@ -41,6 +41,8 @@ struct Rejection {
   std::string reason;
   /// What the device would need, where that alone is the reason; else 0.
   common::Bytes needed = {};
+  /// Layouts that this one stands for.
+  std::int64_t count = 1;
 };
 
 struct SearchResult {

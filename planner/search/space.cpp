@@ -32,8 +32,8 @@ std::vector<std::int64_t> allowed_divisors(std::int64_t number,
 /// Microbatches of the step; nothing where they do not make up the global batch.
 std::optional<std::int64_t> accumulation_of(const SearchSpace& space, const Branch& branch) {
   if (!space.global_batch_size) return space.base.accumulation;
-  const std::int64_t once = common::checked_multiply(branch.layout.microbatch_size, branch.dp,
-                                                     "microbatch_size");
+  const std::int64_t once =
+      common::checked_multiply(branch.layout.microbatch_size, branch.dp, "microbatch_size");
   if (*space.global_batch_size % once != 0) return std::nullopt;
   return *space.global_batch_size / once;
 }

@@ -22,9 +22,9 @@ struct SearchSpace {
   std::vector<std::int64_t> microbatch_size = {1, 2, 4, 8, 16, 32, 64};
   /// Sequences a step over all ranks; accumulation follows from it.
   std::optional<std::int64_t> global_batch_size;
-  std::vector<Sharding> sharding = {Sharding::kFullShard,       Sharding::kShardGradOp,
-                                    Sharding::kShardOptimizer,  Sharding::kNoShard,
-                                    Sharding::kHybridShard,     Sharding::kHybridShardZero2};
+  std::vector<Sharding> sharding = {Sharding::kFullShard,      Sharding::kShardGradOp,
+                                    Sharding::kShardOptimizer, Sharding::kNoShard,
+                                    Sharding::kHybridShard,    Sharding::kHybridShardZero2};
   std::vector<GradientAccumulation> gradient_accumulation = {GradientAccumulation::kSharded,
                                                              GradientAccumulation::kUnsharded};
   /// With tp; without it is off.
@@ -42,13 +42,13 @@ struct Branch {
   std::int64_t dp = 1;
 };
 
-/// Every pp x cp x tp with every microbatch that divides the global batch, sequence parallel or not;
-/// in this order, sizes ascending. The layout's dp_shard is the whole of dp.
+/// Every pp x cp x tp with every microbatch that divides the global batch, sequence parallel or
+/// not; in this order, sizes ascending. The layout's dp_shard is the whole of dp.
 std::vector<Branch> branches_of(const ClusterSpec& cluster, const SearchSpace& space);
 
 /// The layouts of a branch, without a choice of checkpointing: those that differ in nothing that
-/// matters to the mesh are there once (hybrid strategies with replicas, the others without; no_shard
-/// with nothing to shard over; ways to accumulate where there is something to accumulate).
+/// matters to the mesh are there once (hybrid strategies with replicas, the others without;
+/// no_shard with nothing to shard over; ways to accumulate where there is something to accumulate).
 std::vector<Layout> layouts_of(const SearchSpace& space, const Branch& branch);
 
 }  // namespace meshplan::planner

@@ -47,7 +47,7 @@ BestLayouts best(const Case& c, Pruning pruning, std::size_t count = 5) {
 
 std::int64_t rejected(const BestLayouts& found) {
   std::int64_t count = 0;
-  for (const RejectedLayouts& group : found.rejected) count += group.count;
+  for (const Rejection& group : found.rejected) count += group.count;
   return count;
 }
 
@@ -100,8 +100,7 @@ TEST(BestLayouts, TheFirstIsTheFastestOfEveryLayoutThatFits) {
         for (std::int64_t kept = 1; kept <= c.model.num_hidden_layers; ++kept) {
           layout.blocks_kept_gathered = kept;
           const Estimate priced = estimate(c.model, c.cluster, c.job, layout);
-          RC_ASSERT(!priced.fits ||
-                    1 / priced.tokens_per_second_per_gpu >= best_time * (1 - 1e-6));
+          RC_ASSERT(!priced.fits || 1 / priced.tokens_per_second_per_gpu >= best_time * (1 - 1e-6));
         }
       }
     }
@@ -119,8 +118,7 @@ RC_GTEST_PROP(BestLayouts, CheckpointTheFewestBlocksThatFit, ()) {
     Layout fewer = layout;
     fewer.blocks_kept_gathered = 1;
     fewer.checkpointed_blocks = *layout.checkpointed_blocks - 1;
-    RC_ASSERT(*fewer.checkpointed_blocks == 0 ||
-              !estimate(c.model, c.cluster, c.job, fewer).fits);
+    RC_ASSERT(*fewer.checkpointed_blocks == 0 || !estimate(c.model, c.cluster, c.job, fewer).fits);
   }
 }
 
@@ -134,9 +132,8 @@ TEST(LayoutBounds, AreNeverAboveTimeAndMemory) {
       plan.estimate = estimate(plan.model, plan.cluster, plan.job, plan.layout);
       LayoutBounds bounds(plan.model, plan.cluster, plan.job);
       const double time = bounds.time(plan.layout).value / plan.estimate.step_time.value;
-      const double memory =
-          static_cast<double>(bounds.memory(plan.layout).value) /
-          static_cast<double>(plan.estimate.memory.peak_allocated.value);
+      const double memory = static_cast<double>(bounds.memory(plan.layout).value) /
+                            static_cast<double>(plan.estimate.memory.peak_allocated.value);
       RC_ASSERT(bounds.compute_time(plan.layout).value <=
                 bounds.time(plan.layout).value * (1 + 1e-9));
       RC_ASSERT(time <= 1 + 1e-9);
@@ -167,8 +164,7 @@ TEST(BestLayouts, RefuseSizesThatAreNotPositive) {
   Case c{small_model(2), load_cluster("local-cpu"), small_job(), {}};
   c.space.tp = {1, 0};
   tests::expect_error(
-      common::ErrorCode::kInvalidInput, [&] { best(c, Pruning::kOn); }, "tp",
-      "must be at least 1");
+      common::ErrorCode::kInvalidInput, [&] { best(c, Pruning::kOn); }, "tp", "must be at least 1");
 }
 
 }  // namespace

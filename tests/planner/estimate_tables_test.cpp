@@ -68,7 +68,8 @@ RC_GTEST_PROP(EstimateTables, PriceManyAsOneByOne, ()) {
     Layout& layout = layouts.emplace_back(plan.layout);
     layout.blocks_kept_gathered = *rc::gen::inRange<std::int64_t>(0, plan.model.num_hidden_layers);
     layout.accumulation = any_accumulation(layout, 9);
-    if (*rc::gen::arbitrary<bool>()) layout.activation_checkpointing = ActivationCheckpointing::kFull;
+    if (*rc::gen::arbitrary<bool>())
+      layout.activation_checkpointing = ActivationCheckpointing::kFull;
   }
   std::vector<QuickEstimate> together(layouts.size());
   EstimateTables(plan.model, plan.cluster, plan.job).price(layouts, together);

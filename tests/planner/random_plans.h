@@ -163,8 +163,8 @@ inline void add_any_options(const ClusterSpec& cluster, Job& job, Layout& layout
   layout.optimizer_offload = *rc::gen::arbitrary<bool>() && cluster.device.kind == DeviceKind::kGpu;
 }
 
-/// Microbatches below `end` that the layout's schedule can run; below its stages times that where it
-/// is interleaved.
+/// Microbatches below `end` that the layout's schedule can run; below its stages times that where
+/// it is interleaved.
 inline std::int64_t any_accumulation(const Layout& layout, std::int64_t end) {
   const std::int64_t rounds = *rc::gen::inRange<std::int64_t>(1, end);
   return layout.virtual_stages > 1 ? rounds * layout.mesh.sizes[Axis::kPp] : rounds;
