@@ -53,7 +53,9 @@ class AccountedRank {
  private:
   void issue(Queue queue, const IssuedCollective& collective) {
     const double end = clock_.issue(queue, collective.duration.value);
-    axes_[queue] = collective.axis;
+    for (std::size_t age = kRememberedEnds - 1; age > 0; --age)
+      axes_[end_index(queue, age)] = axes_[end_index(queue, age - 1)];
+    axes_[end_index(queue, 0)] = collective.axis;
     expose(collective.axis, collective.taken.value);
     if (collective.awaited) wait(end, collective.axis);
   }
@@ -63,7 +65,7 @@ class AccountedRank {
     EndIndex later = ends[0];
     if (later == kNoEnd) return;
     if (ends[1] != kNoEnd && clock_.end(ends[1]) >= clock_.end(later)) later = ends[1];
-    wait(clock_.end(later), axes_[later / kRememberedEnds]);
+    wait(clock_.end(later), axes_[later]);
   }
 
   void wait(double end, Axis axis) {
@@ -83,8 +85,8 @@ class AccountedRank {
 
   const std::vector<PricedInstruction>* kinds_;
   StreamClock clock_;
-  /// Of each queue's collectives.
-  std::array<Axis, kQueues> axes_{};
+  /// Of the collectives whose ends the clock remembers, by EndIndex.
+  std::array<Axis, kQueues * kRememberedEnds> axes_{};
   double kernels_ = 0;
   std::array<double, kAxes.size()> exposed_{};
 };
