@@ -16,8 +16,8 @@
 #include "planner/explain/pareto.h"
 #include "planner/explain/rejections.h"
 #include "planner/model/parameter_table.h"
-#include "planner/search/best_layouts.h"
 #include "planner/search/automatic_sizes.h"
+#include "planner/search/best_layouts.h"
 
 namespace meshplan::cli {
 namespace {

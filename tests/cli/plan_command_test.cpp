@@ -176,9 +176,14 @@ TEST(PlanCommand, TakesAutomaticSizesFromTheCluster) {
 
 /// Sums of counts; the best is a plan that can be written and estimated again.
 TEST(PlanCommand, SearchesEveryChoice) {
-  const std::vector<std::string> command = {
-      "plan",       "--model",      "llama-3-8b", "--cluster",           "h100-sxm",       "--nodes", "2",
-      "--seq-length", "8192",       "--global-batch-size", "64", "--every-choice", "--top", "3", "--json"};
+  const std::vector<std::string> command = {"plan",       "--model",
+                                            "llama-3-8b", "--cluster",
+                                            "h100-sxm",   "--nodes",
+                                            "2",          "--seq-length",
+                                            "8192",       "--global-batch-size",
+                                            "64",         "--every-choice",
+                                            "--top",      "3",
+                                            "--json"};
   const Ended ended = meshplan(command);
   EXPECT_EQ(ended.exit_code, 0) << ended.err;
   const common::Json json = json_of(ended);
@@ -188,7 +193,8 @@ TEST(PlanCommand, SearchesEveryChoice) {
     rejected += rejection["count"].get<std::int64_t>();
   EXPECT_EQ(json["fit"].get<std::int64_t>() + json["slower"].get<std::int64_t>() + rejected,
             json["considered"].get<std::int64_t>());
-  EXPECT_LE(json["ranked"][0]["estimate"]["step_time_s"], json["ranked"][1]["estimate"]["step_time_s"]);
+  EXPECT_LE(json["ranked"][0]["estimate"]["step_time_s"],
+            json["ranked"][1]["estimate"]["step_time_s"]);
   std::vector<std::string> by_memory = command;
   by_memory.insert(by_memory.end(), {"--objective", "memory"});
   EXPECT_EQ(meshplan(by_memory).exit_code, 2);
