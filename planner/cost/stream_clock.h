@@ -12,14 +12,14 @@ namespace meshplan::planner {
 class StreamClock {
  public:
   double compute() const { return compute_; }
-  double free(Queue queue) const { return queues_[queue].free; }
+  double free(Queue queue) const { return queues_[queue].ends[0]; }
   double end(EndIndex index) const {
     return queues_[index / kRememberedEnds].ends[index % kRememberedEnds];
   }
   /// When the last stream ends.
   double end() const {
     double end = compute_;
-    for (const State& queue : queues_) end = std::max(end, queue.free);
+    for (const State& queue : queues_) end = std::max(end, queue.ends[0]);
     return end;
   }
 
@@ -31,22 +31,21 @@ class StreamClock {
     State& state = queues_[queue];
     state.issued_at = compute_;
     state.duration = duration;
-    state.free = std::max(state.free, compute_) + duration;
-    state.remember(state.free);
-    return state.free;
+    state.remember(std::max(state.ends[0], compute_) + duration);
+    return state.ends[0];
   }
+
   /// How far ahead of compute queues are, of those that a repetition depends on. What has ended
   /// does not matter any more.
   struct Mark {
     double compute = 0;
-    std::array<double, kQueues*(1 + kRememberedEnds)> lags;
+    std::array<double, kQueues * kRememberedEnds> lags;
   };
   Mark mark(const QueueUse& use) const {
     Mark mark;
     mark.compute = compute_;
     double* lag_at = mark.lags.data();
     each_dependent(use, [&](const State& queue) {
-      *lag_at++ = lag(queue.free);
       for (double end : queue.ends) *lag_at++ = lag(end);
       return true;
     });
@@ -59,7 +58,7 @@ class StreamClock {
     const double tolerance = kRounding * compute_;
     const double* lag_at = before.lags.data();
     return each_dependent(use, [&](const State& queue) {
-      bool same = std::abs(lag(queue.free) - *lag_at++) <= tolerance;
+      bool same = true;
       for (double end : queue.ends) same = std::abs(lag(end) - *lag_at++) <= tolerance && same;
       return same;
     });
@@ -74,15 +73,14 @@ class StreamClock {
       State& queue = queues_[q];
       if ((use.issued >> q & 1) == 0) continue;
       if ((follows >> q & 1) == 1) {
-        queue.free += n * once;
         for (double& end : queue.ends) end += n * once;
       } else {
         // Nothing waits for this queue: it works off what compute issues, at its own pace. The last
         // of n more starts when it is issued, or ends n durations after some earlier one began.
-        queue.free =
-            std::max({queue.free + n * queue.duration, queue.issued_at + once + n * queue.duration,
-                      queue.issued_at + n * once + queue.duration});
-        queue.ends.fill(queue.free);
+        const double end = std::max({queue.ends[0] + n * queue.duration,
+                                     queue.issued_at + once + n * queue.duration,
+                                     queue.issued_at + n * once + queue.duration});
+        queue.ends.fill(end);
       }
     }
     compute_ += n * once;
@@ -90,7 +88,7 @@ class StreamClock {
 
  private:
   struct State {
-    double free = 0;
+    /// The last one's is when the queue is free.
     std::array<double, kRememberedEnds> ends{};
     double issued_at = 0;
     double duration = 0;

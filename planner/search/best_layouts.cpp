@@ -8,10 +8,10 @@
 #include <queue>
 #include <tuple>
 
-#include "common/error.h"
 #include "common/text.h"
 #include "planner/search/bounds.h"
 #include "planner/search/fit.h"
+#include "planner/search/sizes.h"
 
 namespace meshplan::planner {
 namespace {
@@ -211,14 +211,6 @@ class BestSearch {
   std::vector<Found> found_;
   BestLayouts result_;
 };
-
-void check_positive(const char* name, const std::vector<std::int64_t>& values) {
-  for (const std::int64_t value : values) {
-    if (value >= 1) continue;
-    throw common::Error(common::ErrorCode::kInvalidInput,
-                        fmt::format("{}: must be at least 1", value), name);
-  }
-}
 
 void check(const SearchSpace& space) {
   check_positive("pp", space.pp);

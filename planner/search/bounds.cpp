@@ -24,10 +24,11 @@ LayoutBounds::LayoutBounds(const ModelSpec& model, const ClusterSpec& cluster, c
     : model_(model),
       cluster_(cluster),
       job_(job),
-      bounds_model_(!is_feed_forward(model) && model.moe.num_experts == 0) {}
+      bounds_model_(!is_feed_forward(model) && first_other_block(model) == 0) {}
 
 bool LayoutBounds::applies(const Layout& layout) const {
-  return bounds_model_ && layout.virtual_stages == 1 && !layout.optimizer_offload;
+  return bounds_model_ && layout.virtual_stages == 1 && layout.mesh.expert_parallel == 1 &&
+         !layout.optimizer_offload;
 }
 
 common::Seconds LayoutBounds::compute_time(const Layout& layout) {

@@ -8,6 +8,7 @@
 #include "common/checked.h"
 #include "common/error.h"
 #include "common/text.h"
+#include "planner/search/sizes.h"
 
 namespace meshplan::planner {
 namespace {
@@ -16,30 +17,6 @@ constexpr std::int64_t kLogitBytesPerChunk = 64ll << 20;
 constexpr std::int64_t kLargestTriedMicrobatch = 64;
 /// No microbatch to try next.
 constexpr std::int64_t kNone = 0;
-
-std::vector<std::int64_t> divisors(std::int64_t number) {
-  std::vector<std::int64_t> found;
-  for (std::int64_t d = 1; d * d <= number; ++d) {
-    if (number % d != 0) continue;
-    found.push_back(d);
-    if (d != number / d) found.push_back(number / d);
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
-
-bool allowed(const std::vector<std::int64_t>& list, std::int64_t value) {
-  return list.empty() || std::find(list.begin(), list.end(), value) != list.end();
-}
-
-void check_positive(const char* name, const std::vector<std::int64_t>& values) {
-  for (std::int64_t value : values) {
-    if (value < 1) {
-      throw common::Error(common::ErrorCode::kInvalidInput,
-                          fmt::format("{}: must be at least 1", value), name);
-    }
-  }
-}
 
 void check(const SearchRequest& request) {
   check_positive("tp", request.tp);
@@ -60,26 +37,19 @@ class Search {
 
   SearchResult run() {
     const std::int64_t world = world_size(cluster_);
-    for (std::int64_t pp : wanted_divisors(world, request_.pp)) {
-      for (std::int64_t cp : wanted_divisors(world / pp, request_.cp)) price_meshes(pp, cp);
+    for (std::int64_t pp : allowed_divisors(world, request_.pp)) {
+      for (std::int64_t cp : allowed_divisors(world / pp, request_.cp)) price_meshes(pp, cp);
     }
     rank();
     return std::move(result_);
   }
 
  private:
-  static std::vector<std::int64_t> wanted_divisors(std::int64_t ranks,
-                                                   const std::vector<std::int64_t>& list) {
-    std::vector<std::int64_t> found = divisors(ranks);
-    std::erase_if(found, [&](std::int64_t size) { return !allowed(list, size); });
-    return found;
-  }
-
   /// Every mesh with these axes.
   void price_meshes(std::int64_t pp, std::int64_t cp) {
     const std::int64_t ranks = world_size(cluster_) / pp / cp;
-    for (std::int64_t tp : divisors(ranks)) {
-      for (std::int64_t dp_replicate : divisors(ranks / tp)) {
+    for (std::int64_t tp : allowed_divisors(ranks, {})) {
+      for (std::int64_t dp_replicate : allowed_divisors(ranks / tp, {})) {
         Layout layout = request_.base;
         layout.mesh.ranks_per_node = cluster_.devices_per_node;
         layout.mesh.sizes[Axis::kPp] = pp;

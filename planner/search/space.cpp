@@ -1,33 +1,10 @@
 #include "planner/search/space.h"
 
-#include <algorithm>
-
 #include "common/checked.h"
+#include "planner/search/sizes.h"
 
 namespace meshplan::planner {
 namespace {
-
-std::vector<std::int64_t> divisors(std::int64_t number) {
-  std::vector<std::int64_t> found;
-  for (std::int64_t d = 1; d * d <= number; ++d) {
-    if (number % d != 0) continue;
-    found.push_back(d);
-    if (d != number / d) found.push_back(number / d);
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
-
-bool allowed(const std::vector<std::int64_t>& list, std::int64_t size) {
-  return list.empty() || std::find(list.begin(), list.end(), size) != list.end();
-}
-
-std::vector<std::int64_t> allowed_divisors(std::int64_t number,
-                                           const std::vector<std::int64_t>& list) {
-  std::vector<std::int64_t> found = divisors(number);
-  std::erase_if(found, [&](std::int64_t size) { return !allowed(list, size); });
-  return found;
-}
 
 /// Microbatches of the step; nothing where they do not make up the global batch.
 std::optional<std::int64_t> accumulation_of(const SearchSpace& space, const Branch& branch) {
