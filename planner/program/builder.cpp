@@ -147,14 +147,18 @@ class PassEmitter {
     emit_.repeat(chunk.last_block, -1, chunk.blocks(), [&](std::int64_t unit) {
       if (unit > chunk.first_block) emit_.gather(unit - 1);
       emit_.compute(Opcode::kBackward, Computation::kBlock, unit, recompute(unit));
+      // The stage before waits for it; the reduction may wait for the one before.
+      if (unit == chunk.first_block && !chunk.is_first)
+        emit_.transfer(Opcode::kSendActivations, Computation::kEmbedding);
       release_after_last_use(unit);
       reduce(unit, order_.replicated_in_blocks);
     });
-    emit_.once([&] {
-      if (!chunk.is_first) return emit_.transfer(Opcode::kSendActivations, Computation::kEmbedding);
-      emit_.compute(Opcode::kBackward, Computation::kEmbedding, order_.embedding);
-      reduce(order_.embedding, order_.replicated_in_embedding);
-    });
+    if (chunk.is_first) {
+      emit_.once([&] {
+        emit_.compute(Opcode::kBackward, Computation::kEmbedding, order_.embedding);
+        reduce(order_.embedding, order_.replicated_in_embedding);
+      });
+    }
     if (sums_replicas()) emit_.once([&] { emit_.sum_replicas_of_last_reduction(); });
   }
 
