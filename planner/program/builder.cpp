@@ -105,7 +105,7 @@ class PassEmitter {
   PassEmitter(Emitter& emit, const Order& order, const Layout& layout)
       : emit_(emit), order_(order), layout_(layout) {}
 
-  /// Each unit is gathered while the one before it computes.
+  /// Each unit is gathered while the one before it computes, or the stage waits for its input.
   void forward(const Pass& pass) {
     const ChunkOrder& chunk = begin(pass);
     emit_.once([&] {
@@ -116,7 +116,7 @@ class PassEmitter {
         // A tied weight is needed again by the head.
         if (order_.gathers_each_pass || !order_.tied) release_after_last_use(order_.embedding);
       } else {
-        emit_.gather(chunk.first_block);
+        gather_two(chunk.first_block, 1, chunk.blocks());
         emit_.transfer(Opcode::kReceiveActivations, Computation::kEmbedding);
       }
     });
@@ -137,8 +137,11 @@ class PassEmitter {
   void backward(const Pass& pass) {
     const ChunkOrder& chunk = begin(pass);
     emit_.once([&] {
+      if (!chunk.is_last) {
+        gather_two(chunk.last_block, -1, chunk.blocks());
+        return emit_.transfer(Opcode::kReceiveActivations, Computation::kHead);
+      }
       emit_.gather(chunk.last_block);
-      if (!chunk.is_last) return emit_.transfer(Opcode::kReceiveActivations, Computation::kHead);
       emit_.compute(Opcode::kLoss, Computation::kHead, order_.head);
       release_after_last_use(order_.head);
       // A tied gradient is whole only after the embedding's backward pass.
@@ -166,6 +169,12 @@ class PassEmitter {
   const ChunkOrder& begin(const Pass& pass) {
     emit_.begin_microbatch(pass.microbatch, layout_.accumulation, pass.chunk);
     return order_.chunks[static_cast<std::size_t>(pass.chunk)];
+  }
+
+  /// Two units are held at once anyway: they are there when the stage's input arrives.
+  void gather_two(std::int64_t first, std::int64_t stride, std::int64_t blocks) {
+    emit_.gather(first);
+    if (blocks > 1) emit_.gather(first + stride);
   }
 
   Recompute recompute(std::int64_t unit) const {
