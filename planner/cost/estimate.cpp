@@ -93,26 +93,35 @@ void add_stage(Estimate& result, const ClusterSpec& cluster, const PricedStage& 
   result.hardware_flops = std::max(result.hardware_flops, totals.flops);
 }
 
+/// Interleaved stages are played for fewer microbatches, the others' times follow from the last of
+/// them.
+PipelineTimes times_of_pipeline(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
+                                const Layout& layout, const std::vector<PricedStage>& stages) {
+  Layout shorter = layout;
+  shorter.accumulation = std::min(layout.accumulation, pipeline_transient(std::ssize(stages)));
+  if (layout.virtual_stages == 1 || shorter.accumulation == layout.accumulation)
+    return play_pipeline(stages);
+  PipelineTimes times = play_pipeline(price_stages(model, cluster, job, shorter));
+  const auto more = static_cast<double>(layout.accumulation - shorter.accumulation);
+  times.step = times.played + more * *times.cycle;
+  return times;
+}
+
 /// Times of the stage that computes longest; its step is that of the whole pipeline.
 StepTimes times_of(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
                    const Layout& layout, const std::vector<PricedStage>& stages) {
   if (stages.size() == 1) return play_times(stages.front().program);
-  Layout shorter = layout;
-  shorter.accumulation = std::min(layout.accumulation, pipeline_transient(std::ssize(stages)));
-  const auto more = static_cast<double>(layout.accumulation - shorter.accumulation);
-  const PipelineTimes played =
-      play_pipeline(more > 0 ? price_stages(model, cluster, job, shorter) : stages);
+  const PipelineTimes times = times_of_pipeline(model, cluster, job, layout, stages);
   std::size_t index = 0;
   for (std::size_t s = 0; s < stages.size(); ++s) {
-    if (played.stages[s].compute >= played.stages[index].compute) index = s;
+    if (times.stages[s].compute >= times.stages[index].compute) index = s;
   }
-  StepTimes longest = played.stages[index];
-  longest.step = played.step;
-  if (more == 0) return longest;
-  longest.step += more * *played.cycle;
+  StepTimes longest = times.stages[index];
+  longest.step = times.step;
+  if (times.step == times.played) return longest;
   longest.compute = totals_of(stages[index].program).kernels;
   // What a longer step stands still for is made up as that of the step played is.
-  const common::Seconds still = played.step - played.stages[index].compute;
+  const common::Seconds still = times.played - times.stages[index].compute;
   if (still.value <= 0) return longest;
   const double growth = std::max(0.0, (longest.step - longest.compute).value / still.value);
   for (common::Seconds& exposed : longest.exposed) exposed = growth * exposed;

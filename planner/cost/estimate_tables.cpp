@@ -43,6 +43,21 @@ std::int64_t place_of(const Stage& stage) {
   return (stage.is_first() ? 2 : 0) + (stage.is_last() ? 1 : 0);
 }
 
+/// One of these needs as much memory as any: of stages that treat as many blocks alike, the first
+/// has most microbatches under way.
+std::vector<Stage> stages_that_peak(const ModelSpec& model, const Layout& layout) {
+  std::vector<Stage> stages;
+  std::vector<Regions> seen;
+  for (const Stage& stage : stages_of(model, layout)) {
+    const Regions regions = lengths_of(layout, stage).regions;
+    const bool is_apart = stage.is_first() || stage.is_last();
+    if (!is_apart && std::find(seen.begin(), seen.end(), regions) != seen.end()) continue;
+    if (!is_apart) seen.push_back(regions);
+    stages.push_back(stage);
+  }
+  return stages;
+}
+
 bool is_pipeline(const Layout& layout) { return layout.mesh.sizes[Axis::kPp] > 1; }
 
 }  // namespace
@@ -65,7 +80,7 @@ common::Bytes EstimateTables::peak_allocated(const Layout& layout) {
     return played(model_, cluster_, job_, layout).peak_allocated;
   QuickEstimate estimate;
   common::Bytes peak;
-  for (const Stage& stage : stages_of(model_, layout)) {
+  for (const Stage& stage : stages_that_peak(model_, layout)) {
     const Sort sort = sort_of(layout, stage);
     select(sort);
     price_memory(cost_, sort, estimate);
@@ -165,22 +180,17 @@ QuickEstimate EstimateTables::price_pipeline(const Layout& layout) {
 }
 
 double EstimateTables::pipeline_time(const Layout& layout) {
-  const auto stages = static_cast<std::int64_t>(stages_.size());
-  const std::int64_t played = std::min(layout.accumulation, pipeline_transient(stages));
-  if (played < layout.accumulation) {
-    Layout shorter = layout;
-    shorter.accumulation = played;
-    set_stages(shorter);
-  }
-  std::vector<TimedPlayer> players;
-  for (std::size_t s = 0; s < stages_.size(); ++s)
-    players.push_back(pipeline_[cost_of_stage_[s]].player(stages_[s].growth));
-  play_beside_each_other(players);
-  double end = 0;
-  for (const TimedPlayer& player : players) end = std::max(end, player.rank().clock().end());
-  if (played < layout.accumulation)
-    end += static_cast<double>(layout.accumulation - played) * cycle_of(players).value();
-  return end;
+  const auto stages_without = [&](std::int64_t rounds) {
+    std::vector<TimedPlayer> players;
+    players.reserve(stages_.size());
+    for (std::size_t s = 0; s < stages_.size(); ++s) {
+      Growth growth = stages_[s].growth;
+      growth[kRegions + kInTurn] -= rounds;
+      players.push_back(pipeline_[cost_of_stage_[s]].player(growth));
+    }
+    return players;
+  };
+  return play_rounds(layout.accumulation, stages_without).end();
 }
 
 void EstimateTables::learn(const Sort& sort) {

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <vector>
 
 namespace meshplan::planner {
 
@@ -11,6 +13,8 @@ namespace meshplan::planner {
 /// passes in turn, cool-down.
 inline constexpr std::size_t kRegions = 3;
 inline constexpr std::size_t kRuns = 3;
+/// The run of forward and backward passes in turn.
+inline constexpr std::size_t kInTurn = 1;
 
 /// The regions and runs that a number of repetitions grows with, each by its bit.
 using GrowsWith = std::uint8_t;
@@ -30,6 +34,21 @@ struct Repetition {
 
   bool operator==(const Repetition&) const = default;
 };
+
+/// The microbatches of a run are phases of their own, but for the third and those like it, which
+/// are one.
+inline constexpr std::int64_t kMostPhasesOfRun = 4;
+
+/// Lets the phase of each run's microbatches that are alike, if there is one, grow with the run.
+/// The first run begins at `phase`.
+template <class Phase>
+void let_runs_grow(const std::array<std::int64_t, kRuns>& runs, std::size_t phase,
+                   std::vector<Phase>& phases) {
+  for (std::size_t run = 0; run < kRuns; ++run) {
+    if (runs[run] >= kMostPhasesOfRun) phases[phase + 2].repetition.varies = bit_of_run(run);
+    phase += static_cast<std::size_t>(std::min(runs[run], kMostPhasesOfRun));
+  }
+}
 
 inline std::int64_t count_of(const Repetition& repetition, const Growth& growth) {
   std::int64_t count = repetition.count;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -40,6 +41,33 @@ void play_beside_each_other(std::vector<Player<Rank>>& stages) {
   }
 }
 
+/// Rounds of one forward and one backward pass that leave in all stages what was there before them.
+struct SteadyRounds {
+  std::int64_t rounds = 0;
+  double time = 0;
+};
+
+/// The last such rounds. Those after them go on like them, since each follows from the one before
+/// alone. Nothing where there are none. Requires stages of one chunk.
+template <class Rank>
+std::optional<SteadyRounds> steady_rounds(const std::vector<Player<Rank>>& stages) {
+  std::size_t rounds = stages.front().rounds().size();
+  for (const Player<Rank>& stage : stages) rounds = std::min(rounds, stage.rounds().size());
+  for (std::size_t period = 1; period < rounds; ++period) {
+    const auto time_of = [&](const Player<Rank>& stage) {
+      return stage.period_between(stage.rounds()[rounds - 1 - period], stage.rounds()[rounds - 1]);
+    };
+    const std::optional<double> time = time_of(stages.front());
+    const auto takes_it = [&](const Player<Rank>& stage) {
+      const std::optional<double> own = time_of(stage);
+      return own && stage.rank().clock().is_rounding(*own - *time);
+    };
+    if (time && std::all_of(stages.begin(), stages.end(), takes_it))
+      return SteadyRounds{.rounds = static_cast<std::int64_t>(period), .time = *time};
+  }
+  return std::nullopt;
+}
+
 /// How far apart the microbatches of a longer step follow one another, in seconds: the mean
 /// distance of the last messages but one of the last stage's last chunk. Nothing where there are
 /// too few to tell.
@@ -50,6 +78,50 @@ std::optional<double> cycle_of(const std::vector<Player<Rank>>& stages) {
   if (sent.size() < averaged + 3) return std::nullopt;
   const std::size_t last = sent.size() - 2;
   return (sent[last] - sent[last - averaged]) / static_cast<double>(averaged);
+}
+
+/// Stages that have been played, and the time that the rest of the step takes beyond.
+template <class Rank>
+struct PlayedPipeline {
+  std::vector<Player<Rank>> stages;
+  double rest = 0;
+
+  double end() const {
+    double end = 0;
+    for (const Player<Rank>& stage : stages) end = std::max(end, stage.rank().clock().end());
+    return end + rest;
+  }
+};
+
+/// Plays a step of so many microbatches, of which only as many as it takes to see how they repeat.
+/// `stages_without(rounds)` makes the players of all stages, of one chunk each, for a step with so
+/// many rounds fewer.
+template <class StagesWithout>
+auto play_rounds(std::int64_t microbatches, const StagesWithout& stages_without) {
+  PlayedPipeline<typename decltype(stages_without(0))::value_type::RankType> pipeline;
+  auto& stages = pipeline.stages;
+  const auto play = [&](std::int64_t played) {
+    stages = stages_without(microbatches - played);
+    play_beside_each_other(stages);
+  };
+  stages = stages_without(0);
+  const std::int64_t count = std::ssize(stages);
+  for (const std::int64_t rounds : {count + 8, 2 * count + 8, pipeline_transient(count)}) {
+    if (microbatches <= rounds) {
+      play(microbatches);
+      return pipeline;
+    }
+    play(rounds);
+    const std::optional<SteadyRounds> steady = steady_rounds(stages);
+    if (!steady) continue;
+    const std::int64_t left = (microbatches - rounds) % steady->rounds;
+    if (left > 0) play(rounds + left);
+    pipeline.rest = static_cast<double>((microbatches - rounds) / steady->rounds) * steady->time;
+    return pipeline;
+  }
+  pipeline.rest =
+      static_cast<double>(microbatches - pipeline_transient(count)) * cycle_of(stages).value();
+  return pipeline;
 }
 
 }  // namespace meshplan::planner

@@ -57,6 +57,7 @@ struct QueueUse {
 
   bool operator==(const QueueUse&) const = default;
 };
+inline constexpr QueueUse kAllQueues{.awaited = (1 << kQueues) - 1};
 
 /// Instructions or segments that are repeated. The first repetition may wait for what went before,
 /// all others for the same collectives of theirs and of the one before them.

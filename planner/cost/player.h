@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,8 @@ namespace meshplan::planner {
 template <class Rank>
 class Player {
  public:
+  using RankType = Rank;
+
   /// When a stage's messages arrive at its neighbours, by chunk and microbatch, as far as they have
   /// been sent.
   struct Sent {
@@ -52,9 +55,11 @@ class Player {
   bool advance(const Arrivals& arrivals) {
     for (; at_.phase < playback_->phases.size(); ++at_.phase, at_.repetition = 0) {
       const Repeated& phase = playback_->phases[at_.phase];
+      const bool in_turn = (phase.repetition.varies & bit_of_run(kInTurn)) != 0;
       for (; at_.repetition < count_of(phase.repetition, growth_); ++at_.repetition) {
         const std::uint32_t begin = at_.repetition == 0 ? phase.first : phase.others;
         if (!advance(playback_->segments_at(begin, phase), arrivals)) return false;
+        if (in_turn) rounds_.push_back(after_round());
       }
     }
     return true;
@@ -62,6 +67,25 @@ class Player {
 
   const Rank& rank() const { return rank_; }
   const Sent& sent() const { return sent_; }
+
+  /// What a round of one forward and one backward pass leaves behind.
+  struct Round {
+    StreamClock::Mark clock;
+    /// When it sent its activations, from where compute is.
+    double sent = 0;
+  };
+  /// Of the rounds that are alike, all but the first two and the last.
+  const std::vector<Round>& rounds() const { return rounds_; }
+
+  /// The time between two rounds that leave the same behind; nothing where they do not.
+  std::optional<double> period_between(const Round& earlier, const Round& later) const {
+    const StreamClock& clock = rank_.clock();
+    for (std::size_t i = 0; i < earlier.clock.lags.size(); ++i) {
+      if (!clock.is_rounding(later.clock.lags[i] - earlier.clock.lags[i])) return std::nullopt;
+    }
+    if (!clock.is_rounding(later.sent - earlier.sent)) return std::nullopt;
+    return later.clock.compute - earlier.clock.compute;
+  }
 
  private:
   struct Cursor {
@@ -94,6 +118,13 @@ class Player {
         if (!instruction.timeless) rank_.play(instruction);
       }
     });
+  }
+
+  Round after_round() const {
+    const std::vector<double>& sent = sent_.activations.front();
+    const StreamClock& clock = rank_.clock();
+    return {.clock = clock.mark(kAllQueues),
+            .sent = sent.empty() ? 0 : sent.back() - clock.compute()};
   }
 
   /// A segment that transfers is not repeated.
@@ -138,6 +169,7 @@ class Player {
   Growth growth_;
   Rank rank_;
   Cursor at_;
+  std::vector<Round> rounds_;
   Sent sent_;
   /// How many, by chunk.
   std::vector<std::size_t> received_activations_;

@@ -17,6 +17,10 @@ std::size_t kind_of(const StepContext& context, std::vector<Instruction>& kinds,
 
 }  // namespace
 
+std::size_t first_run(const Job& job) {
+  return job.loss_normalization == LossNormalization::kGlobalTokens ? 1 : 0;
+}
+
 ProgramShape shape_of(const StepContext& context, const StepProgram& program) {
   ProgramShape shape;
   for (const Phase& phase : program.phases) {

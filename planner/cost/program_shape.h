@@ -37,6 +37,9 @@ struct ProgramShape {
   std::vector<bool> issues;
 };
 
+/// The index of the phase that the first run of microbatches begins with.
+std::size_t first_run(const Job& job);
+
 ProgramShape shape_of(const StepContext& context, const StepProgram& program);
 
 }  // namespace meshplan::planner

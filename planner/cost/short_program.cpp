@@ -11,10 +11,8 @@
 namespace meshplan::planner {
 namespace {
 
-/// Longer regions, and more microbatches, repeat what these have: the first and last few of each
-/// are unlike the others.
+/// Longer regions repeat what these have: the first and last few blocks are unlike the others.
 constexpr std::int64_t kLong = 8;
-constexpr std::int64_t kMany = 4;
 
 /// The long regions whose middle the segment's repetitions go through: a longer one lengthens them.
 GrowsWith regions_in(std::int64_t first_block, const Regions& regions,
@@ -37,15 +35,6 @@ GrowsWith regions_in(std::int64_t first_block, const Regions& regions,
     varies |= bit_of_region(r);
   }
   return varies;
-}
-
-/// Of many microbatches the third and those like it are one phase.
-void mark_runs(const Job& job, const ProgramLengths& lengths, ProgramShape& shape) {
-  std::size_t phase = job.loss_normalization == LossNormalization::kGlobalTokens ? 1 : 0;
-  for (std::size_t run = 0; run < kRuns; ++run) {
-    if (lengths.runs[run] == kMany) shape.phases[phase + 2].repetition.varies = bit_of_run(run);
-    phase += static_cast<std::size_t>(lengths.runs[run]);
-  }
 }
 
 /// A layout and model with a stage of these lengths, which has the neighbours that `stage` has.
@@ -98,7 +87,8 @@ ProgramLengths lengths_of(const Layout& layout, const Stage& stage) {
 ProgramLengths shortened(const ProgramLengths& lengths) {
   ProgramLengths cut = lengths;
   for (std::int64_t& blocks : cut.regions.blocks) blocks = std::min(blocks, kLong);
-  for (std::int64_t& microbatches : cut.runs) microbatches = std::min(microbatches, kMany);
+  for (std::int64_t& microbatches : cut.runs)
+    microbatches = std::min(microbatches, kMostPhasesOfRun);
   return cut;
 }
 
@@ -115,7 +105,7 @@ ShortProgram short_program(const ModelSpec& model, const Job& job, const Layout&
   const StepContext context =
       make_step_context(cut.model, job, cut.layout, DeviceKind::kGpu, cut.index);
   ProgramShape shape = shape_of(context, build_program(cut.model, job, cut.layout, cut.index));
-  mark_runs(job, program.lengths, shape);
+  let_runs_grow(program.lengths.runs, first_run(job), shape.phases);
   const std::int64_t first_block = block_unit(context.model, context.stage.first_block);
   for (ShapedPhase& phase : shape.phases) {
     for (ShapedSegment& segment : phase.segments)

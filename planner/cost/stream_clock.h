@@ -39,7 +39,7 @@ class StreamClock {
   /// does not matter any more.
   struct Mark {
     double compute = 0;
-    std::array<double, kQueues * kRememberedEnds> lags;
+    std::array<double, kQueues * kRememberedEnds> lags{};
   };
   Mark mark(const QueueUse& use) const {
     Mark mark;
@@ -55,14 +55,16 @@ class StreamClock {
   /// Whether they are as far ahead as they were before a repetition, so that any further one takes
   /// as long.
   bool is_steady_since(const Mark& before, const QueueUse& use) const {
-    const double tolerance = kRounding * compute_;
     const double* lag_at = before.lags.data();
     return each_dependent(use, [&](const State& queue) {
       bool same = true;
-      for (double end : queue.ends) same = std::abs(lag(end) - *lag_at++) <= tolerance && same;
+      for (double end : queue.ends) same = is_rounding(lag(end) - *lag_at++) && same;
       return same;
     });
   }
+
+  /// Whether a difference of times is no more than sums of them are off by.
+  bool is_rounding(double difference) const { return std::abs(difference) <= kRounding * compute_; }
 
   /// Goes on by so many repetitions like the one since `before`, which was steady.
   void skip(const Mark& before, const QueueUse& use, std::int64_t times) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "planner/cost/pipeline_player.h"
+#include "planner/program/schedule.h"
 
 namespace meshplan::planner {
 namespace {
@@ -93,6 +94,17 @@ class AccountedRank {
 
 using AccountedPlayer = Player<AccountedRank>;
 
+/// The stage's program, which may be played with fewer rounds where it has one chunk of blocks.
+Playback playback_of(const PricedStage& stage) {
+  const Layout& layout = stage.context.layout;
+  Playback playback = playback_of(stage.program.shape);
+  if (layout.virtual_stages > 1) return playback;
+  const std::int64_t ahead = warm_up_passes(stage.context.stage, layout);
+  let_runs_grow({ahead, layout.accumulation - ahead, ahead}, first_run(stage.context.job),
+                playback.phases);
+  return playback;
+}
+
 }  // namespace
 
 StepTimes play_times(const PricedProgram& program) {
@@ -103,19 +115,32 @@ StepTimes play_times(const PricedProgram& program) {
 }
 
 PipelineTimes play_pipeline(const std::vector<PricedStage>& stages) {
+  const Layout& layout = stages.front().context.layout;
   std::vector<Playback> playbacks;
-  for (const PricedStage& stage : stages) playbacks.push_back(playback_of(stage.program.shape));
-  const auto chunks = static_cast<std::size_t>(stages.front().context.layout.virtual_stages);
-  std::vector<AccountedPlayer> players;
-  for (std::size_t s = 0; s < stages.size(); ++s)
-    players.emplace_back(playbacks[s], Growth{}, AccountedRank(stages[s].program.kinds), chunks);
-  play_beside_each_other(players);
-  PipelineTimes times;
-  for (const AccountedPlayer& player : players) {
-    times.stages.push_back(player.rank().times());
-    times.step = std::max(times.step, times.stages.back().step);
+  for (const PricedStage& stage : stages) playbacks.push_back(playback_of(stage));
+  const auto chunks = static_cast<std::size_t>(layout.virtual_stages);
+  const auto stages_without = [&](std::int64_t rounds) {
+    Growth growth{};
+    growth[kRegions + kInTurn] = -rounds;
+    std::vector<AccountedPlayer> players;
+    for (std::size_t s = 0; s < stages.size(); ++s)
+      players.emplace_back(playbacks[s], growth, AccountedRank(stages[s].program.kinds), chunks);
+    return players;
+  };
+  PlayedPipeline<AccountedRank> pipeline;
+  if (chunks == 1) {
+    pipeline = play_rounds(layout.accumulation, stages_without);
+  } else {
+    pipeline.stages = stages_without(0);
+    play_beside_each_other(pipeline.stages);
   }
-  if (const auto cycle = cycle_of(players)) times.cycle = common::Seconds(*cycle);
+  PipelineTimes times;
+  for (const AccountedPlayer& player : pipeline.stages) {
+    times.stages.push_back(player.rank().times());
+    times.played = std::max(times.played, times.stages.back().step);
+  }
+  times.step = times.played + common::Seconds(pipeline.rest);
+  if (const auto cycle = cycle_of(pipeline.stages)) times.cycle = common::Seconds(*cycle);
   return times;
 }
 

@@ -25,9 +25,11 @@ StepTimes play_times(const PricedProgram& program);
 
 /// A step over all stages of a pipeline.
 struct PipelineTimes {
-  /// By stage, each with what it waits for the others' messages, which is exposed on pp.
+  /// By stage, each with what it waits for the others' messages, which is exposed on pp: of as many
+  /// microbatches as were played.
   std::vector<StepTimes> stages;
-  /// Until the last stage has ended.
+  /// Until the last stage has ended what was played of it, and the whole step.
+  common::Seconds played;
   common::Seconds step;
   /// How far apart the microbatches of a longer step follow one another; nothing where there are
   /// too few to tell.
@@ -35,7 +37,7 @@ struct PipelineTimes {
 };
 
 /// Plays the programs of all stages, in the order of the pp axis, beside each other: a stage waits
-/// for what its neighbours send.
+/// for what its neighbours send. Stages of one chunk are played until they repeat themselves.
 PipelineTimes play_pipeline(const std::vector<PricedStage>& stages);
 
 }  // namespace meshplan::planner
