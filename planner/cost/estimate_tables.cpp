@@ -72,6 +72,7 @@ QuickEstimate EstimateTables::price(const Layout& layout) {
   select(sort);
   QuickEstimate estimate;
   price(cost_, sort, estimate);
+  estimate.step_time = common::Seconds(cost_.step_time(sort.growth));
   return estimate;
 }
 
@@ -106,12 +107,13 @@ void EstimateTables::price(std::span<const Layout> layouts, std::span<QuickEstim
     const Sort& sort = order_[i];
     select(sort);
     if (i + kAhead < order_.size()) prefetch(estimates[order_[i + kAhead].layout]);
-    price(cost_, sort, estimates[sort.layout]);
+    QuickEstimate& estimate = estimates[sort.layout];
+    price(cost_, sort, estimate);
+    estimate.step_time = common::Seconds(cost_.step_time_of_many(sort.growth));
   }
 }
 
 void EstimateTables::price(ProgramCost& cost, const Sort& sort, QuickEstimate& estimate) const {
-  estimate.step_time = common::Seconds(cost.step_time(sort.growth));
   price_memory(cost, sort, estimate);
   const TrafficCounts traffic = cost.traffic(sort.growth);
   for (std::size_t a = 0; a < kAxes.size(); ++a) {
@@ -213,7 +215,7 @@ void EstimateTables::set(ProgramCost& cost, const Sort& sort) {
   const Program& program = programs_[sort.program];
   kind_costs_.clear();
   for (const std::size_t number : program.kinds) kind_costs_.push_back(&costs_[sort.costs][number]);
-  cost.set(program.program.playback, kind_costs_);
+  cost.set(program.program, kind_costs_);
 }
 
 EstimateTables::Sort EstimateTables::sort_of(const Layout& layout, const Stage& stage) {

@@ -38,7 +38,8 @@ class EstimateTables {
   /// Its peak of allocated memory alone, which takes a fraction of the time.
   common::Bytes peak_allocated(const Layout& layout);
 
-  /// The price of each layout, in the same place of `estimates`. Those of a sort are priced one
+  /// The price of each layout, in the same place of `estimates`; times may be rounded otherwise than
+  /// in the price of one. Those of a sort are priced one
   /// after the other, wherever they stand. Requires as many estimates as layouts, fewer than 2^32.
   void price(std::span<const Layout> layouts, std::span<QuickEstimate> estimates);
 
@@ -83,6 +84,7 @@ class EstimateTables {
   void select(const Sort& sort);
   /// Of a sort whose cost is set.
   void price_memory(ProgramCost& cost, const Sort& sort, QuickEstimate& estimate) const;
+  /// All but the time.
   void price(ProgramCost& cost, const Sort& sort, QuickEstimate& estimate) const;
 
   /// Leaves each stage's sort in stages_, and the cost of each in pipeline_, by its index.

@@ -58,6 +58,7 @@ class Compiler {
       for (const ShapedSegment& segment : phase.segments) segments.push_back(compile(segment));
       return segments;
     });
+    played.is_phase = true;
     for (const Repeated& segment : playback_.segments_at(played.others, played))
       note_use(played.use, segment.use, segment.repetition.count > 1);
     return played;

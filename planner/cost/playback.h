@@ -66,6 +66,8 @@ struct Repeated {
   QueueUse use;
   /// Whether the first is like the others.
   bool alike = true;
+  /// Of segments; else of instructions.
+  bool is_phase = false;
   /// Where in their list those of the first repetition begin, those of the others, and how many
   /// there are in each.
   std::uint32_t first = 0;

@@ -14,7 +14,8 @@ namespace meshplan::planner {
 ///
 /// - `play(instruction)` runs an instruction of it, waits included.
 /// - `wait_for_message(time)`: compute stands still until then.
-/// - `mark(use)`, `is_steady_since(mark, use)` and `skip(mark, use, times)` as StreamClock's.
+/// - `mark(use)` and `is_steady_since(mark, use)` as StreamClock's; `skip(mark, repeated, times)`
+///   likewise, and `end_unsteady(repeated)` where all of its repetitions were played.
 /// - `clock()`.
 template <class Rank>
 class Player {
@@ -28,8 +29,8 @@ class Player {
     std::vector<std::vector<double>> gradients;
   };
 
-  /// The rank's stage has so many chunks of blocks.
-  Player(const Playback& playback, const Growth& growth, Rank rank, std::size_t chunks = 1)
+  /// The rank's stage has so many chunks of blocks; none where it is not a pipeline's.
+  Player(const Playback& playback, const Growth& growth, Rank rank, std::size_t chunks = 0)
       : playback_(&playback),
         growth_(growth),
         rank_(std::move(rank)),
@@ -107,9 +108,10 @@ class Player {
       const typename Rank::Mark before = rank_.mark(repeated.use);
       body(repeated.others);
       ++played;
-      if (played == count || !rank_.is_steady_since(before, repeated.use)) continue;
-      return rank_.skip(before, repeated.use, count - played);
+      if (rank_.is_steady_since(before, repeated.use))
+        return rank_.skip(before, repeated, count - played);
     }
+    rank_.end_unsteady(repeated);
   }
 
   void play(const Repeated& segment) {

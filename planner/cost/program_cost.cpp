@@ -67,6 +67,7 @@ KindCost kind_cost(const InstructionCost& cost) {
   for (std::size_t c = 0; c < kMemoryClasses; ++c) {
     kind.memory.net[c] = cost.net[c].value;
     kind.memory.peak[c] = cost.peak[c].value;
+    kind.memory.moves = kind.memory.moves || kind.memory.net[c] != 0;
   }
   for (std::size_t a = 0; a < kAxes.size(); ++a) {
     const AxisTraffic& axis = cost.traffic[a];
@@ -76,39 +77,63 @@ KindCost kind_cost(const InstructionCost& cost) {
   return kind;
 }
 
-void ProgramCost::set(const Playback& playback, std::span<const KindCost* const> kinds) {
-  playback_ = &playback;
+void ProgramCost::set(const ShortProgram& program, std::span<const KindCost* const> kinds) {
+  playback_ = &program.playback;
   kinds_.assign(kinds.begin(), kinds.end());
   times_.clear();
-  for (const KindCost* kind : kinds) times_.push_back(kind->time);
-  swings_.assign(playback.segments.size(), {});
   traffic_ = {};
+  for (std::size_t k = 0; k < kinds.size(); ++k) {
+    times_.push_back(kinds[k]->time);
+    if (kinds[k]->communicates) add_traffic(*kinds[k], program.runs[k]);
+  }
+  time_.holds = false;
   moment_.reset();
-  for (const Repeated& phase : playback.phases) {
+  swings_.assign(playback_->segments.size(), {});
+  for (const Repeated& phase : playback_->phases) {
     for (std::uint32_t s = phase.first; s < phase.first + phase.size; ++s)
-      swings_[s] = add_up(phase, playback.segments[s]);
+      swings_[s] = swing_of(playback_->segments[s]);
   }
 }
 
-ProgramCost::Swing ProgramCost::add_up(const Repeated& phase, const Repeated& segment) {
+ProgramCost::Swing ProgramCost::swing_of(const Repeated& segment) const {
   Swing swing;
-  const Terms runs = runs_of(phase.repetition, segment.repetition);
   for (std::uint32_t i = 0; i < segment.size; ++i) {
-    const KindCost& kind = cost_of(segment, i);
-    if (swing.net + kind.memory.peak_total > swing.peak) {
-      swing.peak = swing.net + kind.memory.peak_total;
+    const KindMemory& memory = cost_of(segment, i).memory;
+    if (swing.net + memory.peak_total > swing.peak) {
+      swing.peak = swing.net + memory.peak_total;
       swing.at = i;
     }
-    swing.net += kind.memory.net_total;
-    if (kind.communicates) add(traffic_, kind.traffic, runs);
+    swing.net += memory.net_total;
   }
   return swing;
 }
 
+void ProgramCost::add_traffic(const KindCost& kind, const Terms& runs) {
+  // Over one axis or two, and most programs grow in few ways.
+  for (std::size_t t = 0; t < kTerms; ++t) {
+    if (runs[t] == 0) continue;
+    for (std::size_t a = 0; a < kAxes.size(); ++a) {
+      const AxisCounts& counts = kind.traffic[a];
+      if (counts.operations == 0) continue;
+      traffic_[t][a].bytes += runs[t] * counts.bytes;
+      traffic_[t][a].wire_bytes += runs[t] * counts.wire_bytes;
+      traffic_[t][a].operations += runs[t] * counts.operations;
+    }
+  }
+}
+
 double ProgramCost::step_time(const Growth& growth) const {
-  TimedPlayer timed = player(growth);
-  timed.play();
-  return timed.rank().clock().end();
+  TimedPlayer player(*playback_, growth, TimedRank(times_));
+  player.play();
+  return player.rank().clock().end();
+}
+
+double ProgramCost::step_time_of_many(const Growth& growth) {
+  if (time_.covers(growth)) return time_.at(growth);
+  Player<FormRank> player(*playback_, growth, FormRank(times_, growth));
+  player.play();
+  time_ = player.rank().form();
+  return player.rank().clock().end();
 }
 
 TrafficCounts ProgramCost::traffic(const Growth& growth) const { return at(traffic_, growth); }
@@ -142,7 +167,10 @@ ProgramCost::Moment ProgramCost::highest_moment(const Growth& growth) const {
 }
 
 void ProgramCost::hold(const Repeated& segment, std::uint32_t instructions, const Terms& runs) {
-  for (std::uint32_t i = 0; i < instructions; ++i) add(held_, cost_of(segment, i).memory.net, runs);
+  for (std::uint32_t i = 0; i < instructions; ++i) {
+    const KindMemory& memory = cost_of(segment, i).memory;
+    if (memory.moves) add(held_, memory.net, runs);
+  }
 }
 
 void ProgramCost::add_up_until(const Moment& moment) {

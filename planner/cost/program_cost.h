@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "planner/cost/instruction_cost.h"
-#include "planner/cost/timed_rank.h"
+#include "planner/cost/short_program.h"
+#include "planner/cost/time_form.h"
 
 namespace meshplan::planner {
 
@@ -19,6 +20,8 @@ struct KindMemory {
   std::int64_t peak_total = 0;
   ByteCounts net{};
   ByteCounts peak{};
+  /// Whether net is not 0 throughout.
+  bool moves = false;
 };
 
 /// What goes over an axis.
@@ -42,15 +45,17 @@ KindCost kind_cost(const InstructionCost& cost);
 class ProgramCost {
  public:
   /// Takes the place of the program there was. Costs are by kind; both have to outlive their use.
-  void set(const Playback& playback, std::span<const KindCost* const> kinds);
+  void set(const ShortProgram& program, std::span<const KindCost* const> kinds);
 
-  /// A rank that runs the program, longer by `growth`.
+  /// A rank of a pipeline that runs the program, longer by `growth`.
   TimedPlayer player(const Growth& growth) const {
-    return TimedPlayer(*playback_, growth, TimedRank(times_));
+    return TimedPlayer(*playback_, growth, TimedRank(times_), 1);
   }
 
   /// The step's time in seconds; the program is longer by `growth`, as it is for all of these.
   double step_time(const Growth& growth) const;
+  /// The same but for rounding, quicker where the last such program was alike.
+  double step_time_of_many(const Growth& growth);
 
   /// What the step holds at its highest, above what it holds all through.
   ByteCounts peak_memory(const Growth& growth);
@@ -83,8 +88,8 @@ class ProgramCost {
   const KindCost& cost_of(const Repeated& segment, std::uint32_t instruction) const {
     return *kinds_[playback_->instructions[segment.first + instruction].kind];
   }
-  /// Adds the segment's traffic to traffic_.
-  Swing add_up(const Repeated& phase, const Repeated& segment);
+  Swing swing_of(const Repeated& segment) const;
+  void add_traffic(const KindCost& kind, const Terms& runs);
   Moment highest_moment(const Growth& growth) const;
   /// Leaves what is held at the moment in held_.
   void add_up_until(const Moment& moment);
@@ -96,6 +101,8 @@ class ProgramCost {
   /// Of the segments of phases' first repetitions, by their index.
   std::vector<Swing> swings_;
   Form<TrafficCounts> traffic_{};
+  /// Found by the last of many that was played.
+  TimeForm time_;
   std::optional<Moment> moment_;
   Form<ByteCounts> held_{};
 };

@@ -37,6 +37,19 @@ GrowsWith regions_in(std::int64_t first_block, const Regions& regions,
   return varies;
 }
 
+std::vector<Terms> runs_of_kinds(const ProgramShape& shape) {
+  std::vector<Terms> runs(shape.kinds.size());
+  for (const ShapedPhase& phase : shape.phases) {
+    for (const ShapedSegment& segment : phase.segments) {
+      const Terms more = runs_of(phase.repetition, segment.repetition);
+      for (const ShapedInstruction& instruction : segment.instructions) {
+        for (std::size_t t = 0; t < kTerms; ++t) runs[instruction.kind][t] += more[t];
+      }
+    }
+  }
+  return runs;
+}
+
 /// A layout and model with a stage of these lengths, which has the neighbours that `stage` has.
 struct ShortStage {
   ModelSpec model;
@@ -99,7 +112,7 @@ bool can_be_shortened(const ModelSpec& model, const Layout& layout) {
 ShortProgram short_program(const ModelSpec& model, const Job& job, const Layout& layout,
                            const Stage& stage) {
   ShortProgram program{
-      .playback = {}, .kinds = {}, .lengths = shortened(lengths_of(layout, stage))};
+      .playback = {}, .kinds = {}, .runs = {}, .lengths = shortened(lengths_of(layout, stage))};
   const ShortStage cut = short_stage(model, layout, stage, program.lengths);
   // Neither sizes nor the device shape a program.
   const StepContext context =
@@ -112,6 +125,7 @@ ShortProgram short_program(const ModelSpec& model, const Job& job, const Layout&
       segment.repetition.varies = regions_in(first_block, program.lengths.regions, segment);
   }
   program.playback = playback_of(shape);
+  program.runs = runs_of_kinds(shape);
   program.kinds = std::move(shape.kinds);
   const ModelSpec whole = as_stages_hold_it(model, layout);
   for (Instruction& kind : program.kinds) {

@@ -39,8 +39,9 @@ bool can_be_shortened(const ModelSpec& model, const Layout& layout);
 /// The shortest program with the same kinds of instruction in the same order as a stage's.
 struct ShortProgram {
   Playback playback;
-  /// An instruction of each kind, on units of the whole model.
+  /// An instruction of each kind, on units of the whole model, and how often it is run.
   std::vector<Instruction> kinds;
+  std::vector<Terms> runs;
   ProgramLengths lengths;
 };
 ShortProgram short_program(const ModelSpec& model, const Job& job, const Layout& layout,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
+#include <optional>
 
 #include "planner/cost/playback.h"
 
@@ -66,8 +68,40 @@ class StreamClock {
   /// Whether a difference of times is no more than sums of them are off by.
   bool is_rounding(double difference) const { return std::abs(difference) <= kRounding * compute_; }
 
+  /// The fewest repetitions, up to `times`, that may be skipped as so many are: after fewer a queue
+  /// that nothing waits for would still be behind. Nothing where it falls behind for good.
+  std::optional<std::int64_t> least_skip(const Mark& before, const QueueUse& use,
+                                         std::int64_t times) const {
+    const double once = compute_ - before.compute;
+    const QueueSet follows = dependent(use);
+    std::int64_t least = 0;
+    for (Queue q = 0; q < kQueues; ++q) {
+      if ((use.issued >> q & 1) == 0 || (follows >> q & 1) == 1) continue;
+      const State& queue = queues_[q];
+      const double behind = queue.ends[0] - queue.issued_at - queue.duration;
+      if (once < queue.duration) return std::nullopt;
+      if (is_rounding(behind)) continue;
+      const double needed = std::ceil(behind / (once - queue.duration));
+      if (!(needed <= static_cast<double>(times))) return std::nullopt;
+      least = std::max(least, static_cast<std::int64_t>(needed));
+    }
+    return least;
+  }
+
+  /// Whether it issues on a queue that nothing in it waits for.
+  static bool leaves_alone(const QueueUse& use) { return (use.issued & ~dependent(use)) != 0; }
+
+  /// Whether all collectives have ended but those of queues that it issues on.
+  bool has_ended_but(const QueueUse& use) const {
+    for (Queue q = 0; q < kQueues; ++q) {
+      if ((use.issued >> q & 1) == 0 && lag(queues_[q].ends[0]) > 0) return false;
+    }
+    return true;
+  }
+
   /// Goes on by so many repetitions like the one since `before`, which was steady.
   void skip(const Mark& before, const QueueUse& use, std::int64_t times) {
+    if (times == 0) return;
     const auto n = static_cast<double>(times);
     const double once = compute_ - before.compute;
     const QueueSet follows = dependent(use);

@@ -43,9 +43,10 @@ class TimedRank {
   bool is_steady_since(const Mark& before, const QueueUse& use) const {
     return clock_.is_steady_since(before, use);
   }
-  void skip(const Mark& before, const QueueUse& use, std::int64_t times) {
-    clock_.skip(before, use, times);
+  void skip(const Mark& before, const Repeated& repeated, std::int64_t times) {
+    clock_.skip(before, repeated.use, times);
   }
+  void end_unsteady(const Repeated& /*repeated*/) {}
 
  private:
   const KindTime* kinds_;

@@ -35,8 +35,9 @@ class AccountedRank {
   bool is_steady_since(const Mark& before, const QueueUse& use) const {
     return clock_.is_steady_since(before.clock, use);
   }
-  void skip(const Mark& before, const QueueUse& use, std::int64_t times) {
-    clock_.skip(before.clock, use, times);
+  void end_unsteady(const Repeated& /*repeated*/) {}
+  void skip(const Mark& before, const Repeated& repeated, std::int64_t times) {
+    clock_.skip(before.clock, repeated.use, times);
     const auto factor = static_cast<double>(times);
     kernels_ += factor * (kernels_ - before.kernels);
     for (std::size_t a = 0; a < kAxes.size(); ++a)
