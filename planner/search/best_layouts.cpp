@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <map>
 #include <optional>
 #include <queue>
 #include <tuple>
@@ -32,7 +34,7 @@ struct Found {
   }
 };
 
-/// A branch whose layouts may fit, or one of its layouts.
+/// A branch, or one of its layouts whose least memory fits.
 struct Open {
   /// Of it, or of all in the branch.
   double least_seconds_per_token = 0;
@@ -57,18 +59,15 @@ class BestSearch {
       : model_(model),
         cluster_(cluster),
         job_(job),
-        space_(space),
+        space_(narrowed(space, model, cluster)),
         count_(count),
         prunes_(pruning == Pruning::kOn),
-        branches_(branches_of(cluster, space)),
         bounds_(model, cluster, job),
-        may_fit_(branches_.size()),
-        layouts_(branches_.size()),
         tables_(model, cluster, job),
         fit_(model, cluster, tables_) {}
 
   BestLayouts run() {
-    for (std::size_t b = 0; b < branches_.size(); ++b) open_branch(b);
+    for (const Branch& mesh : meshes_of(cluster_, space_)) open_mesh(mesh);
     for (; !open_.empty(); open_.pop()) {
       const Open next = open_.top();
       if (next.layout) {
@@ -87,41 +86,57 @@ class BestSearch {
     return static_cast<std::int64_t>(space_.activation_checkpointing.size());
   }
 
-  /// What is left of a branch after its rules and the least memory of its layouts.
-  void open_branch(std::size_t index) {
-    Layout& layout = branches_[index].layout;
-    const std::vector<Layout> layouts = layouts_of(space_, branches_[index]);
-    if (layouts.empty()) return;
-    const auto all = static_cast<std::int64_t>(layouts.size()) * ways_of_checkpointing();
-    result_.considered += all;
-    if (breaks_rules(layouts.front(), all)) return;
-    if (space_.base.loss_chunks == 1)
-      layout.loss_chunks = default_loss_chunks(model_, job_, layout);
-    Rejection too_large{.layout = {}, .reason = {}, .count = 0};
-    std::vector<std::size_t>& may_fit = may_fit_[index];
-    common::Bytes least(std::numeric_limits<std::int64_t>::max());
-    for (std::size_t i = 0; i < layouts.size(); ++i) {
-      const common::Bytes need = device_memory(cluster_, bounds_.memory(layouts[i]));
-      if (need <= cluster_.device.memory) {
-        may_fit.push_back(i);
-        continue;
-      }
-      too_large.count += ways_of_checkpointing();
-      if (need >= least) continue;
-      least = need;
-      too_large.layout = layouts[i];
-    }
-    if (too_large.count > 0) {
-      too_large.reason = fmt::format("needs at least {} of {}", common::human(least),
-                                     common::human(cluster_.device.memory));
-      too_large.needed = least;
-      result_.rejected.push_back(std::move(too_large));
-    }
-    if (!may_fit.empty())
-      open_.push({bounds_.compute_time(layout).value / tokens_of(job_, layout), index, {}});
+  /// Layouts of a branch with every way of checkpointing; as many as of another with as large axes.
+  std::int64_t count_of(const Branch& branch) {
+    const std::array key = {branch.dp, branch.layout.mesh.sizes[Axis::kCp],
+                            std::int64_t{branch.layout.accumulation > 1}};
+    const auto [found, is_new] = counts_.try_emplace(key);
+    if (is_new) found->second = std::ssize(layouts_of(space_, branch)) * ways_of_checkpointing();
+    return found->second;
   }
 
-  /// Layouts of a branch keep the same rules, as all that have a meaning for the mesh do.
+  void open_mesh(const Branch& mesh) {
+    std::vector<Branch> branches = branches_of(space_, mesh);
+    std::int64_t all = 0;
+    for (const Branch& branch : branches) all += count_of(branch);
+    if (all == 0) return;
+    result_.considered += all;
+    if (breaks_rules(mesh.layout, all)) return;
+    for (Branch& branch : branches) {
+      if (count_of(branch) > 0) open_branch(std::move(branch));
+    }
+  }
+
+  /// Layouts of a branch keep the same rules, but for what a host holds.
+  void open_branch(Branch branch) {
+    Layout& layout = branch.layout;
+    if (breaks_rules(layout, count_of(branch))) return;
+    if (space_.base.loss_chunks == 1)
+      layout.loss_chunks = default_loss_chunks(model_, job_, layout);
+    Layout smallest = layout;
+    smallest.optimizer_offload = space_.optimizer_offload.back();
+    if (space_.expert_parallel.size() == 1) {
+      smallest.mesh.expert_parallel = space_.expert_parallel.front();
+      if (const common::Bytes need = least_memory(smallest); need > cluster_.device.memory)
+        return reject_too_large(smallest, need, count_of(branch));
+    }
+    const double time = bounds_.compute_time(layout).value / tokens_of(job_, layout);
+    open_.push({time, branches_.size(), {}});
+    branches_.push_back(std::move(branch));
+    layouts_.emplace_back();
+  }
+
+  common::Bytes least_memory(const Layout& layout) {
+    return device_memory(cluster_, bounds_.memory(layout));
+  }
+
+  void reject_too_large(const Layout& layout, common::Bytes need, std::int64_t count) {
+    result_.rejected.push_back({layout,
+                                fmt::format("needs at least {} of {}", common::human(need),
+                                            common::human(cluster_.device.memory)),
+                                need, count});
+  }
+
   bool breaks_rules(const Layout& layout, std::int64_t count) {
     const std::vector<Violation> broken = violations(model_, cluster_, job_, layout);
     if (!broken.empty()) result_.rejected.push_back({layout, to_string(broken), {}, count});
@@ -133,17 +148,30 @@ class BestSearch {
            kRounding * least_seconds_per_token > found_.back().seconds_per_token;
   }
 
-  void open_layouts(const Open& branch) {
-    const std::vector<std::size_t>& may_fit = may_fit_[branch.branch];
-    if (cannot_be_among_best(branch.least_seconds_per_token)) {
-      result_.slower += static_cast<std::int64_t>(may_fit.size()) * ways_of_checkpointing();
+  void open_layouts(const Open& open) {
+    const Branch& branch = branches_[open.branch];
+    if (cannot_be_among_best(open.least_seconds_per_token)) {
+      result_.slower += count_of(branch);
       return;
     }
-    std::vector<Layout> layouts = layouts_of(space_, branches_[branch.branch]);
-    const double tokens = tokens_of(job_, layouts.front());
-    for (const std::size_t i : may_fit)
-      open_.push({bounds_.time(layouts[i]).value / tokens, branch.branch, i});
-    layouts_[branch.branch] = std::move(layouts);
+    std::vector<Layout>& layouts = layouts_[open.branch];
+    layouts = layouts_of(space_, branch);
+    const double tokens = tokens_of(job_, branch.layout);
+    const Layout* smallest = nullptr;
+    common::Bytes least(std::numeric_limits<std::int64_t>::max());
+    std::int64_t too_large = 0;
+    for (std::size_t i = 0; i < layouts.size(); ++i) {
+      const common::Bytes need = least_memory(layouts[i]);
+      if (need <= cluster_.device.memory) {
+        open_.push({bounds_.time(layouts[i]).value / tokens, open.branch, i});
+        continue;
+      }
+      too_large += ways_of_checkpointing();
+      if (need >= least) continue;
+      least = need;
+      smallest = &layouts[i];
+    }
+    if (too_large > 0) reject_too_large(*smallest, least, too_large);
   }
 
   void price(const Open& open) {
@@ -151,7 +179,9 @@ class BestSearch {
       result_.slower += ways_of_checkpointing();
       return;
     }
-    price(layouts_[open.branch][*open.layout], open.branch, *open.layout);
+    const Layout& layout = layouts_[open.branch][*open.layout];
+    if (layout.optimizer_offload && breaks_rules(layout, ways_of_checkpointing())) return;
+    price(layout, open.branch, *open.layout);
   }
 
   void price(Layout layout, std::size_t branch, std::size_t index) {
@@ -196,14 +226,15 @@ class BestSearch {
   const ModelSpec& model_;
   const ClusterSpec& cluster_;
   const Job& job_;
-  const SearchSpace& space_;
+  SearchSpace space_;
   std::size_t count_;
   bool prunes_;
-  std::vector<Branch> branches_;
   LayoutBounds bounds_;
+  /// Of what count_of() tells apart.
+  std::map<std::array<std::int64_t, 3>, std::int64_t> counts_;
   std::priority_queue<Open> open_;
-  /// By branch, the index of the layouts whose least memory fits; and all layouts, once opened.
-  std::vector<std::vector<std::size_t>> may_fit_;
+  /// Those that may have a layout that fits; and their layouts, once opened.
+  std::vector<Branch> branches_;
   std::vector<std::vector<Layout>> layouts_;
   EstimateTables tables_;
   MemoryFit fit_;
@@ -219,6 +250,8 @@ void check(const SearchSpace& space) {
   check_positive("dp_shard", space.dp_shard);
   check_positive("dp_replicate", space.dp_replicate);
   check_positive("microbatch_size", space.microbatch_size);
+  check_positive("virtual_stages", space.virtual_stages);
+  check_positive("expert_parallel", space.expert_parallel);
   if (space.global_batch_size) check_positive("global_batch_size", {*space.global_batch_size});
 }
 

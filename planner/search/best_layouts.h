@@ -15,7 +15,8 @@ struct BestLayouts {
   std::int64_t considered = 0;
   /// Priced, and fit.
   std::int64_t fitting = 0;
-  /// Not priced, as a bound of their time shows that they are not among the best.
+  /// Not priced, as a bound of their time shows that they are not among the best, whether they fit
+  /// or not.
   std::int64_t slower = 0;
   /// Break rules or do not fit: one of each branch that it is so of.
   std::vector<Rejection> rejected;

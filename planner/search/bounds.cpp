@@ -1,6 +1,8 @@
 #include "planner/search/bounds.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "planner/cost/priced_program.h"
 #include "planner/layout/stage.h"
@@ -14,6 +16,11 @@ namespace {
 
 std::int64_t has_stages(const Layout& layout) { return layout.mesh.sizes[Axis::kPp] > 1 ? 1 : 0; }
 
+/// Passes through chunks of blocks between their forward and their backward, at their most.
+std::int64_t chunks_under_way(const Layout& layout, const Stage& stage) {
+  return std::min(layout.accumulation * layout.virtual_stages, warm_up_passes(stage, layout) + 1);
+}
+
 bool keeps_whole(Sharding sharding) {
   return sharding == Sharding::kShardOptimizer || sharding == Sharding::kNoShard;
 }
@@ -26,30 +33,40 @@ LayoutBounds::LayoutBounds(const ModelSpec& model, const ClusterSpec& cluster, c
       job_(job),
       bounds_model_(!is_feed_forward(model) && first_other_block(model) == 0) {}
 
-bool LayoutBounds::applies(const Layout& layout) const {
-  return bounds_model_ && layout.virtual_stages == 1 && layout.mesh.expert_parallel == 1 &&
-         !layout.optimizer_offload;
-}
-
 common::Seconds LayoutBounds::compute_time(const Layout& layout) {
-  if (!applies(layout)) return {};
+  if (!bounds_model_) return {};
   return common::Seconds(least_time(layout, {}));
 }
 
 common::Seconds LayoutBounds::time(const Layout& layout) {
-  if (!applies(layout)) return {};
+  if (!bounds_model_) return {};
+  // What goes round interleaved chunks, or experts, may overlap otherwise.
+  if (layout.virtual_stages > 1 || layout.mesh.expert_parallel > 1) return compute_time(layout);
+  return common::Seconds(least_time(layout, collectives_of(layout), true)) + update_time(layout);
+}
+
+common::Seconds LayoutBounds::update_time(const Layout& layout) {
   const std::int64_t last = layout.mesh.sizes[Axis::kPp] - 1;
   const std::int64_t slice =
       stage_at(model_, layout, last).blocks * elements_of(layout).block /
       (layout.sharding == Sharding::kNoShard ? 1 : sharding_ranks(layout.mesh));
+  if (layout.optimizer_offload) {
+    const common::Bytes moved(
+        slice * (common::size_of(job_.reduce_dtype) + common::size_of(job_.param_dtype)));
+    const common::Bytes updated(
+        slice * (2 * common::size_of(job_.master_dtype) + 4 * common::size_of(moment_dtype(job_))));
+    const auto of_node = static_cast<double>(cluster_.devices_per_node);
+    return moved / cluster_.device.host_bandwidth +
+           of_node * (updated / cluster_.host_memory_bandwidth);
+  }
   // AdamW reads four numbers of an element and writes three.
   const common::Bytes updated(
       slice * (3 * common::size_of(job_.master_dtype) + 4 * common::size_of(moment_dtype(job_))));
-  return common::Seconds(least_time(layout, collectives_of(layout))) +
-         updated / cluster_.device.memory_bandwidth;
+  return updated / cluster_.device.memory_bandwidth;
 }
 
-double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& collectives) {
+double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& collectives,
+                                bool recomputes) {
   const auto& [embedding, block, head] = passes_of(layout);
   const auto microbatches = static_cast<double>(layout.accumulation);
   // Of the stages before, which a microbatch passes through first and last.
@@ -57,9 +74,14 @@ double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& co
   double longest = 0;
   for (const Stage& stage : stages_of(model_, layout)) {
     const auto blocks = static_cast<double>(stage.blocks);
-    double forward = blocks * block.forward + (stage.is_first() ? embedding.forward : 0);
-    double backward = blocks * block.backward + (stage.is_first() ? embedding.backward : 0) +
-                      (stage.is_last() ? head.backward : 0);
+    // What the stages after it wait for: its first chunk.
+    const auto in_chunk = static_cast<double>(stage.blocks / layout.virtual_stages);
+    const double embedding_forward = stage.is_first() ? embedding.forward : 0;
+    const double embedding_backward = stage.is_first() ? embedding.backward : 0;
+    double forward = blocks * block.forward + embedding_forward;
+    double backward =
+        blocks * block.backward + embedding_backward + (stage.is_last() ? head.backward : 0);
+    if (recomputes) backward += recompute_time(layout, stage);
     // Copies that are kept may last through the passes ahead.
     const auto ahead = static_cast<double>(warm_up_passes(stage, layout));
     const double gathers = ((microbatches - ahead) * blocks - 2) * collectives.gather;
@@ -76,7 +98,9 @@ double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& co
     backward += blocks * collectives.accumulate;
     const double passes = microbatches * forward + (microbatches - 1) * backward + last_backward;
     longest = std::max(longest, before + std::max({passes, gathers, reductions}));
-    before += forward + last_backward + messages;
+    before += layout.virtual_stages == 1 ? forward + last_backward + messages
+                                         : in_chunk * (block.forward + block.backward) +
+                                               embedding_forward + embedding_backward;
   }
   return longest;
 }
@@ -116,30 +140,105 @@ LayoutBounds::BlockCollectives LayoutBounds::collectives_of(const Layout& layout
 }
 
 common::Bytes LayoutBounds::memory(const Layout& layout) {
-  if (!applies(layout)) return {};
-  const std::int64_t param_size = common::size_of(job_.param_dtype);
-  const std::int64_t master_size = common::size_of(job_.master_dtype);
-  const std::int64_t shards = sharding_ranks(layout.mesh);
-  const bool whole = keeps_whole(layout.sharding);
-  const Elements& elements = elements_of(layout);
-  const std::int64_t input = input_elements(layout) * param_size;
+  if (!bounds_model_ || layout.mesh.expert_parallel > 1) return {};
+  const std::int64_t input = input_elements(layout) * common::size_of(job_.param_dtype);
   std::int64_t highest = 0;
   const std::int64_t stages = layout.mesh.sizes[Axis::kPp];
   for (const std::int64_t index : {std::int64_t{0}, std::min<std::int64_t>(1, stages - 1)}) {
     const Stage stage = stage_at(model_, layout, index);
-    const std::int64_t held = stage.blocks * elements.block +
-                              (stage.is_first() ? elements.embedding : 0) +
-                              (stage.is_last() ? elements.head : 0);
-    const std::int64_t slice = held / shards;
-    const std::int64_t copies = whole && param_size != master_size ? held * param_size : 0;
-    const std::int64_t masters = (whole && copies == 0 ? held : slice) * master_size;
-    const std::int64_t state = copies + masters + 2 * slice * common::size_of(moment_dtype(job_));
-    const std::int64_t under_way = std::min(layout.accumulation, stages - index);
-    const std::int64_t activations = under_way * stage.blocks * input;
-    const std::int64_t gradients = slice * common::size_of(job_.reduce_dtype);
-    highest = std::max(highest, state + std::max(activations, gradients));
+    const std::int64_t activations =
+        chunks_under_way(layout, stage) * (stage.blocks / layout.virtual_stages) * input;
+    const std::int64_t gradients =
+        slice_elements(layout, stage) * common::size_of(job_.reduce_dtype);
+    const std::int64_t beside = bytes_beside_activations(layout, stage);
+    highest =
+        std::max(highest, state_bytes(layout, stage) + std::max(activations + beside, gradients));
   }
   return common::Bytes(highest);
+}
+
+std::int64_t LayoutBounds::slice_elements(const Layout& layout, const Stage& stage) {
+  const Elements& elements = elements_of(layout);
+  const std::int64_t held = stage.blocks * elements.block +
+                            (stage.is_first() ? elements.embedding : 0) +
+                            (stage.is_last() ? elements.head : 0);
+  return held / sharding_ranks(layout.mesh);
+}
+
+std::int64_t LayoutBounds::bytes_beside_activations(const Layout& layout, const Stage& stage) {
+  const Elements& elements = elements_of(layout);
+  const Sharding sharding = without_replicas(layout.sharding);
+  std::int64_t bytes = 0;
+  if (sharding_ranks(layout.mesh) > 1 && !keeps_whole(sharding)) {
+    // At the end of the forward pass, or in the loss.
+    const std::int64_t blocks = sharding == Sharding::kFullShard ? 1 : stage.blocks;
+    const std::int64_t head = stage.is_last() ? elements.head : 0;
+    bytes += (blocks * elements.block + head) * common::size_of(job_.param_dtype);
+  }
+  if (layout.accumulation * layout.virtual_stages > chunks_under_way(layout, stage)) {
+    const std::int64_t slice = slice_elements(layout, stage);
+    const bool whole = accumulates_whole_gradients(layout);
+    bytes +=
+        (whole ? slice * sharding_ranks(layout.mesh) : slice) * common::size_of(job_.reduce_dtype);
+  }
+  return bytes;
+}
+
+std::int64_t LayoutBounds::state_bytes(const Layout& layout, const Stage& stage) {
+  const std::int64_t param_size = common::size_of(job_.param_dtype);
+  const std::int64_t master_size = common::size_of(job_.master_dtype);
+  const std::int64_t slice = slice_elements(layout, stage);
+  if (layout.optimizer_offload) return slice * param_size;
+  const std::int64_t held = slice * sharding_ranks(layout.mesh);
+  const bool whole = keeps_whole(layout.sharding);
+  const std::int64_t copies = whole && param_size != master_size ? held * param_size : 0;
+  const std::int64_t masters = (whole && copies == 0 ? held : slice) * master_size;
+  return copies + masters + 2 * slice * common::size_of(moment_dtype(job_));
+}
+
+const LayoutBounds::Saving& LayoutBounds::saving_of(const Layout& layout) {
+  const auto [found, is_new] = savings_.try_emplace(key_of(layout));
+  if (!is_new) return found->second;
+  Saving& saving = found->second;
+  Layout tried = layout;
+  tried.checkpointed_blocks.reset();
+  const auto cost_of = [&](const StepContext& context, Opcode opcode) {
+    const Instruction instruction{.opcode = opcode,
+                                  .computation = Computation::kBlock,
+                                  .unit = block_unit(context.model, 0),
+                                  .recompute = recompute_of(tried, 0)};
+    return price_instruction(context, cluster_, instruction).cost;
+  };
+  const auto way = [&](ActivationCheckpointing checkpointing) {
+    tried.activation_checkpointing = checkpointing;
+    const StepContext context = make_step_context(model_, job_, tried, cluster_.device.kind);
+    const InstructionCost backward = cost_of(context, Opcode::kBackward);
+    return Saving::Way{
+        .saved = static_cast<double>(cost_of(context, Opcode::kForward).net_total.value),
+        .recompute = backward.before.total.value + backward.after.total.value};
+  };
+  const Saving::Way none = way(ActivationCheckpointing::kNone);
+  saving = {
+      .saved = none.saved,
+      .ways = {way(ActivationCheckpointing::kSelective), way(ActivationCheckpointing::kFull)}};
+  for (Saving::Way& checkpointed : saving.ways) checkpointed.recompute -= none.recompute;
+  return saving;
+}
+
+double LayoutBounds::recompute_time(const Layout& layout, const Stage& stage) {
+  const Saving& saving = saving_of(layout);
+  const auto blocks = static_cast<double>(stage.blocks);
+  const auto under_way = static_cast<double>(chunks_under_way(layout, stage));
+  const auto room = static_cast<double>((cluster_.device.memory - cluster_.reserved_memory).value -
+                                        state_bytes(layout, stage));
+  const double lacking = under_way * blocks * saving.saved - room;
+  if (lacking <= 0) return 0;
+  double least = std::numeric_limits<double>::infinity();
+  for (const Saving::Way& way : saving.ways) {
+    const double freed = under_way * (saving.saved - way.saved);
+    if (lacking <= blocks * freed) least = std::min(least, lacking / freed * way.recompute);
+  }
+  return std::isinf(least) ? 0 : std::max(0.0, least);
 }
 
 std::int64_t LayoutBounds::input_elements(const Layout& layout) const {
@@ -148,11 +247,16 @@ std::int64_t LayoutBounds::input_elements(const Layout& layout) const {
          (splits_tokens ? layout.mesh.sizes[Axis::kTp] : 1);
 }
 
-const LayoutBounds::Passes& LayoutBounds::passes_of(const Layout& layout) {
+LayoutBounds::PassKey LayoutBounds::key_of(const Layout& layout) {
   const AxisSizes& sizes = layout.mesh.sizes;
-  const std::array key = {sizes[Axis::kTp], sizes[Axis::kCp], layout.microbatch_size,
-                          std::int64_t{layout.sequence_parallel}, has_stages(layout)};
-  const auto [found, is_new] = passes_.try_emplace(key);
+  return {sizes[Axis::kTp],           sizes[Axis::kCp],
+          layout.microbatch_size,     std::int64_t{layout.sequence_parallel},
+          has_stages(layout),         std::int64_t{layout.async_tp},
+          layout.mesh.expert_parallel};
+}
+
+const LayoutBounds::Passes& LayoutBounds::passes_of(const Layout& layout) {
+  const auto [found, is_new] = passes_.try_emplace(key_of(layout));
   if (!is_new) return found->second;
   const StepContext context = make_step_context(model_, job_, layout, cluster_.device.kind);
   const auto seconds = [&](Opcode opcode, Computation computation, std::int64_t unit) {

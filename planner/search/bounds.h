@@ -6,13 +6,14 @@
 
 #include "planner/cluster/cluster_spec.h"
 #include "planner/layout/layout.h"
+#include "planner/layout/stage.h"
 #include "planner/model/model_spec.h"
 
 namespace meshplan::planner {
 
-/// What layouts cannot undercut, worked out in a fraction of the time that pricing them takes. Of
-/// models with experts and the feed-forward demo, interleaved stages and an optimizer on the host
-/// it is nothing.
+/// What layouts cannot undercut, worked out in a fraction of the time that pricing them takes. It
+/// is nothing for models whose blocks differ and the feed-forward demo; memory and collectives of
+/// experts that are shared out count nothing, either.
 class LayoutBounds {
  public:
   LayoutBounds(const ModelSpec& model, const ClusterSpec& cluster, const Job& job);
@@ -23,13 +24,15 @@ class LayoutBounds {
   /// ends before they run the last one backward. Requires a layout without violations.
   common::Seconds compute_time(const Layout& layout);
 
-  /// Least step time of a layout, whatever it recomputes and keeps gathered: the same, and that a
-  /// pass takes no less than the collectives of its blocks one after the other, but for two that
-  /// may be ahead of it or behind; then the update.
+  /// Least step time of a layout, whatever it keeps gathered: the same, and that blocks whose saved
+  /// activations have no room are computed twice, and a pass takes no less than the collectives of
+  /// its blocks one after the other, but for two that may be ahead of it or behind; then the
+  /// update.
   common::Seconds time(const Layout& layout);
 
   /// Least peak of allocated memory: what is held all through, with the gradients that the update
-  /// reads, or with the inputs of the blocks of all microbatches under way.
+  /// reads; or with the inputs of the blocks of all microbatches under way, the copies that are
+  /// gathered by then, and the gradients of microbatches before.
   common::Bytes memory(const Layout& layout);
 
  private:
@@ -42,6 +45,16 @@ class LayoutBounds {
     Pass embedding;
     Pass block;
     Pass head;
+  };
+  /// What a block saves, in bytes, and what it may be checkpointed to: so much, for so many seconds
+  /// more of each backward pass.
+  struct Saving {
+    struct Way {
+      double saved = 0;
+      double recompute = 0;
+    };
+    double saved = 0;
+    std::array<Way, 2> ways;
   };
   /// What a block's collectives take: its gather, its reduction in each microbatch, and in the
   /// last; and a message between stages.
@@ -60,21 +73,33 @@ class LayoutBounds {
     std::int64_t head = 0;
   };
 
-  bool applies(const Layout& layout) const;
   const Passes& passes_of(const Layout& layout);
   const Elements& elements_of(const Layout& layout);
   /// Of the residual stream on a rank.
   std::int64_t input_elements(const Layout& layout) const;
   BlockCollectives collectives_of(const Layout& layout);
-  double least_time(const Layout& layout, const BlockCollectives& collectives);
+  common::Seconds update_time(const Layout& layout);
+  double least_time(const Layout& layout, const BlockCollectives& collectives,
+                    bool recomputes = false);
+  const Saving& saving_of(const Layout& layout);
+  /// What a stage's blocks at least take longer for a microbatch, as some have to be checkpointed.
+  double recompute_time(const Layout& layout, const Stage& stage);
+  std::int64_t slice_elements(const Layout& layout, const Stage& stage);
+  /// Copies and gradients that are there while most activations are.
+  std::int64_t bytes_beside_activations(const Layout& layout, const Stage& stage);
+  /// Parameters and the optimizer's state.
+  std::int64_t state_bytes(const Layout& layout, const Stage& stage);
   double collective(const Layout& layout, CollectiveKind kind, Axis axis, std::int64_t bytes) const;
 
   ModelSpec model_;
   ClusterSpec cluster_;
   Job job_;
   bool bounds_model_;
-  /// By tp, cp, microbatch, sequence parallelism and whether there are stages.
-  std::map<std::array<std::int64_t, 5>, Passes> passes_;
+  /// Tp, cp, microbatch, sequence parallelism, whether there are stages, asynchronous tp and ep.
+  using PassKey = std::array<std::int64_t, 7>;
+  static PassKey key_of(const Layout& layout);
+  std::map<PassKey, Passes> passes_;
+  std::map<PassKey, Saving> savings_;
   /// By tp and whether there are stages.
   std::map<std::array<std::int64_t, 2>, Elements> elements_;
 };

@@ -15,18 +15,17 @@ std::optional<std::int64_t> accumulation_of(const SearchSpace& space, const Bran
   return *space.global_batch_size / once;
 }
 
+/// Each with every choice of sequence parallelism and asynchronous tp.
 void add_branches(const SearchSpace& space, Branch branch, std::vector<Branch>& branches) {
   Layout& layout = branch.layout;
-  for (const std::int64_t microbatch : space.microbatch_size) {
-    layout.microbatch_size = microbatch;
-    const std::optional<std::int64_t> accumulation = accumulation_of(space, branch);
-    if (!accumulation) continue;
-    layout.accumulation = *accumulation;
-    for (const bool sequence_parallel : space.sequence_parallel) {
-      const bool tp = layout.mesh.sizes[Axis::kTp] > 1;
-      // Without tp there is one way.
-      if (!tp && sequence_parallel != space.sequence_parallel.front()) continue;
-      layout.sequence_parallel = tp && sequence_parallel;
+  const bool tp = layout.mesh.sizes[Axis::kTp] > 1;
+  for (const bool sequence_parallel : space.sequence_parallel) {
+    // Without tp there is one way, as there is without what is cut into pieces.
+    if (!tp && sequence_parallel != space.sequence_parallel.front()) continue;
+    layout.sequence_parallel = tp && sequence_parallel;
+    for (const bool async_tp : space.async_tp) {
+      if (!layout.sequence_parallel && async_tp != space.async_tp.front()) continue;
+      layout.async_tp = layout.sequence_parallel && async_tp;
       branches.push_back(branch);
     }
   }
@@ -53,22 +52,61 @@ bool has_meaning(const Layout& layout, Sharding sharding) {
 
 }  // namespace
 
-std::vector<Branch> branches_of(const ClusterSpec& cluster, const SearchSpace& space) {
-  std::vector<Branch> branches;
+SearchSpace narrowed(SearchSpace space, const ModelSpec& model, const ClusterSpec& cluster) {
+  if (model.moe.num_experts == 0) {
+    space.expert_parallel = {1};
+  } else if (space.expert_parallel.empty()) {
+    space.expert_parallel = allowed_divisors(model.moe.num_experts, {});
+  }
+  const bool has_host = cluster.device.kind == DeviceKind::kGpu &&
+                        cluster.device.host_bandwidth.value > 0 &&
+                        cluster.host_memory_bandwidth.value > 0;
+  if (!has_host) space.optimizer_offload = {false};
+  return space;
+}
+
+std::vector<Branch> meshes_of(const ClusterSpec& cluster, const SearchSpace& space) {
+  std::vector<Branch> meshes;
   const std::int64_t world = world_size(cluster);
   for (const std::int64_t pp : allowed_divisors(world, space.pp)) {
     for (const std::int64_t cp : allowed_divisors(world / pp, space.cp)) {
       for (const std::int64_t tp : allowed_divisors(world / pp / cp, space.tp)) {
-        Branch branch{.layout = space.base, .dp = world / pp / cp / tp};
-        DeviceMesh& mesh = branch.layout.mesh;
-        mesh.ranks_per_node = cluster.devices_per_node;
-        mesh.sizes[Axis::kPp] = pp;
-        mesh.sizes[Axis::kCp] = cp;
-        mesh.sizes[Axis::kTp] = tp;
-        mesh.sizes[Axis::kDpReplicate] = 1;
-        mesh.sizes[Axis::kDpShard] = branch.dp;
-        add_branches(space, branch, branches);
+        Branch& mesh =
+            meshes.emplace_back(Branch{.layout = space.base, .dp = world / pp / cp / tp});
+        mesh.layout.mesh.ranks_per_node = cluster.devices_per_node;
+        AxisSizes& sizes = mesh.layout.mesh.sizes;
+        sizes[Axis::kPp] = pp;
+        sizes[Axis::kCp] = cp;
+        sizes[Axis::kTp] = tp;
+        sizes[Axis::kDpReplicate] = 1;
+        sizes[Axis::kDpShard] = mesh.dp;
+        mesh.layout.microbatch_size = 1;
+        mesh.layout.accumulation = 1;
+        mesh.layout.sharding = Sharding::kFullShard;
+        mesh.layout.virtual_stages = 1;
+        mesh.layout.mesh.expert_parallel = 1;
+        mesh.layout.sequence_parallel = false;
+        mesh.layout.async_tp = false;
+        mesh.layout.optimizer_offload = false;
       }
+    }
+  }
+  return meshes;
+}
+
+std::vector<Branch> branches_of(const SearchSpace& space, const Branch& mesh) {
+  std::vector<Branch> branches;
+  Branch branch = mesh;
+  for (const std::int64_t microbatch : space.microbatch_size) {
+    branch.layout.microbatch_size = microbatch;
+    const std::optional<std::int64_t> accumulation = accumulation_of(space, branch);
+    if (!accumulation) continue;
+    branch.layout.accumulation = *accumulation;
+    for (const std::int64_t chunks : space.virtual_stages) {
+      const bool one_way = mesh.layout.mesh.sizes[Axis::kPp] == 1;
+      if (one_way && chunks != space.virtual_stages.front()) continue;
+      branch.layout.virtual_stages = one_way ? 1 : chunks;
+      add_branches(space, branch, branches);
     }
   }
   return branches;
@@ -77,6 +115,17 @@ std::vector<Branch> branches_of(const ClusterSpec& cluster, const SearchSpace& s
 std::vector<Layout> layouts_of(const SearchSpace& space, const Branch& branch) {
   std::vector<Layout> layouts;
   Layout layout = branch.layout;
+  const auto add_ways = [&] {
+    const std::int64_t shards = sharding_ranks(layout.mesh);
+    for (const std::int64_t experts : space.expert_parallel) {
+      if (shards % experts != 0) continue;
+      layout.mesh.expert_parallel = experts;
+      for (const bool offload : space.optimizer_offload) {
+        layout.optimizer_offload = offload;
+        layouts.push_back(layout);
+      }
+    }
+  };
   for (const std::int64_t replicas : allowed_divisors(branch.dp, space.dp_replicate)) {
     layout.mesh.sizes[Axis::kDpReplicate] = replicas;
     layout.mesh.sizes[Axis::kDpShard] = branch.dp / replicas;
@@ -89,7 +138,7 @@ std::vector<Layout> layouts_of(const SearchSpace& space, const Branch& branch) {
       for (const GradientAccumulation way : space.gradient_accumulation) {
         if (one_way && way != space.gradient_accumulation.front()) continue;
         layout.gradient_accumulation = way;
-        layouts.push_back(layout);
+        add_ways();
       }
     }
   }

@@ -20,6 +20,10 @@ struct SearchSpace {
   std::vector<std::int64_t> dp_shard;
   std::vector<std::int64_t> dp_replicate;
   std::vector<std::int64_t> microbatch_size = {1, 2, 4, 8, 16, 32, 64};
+  /// With pp; without it is 1. More than 1 take longer to price, by far.
+  std::vector<std::int64_t> virtual_stages = {1};
+  /// Of models with experts; an empty list allows every divisor of their number.
+  std::vector<std::int64_t> expert_parallel;
   /// Sequences a step over all ranks; accumulation follows from it.
   std::optional<std::int64_t> global_batch_size;
   std::vector<Sharding> sharding = {Sharding::kFullShard,      Sharding::kShardGradOp,
@@ -29,22 +33,34 @@ struct SearchSpace {
                                                              GradientAccumulation::kUnsharded};
   /// With tp; without it is off.
   std::vector<bool> sequence_parallel = {false, true};
+  /// With sequence parallelism over tp; without it is off.
+  std::vector<bool> async_tp = {false, true};
+  std::vector<bool> optimizer_offload = {false, true};
   std::vector<ActivationCheckpointing> activation_checkpointing = {
       ActivationCheckpointing::kNone, ActivationCheckpointing::kSelective,
       ActivationCheckpointing::kFull};
 };
 
+/// The space without choices that the model or the cluster does not have: sizes of ep, and an
+/// optimizer on a host that is not known.
+SearchSpace narrowed(SearchSpace space, const ModelSpec& model, const ClusterSpec& cluster);
+
 /// Layouts that do the same work in a microbatch, on as many ranks: they differ in how dp is
-/// divided, in strategy and in what blocks recompute and keep.
+/// divided, in strategy, ep, where the optimizer is, and in what blocks recompute and keep.
 struct Branch {
+  /// Shards over the whole of dp, which takes least memory, but for an optimizer on the host.
   Layout layout;
   /// dp_replicate x dp_shard.
   std::int64_t dp = 1;
 };
 
-/// Every pp x cp x tp with every microbatch that divides the global batch, sequence parallel or
-/// not; in this order, sizes ascending. The layout's dp_shard is the whole of dp.
-std::vector<Branch> branches_of(const ClusterSpec& cluster, const SearchSpace& space);
+/// Every pp x cp x tp, with one microbatch and nothing else chosen: rules that it breaks all of
+/// branches_of() break. In this order, sizes ascending.
+std::vector<Branch> meshes_of(const ClusterSpec& cluster, const SearchSpace& space);
+
+/// The branches of a mesh: every microbatch that divides the global batch, with every choice of
+/// virtual stages, sequence parallelism and asynchronous tp that has a meaning.
+std::vector<Branch> branches_of(const SearchSpace& space, const Branch& mesh);
 
 /// The layouts of a branch, without a choice of checkpointing: those that differ in nothing that
 /// matters to the mesh are there once (hybrid strategies with replicas, the others without;

@@ -36,9 +36,19 @@ Case any_case() {
   c.cluster.reserved_memory = common::Bytes(0);
   c.cluster.device.memory = common::Bytes(*rc::gen::inRange<std::int64_t>(1 << 20, 12 << 20));
   c.space.microbatch_size = {1, 2, 8};
+  if (*rc::gen::inRange(0, 20) == 0) c.space.virtual_stages = {1, 2};
   if (*rc::gen::arbitrary<bool>())
     c.space.global_batch_size = *rc::gen::element<std::int64_t>(8, 24, 48, 96);
   return c;
+}
+
+std::vector<Branch> branches_of(const Case& c) {
+  const SearchSpace space = narrowed(c.space, c.model, c.cluster);
+  std::vector<Branch> branches;
+  for (const Branch& mesh : meshes_of(c.cluster, space)) {
+    for (const Branch& branch : branches_of(space, mesh)) branches.push_back(branch);
+  }
+  return branches;
 }
 
 BestLayouts best(const Case& c, Pruning pruning, std::size_t count = 5) {
@@ -93,8 +103,8 @@ TEST(BestLayouts, TheFirstIsTheFastestOfEveryLayoutThatFits) {
     const BestLayouts found = best(c, Pruning::kOn, 1);
     if (found.best.empty()) return;
     const double best_time = 1 / found.best.front().estimate.tokens_per_second_per_gpu;
-    for (const Branch& branch : branches_of(c.cluster, c.space)) {
-      for (Layout layout : layouts_of(c.space, branch)) {
+    for (const Branch& branch : branches_of(c)) {
+      for (Layout layout : layouts_of(narrowed(c.space, c.model, c.cluster), branch)) {
         if (!violations(c.model, c.cluster, c.job, layout).empty()) continue;
         layout.loss_chunks = default_loss_chunks(c.model, c.job, layout);
         for (std::int64_t kept = 1; kept <= c.model.num_hidden_layers; ++kept) {
@@ -147,11 +157,11 @@ TEST(LayoutBounds, AreNeverAboveTimeAndMemory) {
 }
 
 TEST(SearchSpace, HasEveryMeshOnce) {
-  const Case c{small_model(8), load_cluster("local-cpu"), small_job(), {}};
-  ClusterSpec cluster = c.cluster;
-  cluster.devices_per_node = 12;
+  Case c{small_model(8), load_cluster("local-cpu"), small_job(), {}};
+  c.cluster.devices_per_node = 12;
+  c.space = narrowed(c.space, c.model, c.cluster);
   std::set<std::string> seen;
-  for (const Branch& branch : branches_of(cluster, c.space)) {
+  for (const Branch& branch : branches_of(c)) {
     for (const Layout& layout : layouts_of(c.space, branch)) {
       EXPECT_EQ(world_size(layout.mesh), 12);
       EXPECT_TRUE(seen.insert(to_json(layout).dump()).second) << to_json(layout).dump();
