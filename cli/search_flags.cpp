@@ -81,4 +81,31 @@ planner::SearchRequest make_request(const SearchFlags& flags) {
   return request;
 }
 
+planner::SearchSpace every_choice_of(const CLI::App& app, const planner::SearchRequest& request) {
+  const planner::Layout& layout = request.base;
+  planner::SearchSpace space;
+  space.base = layout;
+  if (app.count("--pp") > 0) space.pp = request.pp;
+  if (app.count("--cp") > 0) space.cp = request.cp;
+  space.tp = request.tp;
+  space.dp_shard = request.dp_shard;
+  space.dp_replicate = request.dp_replicate;
+  space.global_batch_size = request.global_batch_size;
+  if (request.microbatch_size) space.microbatch_size = {*request.microbatch_size};
+  if (request.sequence_parallel) space.sequence_parallel = {*request.sequence_parallel};
+  if (request.loss_chunks) space.base.loss_chunks = *request.loss_chunks;
+  const auto pin = [&app](const char* flag, auto& choices, const auto& chosen) {
+    if (app.count(flag) > 0) choices = {chosen};
+  };
+  pin("--virtual-stages", space.virtual_stages, layout.virtual_stages);
+  pin("--expert-parallel", space.expert_parallel, layout.mesh.expert_parallel);
+  pin("--sharding", space.sharding, layout.sharding);
+  pin("--gradient-accumulation", space.gradient_accumulation, layout.gradient_accumulation);
+  pin("--async-tp", space.async_tp, layout.async_tp);
+  pin("--optimizer-offload", space.optimizer_offload, layout.optimizer_offload);
+  pin("--activation-checkpointing", space.activation_checkpointing,
+      layout.activation_checkpointing);
+  return space;
+}
+
 }  // namespace meshplan::cli

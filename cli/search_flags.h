@@ -4,7 +4,7 @@
 #include <string>
 
 #include "cli/options.h"
-#include "planner/search/search.h"
+#include "planner/search/space.h"
 
 namespace meshplan::cli {
 
@@ -25,6 +25,9 @@ CLI::Option* add_search_flags(CLI::App& app, SearchFlags& flags);
 /// What the flags ask for; sizes may still be kAutomaticSize. Throws kUsage for a microbatch that
 /// is neither a number nor auto.
 planner::SearchRequest make_request(const SearchFlags& flags);
+
+/// Every choice that the request's flags, once parsed by `app`, leave open.
+planner::SearchSpace every_choice_of(const CLI::App& app, const planner::SearchRequest& request);
 
 /// Turns "auto" into kAutomaticSize.
 CLI::Validator automatic_size();

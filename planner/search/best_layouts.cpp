@@ -194,10 +194,13 @@ class BestSearch {
         ++too_large.count;
         continue;
       }
-      ++result_.fitting;
-      keep({tables_.price(*filled).step_time.value / tokens_of(job_, layout),
-            {branch, index, way},
-            *filled});
+      const double tokens = tokens_of(job_, layout);
+      if (cannot_be_among_best(bounds_.time_as_chosen(*filled).value / tokens)) {
+        ++result_.slower;
+      } else {
+        ++result_.fitting;
+        keep({tables_.price(*filled).step_time.value / tokens, {branch, index, way}, *filled});
+      }
       if (layout.activation_checkpointing == ActivationCheckpointing::kNone) {
         // What fits as it is has nothing to gain from computing twice.
         result_.slower += ways_of_checkpointing() - static_cast<std::int64_t>(way) - 1;

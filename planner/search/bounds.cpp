@@ -35,14 +35,23 @@ LayoutBounds::LayoutBounds(const ModelSpec& model, const ClusterSpec& cluster, c
 
 common::Seconds LayoutBounds::compute_time(const Layout& layout) {
   if (!bounds_model_) return {};
-  return common::Seconds(least_time(layout, {}));
+  return common::Seconds(least_time(layout, {}, Recomputed::kNone));
 }
 
 common::Seconds LayoutBounds::time(const Layout& layout) {
+  return time(layout, Recomputed::kLeast);
+}
+
+common::Seconds LayoutBounds::time_as_chosen(const Layout& layout) {
+  return time(layout, Recomputed::kChosen);
+}
+
+common::Seconds LayoutBounds::time(const Layout& layout, Recomputed recomputed) {
   if (!bounds_model_) return {};
   // What goes round interleaved chunks, or experts, may overlap otherwise.
   if (layout.virtual_stages > 1 || layout.mesh.expert_parallel > 1) return compute_time(layout);
-  return common::Seconds(least_time(layout, collectives_of(layout), true)) + update_time(layout);
+  return common::Seconds(least_time(layout, collectives_of(layout), recomputed)) +
+         update_time(layout);
 }
 
 common::Seconds LayoutBounds::update_time(const Layout& layout) {
@@ -66,7 +75,7 @@ common::Seconds LayoutBounds::update_time(const Layout& layout) {
 }
 
 double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& collectives,
-                                bool recomputes) {
+                                Recomputed recomputed) {
   const auto& [embedding, block, head] = passes_of(layout);
   const auto microbatches = static_cast<double>(layout.accumulation);
   // Of the stages before, which a microbatch passes through first and last.
@@ -81,7 +90,8 @@ double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& co
     double forward = blocks * block.forward + embedding_forward;
     double backward =
         blocks * block.backward + embedding_backward + (stage.is_last() ? head.backward : 0);
-    if (recomputes) backward += recompute_time(layout, stage);
+    if (recomputed == Recomputed::kLeast) backward += least_recompute_time(layout, stage);
+    if (recomputed == Recomputed::kChosen) backward += chosen_recompute_time(layout, stage);
     // Copies that are kept may last through the passes ahead.
     const auto ahead = static_cast<double>(warm_up_passes(stage, layout));
     const double gathers = ((microbatches - ahead) * blocks - 2) * collectives.gather;
@@ -225,7 +235,16 @@ const LayoutBounds::Saving& LayoutBounds::saving_of(const Layout& layout) {
   return saving;
 }
 
-double LayoutBounds::recompute_time(const Layout& layout, const Stage& stage) {
+double LayoutBounds::chosen_recompute_time(const Layout& layout, const Stage& stage) {
+  if (layout.activation_checkpointing == ActivationCheckpointing::kNone) return 0;
+  const std::int64_t chosen = layout.checkpointed_blocks.value_or(model_.num_hidden_layers);
+  const std::int64_t blocks = std::clamp<std::int64_t>(chosen - stage.first_block, 0, stage.blocks);
+  const bool full = layout.activation_checkpointing == ActivationCheckpointing::kFull;
+  const Saving::Way& way = saving_of(layout).ways[full ? 1 : 0];
+  return static_cast<double>(blocks) * std::max(0.0, way.recompute);
+}
+
+double LayoutBounds::least_recompute_time(const Layout& layout, const Stage& stage) {
   const Saving& saving = saving_of(layout);
   const auto blocks = static_cast<double>(stage.blocks);
   const auto under_way = static_cast<double>(chunks_under_way(layout, stage));

@@ -30,6 +30,9 @@ class LayoutBounds {
   /// update.
   common::Seconds time(const Layout& layout);
 
+  /// The same of a layout whose checkpointed blocks have been chosen.
+  common::Seconds time_as_chosen(const Layout& layout);
+
   /// Least peak of allocated memory: what is held all through, with the gradients that the update
   /// reads; or with the inputs of the blocks of all microbatches under way, the copies that are
   /// gathered by then, and the gradients of microbatches before.
@@ -78,12 +81,16 @@ class LayoutBounds {
   /// Of the residual stream on a rank.
   std::int64_t input_elements(const Layout& layout) const;
   BlockCollectives collectives_of(const Layout& layout);
+  /// Blocks that are computed twice: none, those that have to be, or those that were chosen.
+  enum class Recomputed { kNone, kLeast, kChosen };
+  common::Seconds time(const Layout& layout, Recomputed recomputed);
   common::Seconds update_time(const Layout& layout);
   double least_time(const Layout& layout, const BlockCollectives& collectives,
-                    bool recomputes = false);
+                    Recomputed recomputed);
   const Saving& saving_of(const Layout& layout);
   /// What a stage's blocks at least take longer for a microbatch, as some have to be checkpointed.
-  double recompute_time(const Layout& layout, const Stage& stage);
+  double least_recompute_time(const Layout& layout, const Stage& stage);
+  double chosen_recompute_time(const Layout& layout, const Stage& stage);
   std::int64_t slice_elements(const Layout& layout, const Stage& stage);
   /// Copies and gradients that are there while most activations are.
   std::int64_t bytes_beside_activations(const Layout& layout, const Stage& stage);

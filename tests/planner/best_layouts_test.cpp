@@ -144,6 +144,8 @@ TEST(LayoutBounds, AreNeverAboveTimeAndMemory) {
       const double time = bounds.time(plan.layout).value / plan.estimate.step_time.value;
       const double memory = static_cast<double>(bounds.memory(plan.layout).value) /
                             static_cast<double>(plan.estimate.memory.peak_allocated.value);
+      const double chosen = bounds.time_as_chosen(plan.layout).value;
+      RC_ASSERT(chosen <= plan.estimate.step_time.value * (1 + 1e-9));
       RC_ASSERT(bounds.compute_time(plan.layout).value <=
                 bounds.time(plan.layout).value * (1 + 1e-9));
       RC_ASSERT(time <= 1 + 1e-9);
