@@ -5,7 +5,11 @@
 #include <utility>
 
 #include "planner/cost/estimate.h"
+#include "planner/cost/memory.h"
 #include "planner/cost/pipeline_player.h"
+#include "planner/cost/priced_program.h"
+#include "planner/model/feed_forward_model.h"
+#include "planner/model/parameter_table.h"
 
 namespace meshplan::planner {
 namespace {
@@ -19,6 +23,14 @@ QuickEstimate played(const ModelSpec& model, const ClusterSpec& cluster, const J
                       .step_time = whole.step_time};
   for (AxisTraffic& axis : quick.traffic) axis.time = axis.exposed = common::Seconds();
   return quick;
+}
+
+common::Bytes played_peak(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
+                          const Layout& layout, const Stage& stage) {
+  const StepContext context =
+      make_step_context(model, job, layout, cluster.device.kind, stage.index);
+  const StepProgram program = build_program(model, job, layout, stage.index);
+  return total(memory_peak(context, price_program(context, cluster, program)).breakdown);
 }
 
 /// What of it tells how an instruction expands.
@@ -43,16 +55,33 @@ std::int64_t place_of(const Stage& stage) {
   return (stage.is_first() ? 2 : 0) + (stage.is_last() ? 1 : 0);
 }
 
+/// What tells the blocks of a stage from those of another, by chunk: how many, and how many of them
+/// are checkpointed.
+std::vector<std::pair<std::int64_t, std::int64_t>> blocks_of(const ModelSpec& model,
+                                                             const Layout& layout,
+                                                             const Stage& stage) {
+  const bool checkpoints = layout.activation_checkpointing != ActivationCheckpointing::kNone;
+  const std::int64_t chosen =
+      checkpoints ? layout.checkpointed_blocks.value_or(model.num_hidden_layers) : 0;
+  std::vector<std::pair<std::int64_t, std::int64_t>> blocks;
+  for (const Chunk& chunk : chunks_of(model, layout, stage.index)) {
+    blocks.emplace_back(chunk.blocks,
+                        std::clamp<std::int64_t>(chosen - chunk.first_block, 0, chunk.blocks));
+  }
+  return blocks;
+}
+
 /// One of these needs as much memory as any: of stages that treat as many blocks alike, the first
-/// has most microbatches under way.
+/// has most microbatches under way. Requires blocks that are alike.
 std::vector<Stage> stages_that_peak(const ModelSpec& model, const Layout& layout) {
   std::vector<Stage> stages;
-  std::vector<Regions> seen;
+  std::vector<std::vector<std::pair<std::int64_t, std::int64_t>>> seen;
   for (const Stage& stage : stages_of(model, layout)) {
-    const Regions regions = lengths_of(layout, stage).regions;
-    const bool is_apart = stage.is_first() || stage.is_last();
-    if (!is_apart && std::find(seen.begin(), seen.end(), regions) != seen.end()) continue;
-    if (!is_apart) seen.push_back(regions);
+    if (!stage.is_first() && !stage.is_last()) {
+      auto blocks = blocks_of(model, layout, stage);
+      if (std::find(seen.begin(), seen.end(), blocks) != seen.end()) continue;
+      seen.push_back(std::move(blocks));
+    }
     stages.push_back(stage);
   }
   return stages;
@@ -77,10 +106,15 @@ QuickEstimate EstimateTables::price(const Layout& layout) {
 }
 
 common::Bytes EstimateTables::peak_allocated(const Layout& layout) {
-  if (!can_be_shortened(model_, layout))
+  if (is_feed_forward(model_) || first_other_block(model_) != 0)
     return played(model_, cluster_, job_, layout).peak_allocated;
   QuickEstimate estimate;
   common::Bytes peak;
+  if (layout.virtual_stages > 1) {
+    for (const Stage& stage : stages_that_peak(model_, layout))
+      peak = std::max(peak, played_peak(model_, cluster_, job_, layout, stage));
+    return peak;
+  }
   for (const Stage& stage : stages_that_peak(model_, layout)) {
     const Sort sort = sort_of(layout, stage);
     select(sort);
