@@ -48,10 +48,16 @@ common::Seconds LayoutBounds::time_as_chosen(const Layout& layout) {
 
 common::Seconds LayoutBounds::time(const Layout& layout, Recomputed recomputed) {
   if (!bounds_model_) return {};
-  // What goes round interleaved chunks, or experts, may overlap otherwise.
-  if (layout.virtual_stages > 1 || layout.mesh.expert_parallel > 1) return compute_time(layout);
-  return common::Seconds(least_time(layout, collectives_of(layout), recomputed)) +
-         update_time(layout);
+  if (layout.mesh.expert_parallel > 1) return compute_time(layout);
+  const BlockCollectives collectives = collectives_of(layout);
+  if (layout.virtual_stages == 1)
+    return common::Seconds(least_time(layout, collectives, recomputed)) + update_time(layout);
+  // Collectives of interleaved chunks may overlap otherwise, and their activations add up
+  // otherwise.
+  BlockCollectives messages;
+  messages.send = collectives.send;
+  const Recomputed known = recomputed == Recomputed::kLeast ? Recomputed::kNone : recomputed;
+  return common::Seconds(least_time(layout, messages, known)) + update_time(layout);
 }
 
 common::Seconds LayoutBounds::update_time(const Layout& layout) {
@@ -108,9 +114,12 @@ double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& co
     backward += blocks * collectives.accumulate;
     const double passes = microbatches * forward + (microbatches - 1) * backward + last_backward;
     longest = std::max(longest, before + std::max({passes, gathers, reductions}));
-    before += layout.virtual_stages == 1 ? forward + last_backward + messages
-                                         : in_chunk * (block.forward + block.backward) +
-                                               embedding_forward + embedding_backward;
+    if (layout.virtual_stages == 1) {
+      before += forward + last_backward + messages;
+    } else {
+      before += in_chunk * (block.forward + block.backward) + embedding_forward +
+                embedding_backward + messages;
+    }
   }
   return longest;
 }
@@ -238,7 +247,9 @@ const LayoutBounds::Saving& LayoutBounds::saving_of(const Layout& layout) {
 double LayoutBounds::chosen_recompute_time(const Layout& layout, const Stage& stage) {
   if (layout.activation_checkpointing == ActivationCheckpointing::kNone) return 0;
   const std::int64_t chosen = layout.checkpointed_blocks.value_or(model_.num_hidden_layers);
-  const std::int64_t blocks = std::clamp<std::int64_t>(chosen - stage.first_block, 0, stage.blocks);
+  std::int64_t blocks = 0;
+  for (const Chunk& chunk : chunks_of(model_, layout, stage.index))
+    blocks += std::clamp<std::int64_t>(chosen - chunk.first_block, 0, chunk.blocks);
   const bool full = layout.activation_checkpointing == ActivationCheckpointing::kFull;
   const Saving::Way& way = saving_of(layout).ways[full ? 1 : 0];
   return static_cast<double>(blocks) * std::max(0.0, way.recompute);
