@@ -112,6 +112,26 @@ ClusterSpec any_cluster() {
   cluster.price = common::PricePerHour(any_number(0, 100));
   cluster.intra_node = any_link();
   cluster.inter_node = any_link();
+  if (*rc::gen::arbitrary<bool>()) {
+    cluster.node_links = {.bandwidth = common::BytesPerSecond(any_number(1, 1e13)),
+                          .ring_share = any_number(0.001, 1),
+                          .sharp_share = any_number(0, 1),
+                          .mesh = *rc::gen::arbitrary<bool>(),
+                          .start = common::Seconds(any_number(0, 1)),
+                          .hop = common::Seconds(any_number(0, 1))};
+  }
+  if (*rc::gen::arbitrary<bool>()) {
+    cluster.node_network = {.adapters = *rc::gen::inRange<std::int64_t>(1, 1025),
+                            .adapter_bandwidth = common::BytesPerSecond(any_number(1, 1e13)),
+                            .share = any_number(0.001, 1),
+                            .hop = common::Seconds(any_number(0, 1)),
+                            .nodes_per_leaf = *rc::gen::inRange<std::int64_t>(1, 1000),
+                            .oversubscription = any_number(1, 1000),
+                            .nodes_per_pod = *rc::gen::inRange<std::int64_t>(0, 1000),
+                            .pod_oversubscription = any_number(1, 1000),
+                            .gather_crowding = any_number(0, 2),
+                            .reduce_crowding = any_number(0, 2)};
+  }
   cluster.overlap = any_number(0, 1);
   cluster.reserved_memory =
       common::Bytes(*rc::gen::inRange<std::int64_t>(0, cluster.device.memory.value));

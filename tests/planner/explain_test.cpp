@@ -178,6 +178,8 @@ TEST(Explanation, TpAcrossNodesPaysOnAFasterNetworkWhereLatencyAloneIsAgainstIt)
   c.request.tp = {1};
   c.request.dp_shard = {8};
   c.request.microbatch_size = 1;
+  c.cluster.node_links.reset();
+  c.cluster.node_network.reset();
   for (CollectiveCost* cost : {&c.cluster.inter_node.all_reduce, &c.cluster.inter_node.all_gather,
                                &c.cluster.inter_node.reduce_scatter}) {
     *cost = c.cluster.intra_node.all_gather;
