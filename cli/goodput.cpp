@@ -196,12 +196,13 @@ void print_answer(const planner::Plan& plan, const Question& question, const Goo
                   const Goodput& shares, const std::optional<simulator::PlayedGoodput>& played) {
   const FailureModel& model = question.model;
   const double useful = shares.useful * question.time.value;
-  Table rows = {{fmt::format("{} days on {} GPUs", flags.days, model.gpus), ""},
-                {"failures expected", fmt::format("{:.1f}", expected_failures(model, question.time))},
-                {"checkpoint, training waits", common::human(model.checkpoint_blocking)},
-                {"checkpoint, beside training", common::human(model.checkpoint_async)},
-                {question.automatic ? "best interval" : "interval as given",
-                 common::human(question.interval)}};
+  Table rows = {
+      {fmt::format("{} days on {} GPUs", flags.days, model.gpus), ""},
+      {"failures expected", fmt::format("{:.1f}", expected_failures(model, question.time))},
+      {"checkpoint, training waits", common::human(model.checkpoint_blocking)},
+      {"checkpoint, beside training", common::human(model.checkpoint_async)},
+      {question.automatic ? "best interval" : "interval as given",
+       common::human(question.interval)}};
   if (failure_rate(model) > 0) {
     rows.push_back({"interval by Young 1974", common::human(young_interval(model))});
     rows.push_back({"interval by Daly 2006", common::human(daly_interval(model))});
@@ -213,9 +214,9 @@ void print_answer(const planner::Plan& plan, const Question& question, const Goo
   rows.push_back({"steps", common::human_count(useful / plan.estimate.step_time.value)});
   rows.push_back({"tokens", common::human_count(tokens_of(plan, useful))});
   if (plan.cluster.price.value > 0) {
-    rows.push_back({"cost", common::human_count(plan.cluster.price.value *
-                                                static_cast<double>(model.gpus) *
-                                                question.time.value / kHour)});
+    rows.push_back(
+        {"cost", common::human_count(plan.cluster.price.value * static_cast<double>(model.gpus) *
+                                     question.time.value / kHour)});
   }
   if (played) {
     rows.push_back({fmt::format("goodput of {} runs played", flags.runs),

@@ -190,6 +190,10 @@ common::BytesPerSecond rank_bandwidth(const NodeNetwork& network, const GroupPla
                                          uplink_slowdown(network, place.node_distance, reach)));
 }
 
+double payload_of(CollectiveProtocol protocol) {
+  return kProtocols[static_cast<std::size_t>(protocol)].payload;
+}
+
 GroupPlace place_of(const DeviceMesh& mesh, Axis axis) {
   const std::int64_t ranks = group_size(mesh, axis);
   // Cp lies within the groups of dp_shard.
@@ -219,8 +223,10 @@ CollectiveTime collective_time(const NodeLinks& links, const NodeNetwork& networ
          .between = {}};
   c.between = c.within;
   if (place.nodes > 1) {
-    c.between = rank_bandwidth(network, place) *
-                (as_double(place.ranks_in_node) / crowding(network, reduces_all, place.nodes));
+    // A message has a link to itself.
+    const double slowest =
+        kind == CollectiveKind::kSend ? 1 : crowding(network, reduces_all, place.nodes);
+    c.between = rank_bandwidth(network, place) * (as_double(place.ranks_in_node) / slowest);
     // A group of one rank a node does not use the links within it.
     if (place.ranks_in_node == 1) c.within = c.between;
   }

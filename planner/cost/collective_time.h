@@ -16,6 +16,8 @@ const char* to_string(CollectiveAlgorithm algorithm);
 /// for whole chunks.
 enum class CollectiveProtocol { kLowLatency, kLowLatency128, kSimple };
 const char* to_string(CollectiveProtocol protocol);
+/// Share of the bytes on the wire that are data.
+double payload_of(CollectiveProtocol protocol);
 
 /// Where the ranks of a group are. All nodes hold as many, the last one perhaps fewer.
 struct GroupPlace {

@@ -58,8 +58,7 @@ Goodput expected_goodput(const FailureModel& model, Seconds interval) {
   const double segment = interval.value + blocking;
   const double down = (model.detection + model.restart).value;
   const double async = model.checkpoint_async.value;
-  if (rate == 0)
-    return {.useful = interval.value / segment, .checkpoints = blocking / segment};
+  if (rate == 0) return {.useful = interval.value / segment, .checkpoints = blocking / segment};
   const double wall = std::exp(rate * (async + down)) * std::expm1(rate * segment) / rate;
   Goodput goodput{.useful = interval.value / wall, .checkpoints = blocking / wall};
   // Of each 1 / rate of time up on average, a failure costs (exp(rate x down) - 1) / rate of

@@ -144,16 +144,15 @@ TEST(Goodput, RunsPlayedAreTheSameForASeed) {
 /// model has both.
 TEST(Goodput, MeetsTheLlama3Herd) {
   const double hours = 16'384 * 54.0 * 24 / 419;
-  FailureModel model{
-      .gpus = 16'384,
-      .nodes = 2048,
-      .gpu_mtbf = Seconds(hours * kHour),
-      .node_mtbf = {},
-      .detection = Seconds(60),
-      .restart = Seconds(540),
-      .checkpoint_blocking = write_time(common::Bytes(405'853'388'800 * 14),
-                                        common::BytesPerSecond(2e12)),
-      .checkpoint_async = {}};
+  FailureModel model{.gpus = 16'384,
+                     .nodes = 2048,
+                     .gpu_mtbf = Seconds(hours * kHour),
+                     .node_mtbf = {},
+                     .detection = Seconds(60),
+                     .restart = Seconds(540),
+                     .checkpoint_blocking = write_time(common::Bytes(405'853'388'800 * 14),
+                                                       common::BytesPerSecond(2e12)),
+                     .checkpoint_async = {}};
   const Seconds days(54 * kDay);
   EXPECT_NEAR(expected_failures(model, days), 419, 1e-6);
   const Seconds interval = best_interval(model, days);
