@@ -57,6 +57,9 @@ void place(CrossingNodes& crossing, const ModelSpec& model, const ClusterSpec& c
 ClusterSpec with_halved_nodes(ClusterSpec cluster) {
   cluster.devices_per_node /= 2;
   cluster.nodes *= 2;
+  // Each half has half of the adapters.
+  if (cluster.node_network)
+    cluster.node_network->adapter_bandwidth = 0.5 * cluster.node_network->adapter_bandwidth;
   return cluster;
 }
 

@@ -43,7 +43,7 @@ std::vector<std::string> all_keys(const Json& json, const std::string& path = ""
   return keys;
 }
 
-/// Keys that files of earlier versions do not have.
+/// Keys that files of earlier versions do not have, and those of a description that have a default.
 bool is_optional(const std::string& key) {
   static const std::set<std::string> keys = {"/device/float16_peak_flops_per_s",
                                              "/device/float8_peak_flops_per_s",
@@ -52,6 +52,15 @@ bool is_optional(const std::string& key) {
                                              "/host_memory_bytes",
                                              "/host_memory_bandwidth_bytes_per_s",
                                              "/network",
+                                             "/node_links",
+                                             "/node_links/sharp_share",
+                                             "/node_links/mesh",
+                                             "/node_network",
+                                             "/node_network/oversubscription",
+                                             "/node_network/nodes_per_pod",
+                                             "/node_network/pod_oversubscription",
+                                             "/node_network/gather_crowding",
+                                             "/node_network/reduce_crowding",
                                              "/price_per_gpu_hour"};
   return keys.contains(key);
 }
@@ -171,8 +180,8 @@ TEST(ClusterSpec, RefusesEveryFieldOfAnotherType) {
 }
 
 TEST(ClusterSpec, RefusesUnknownKeysInEveryObject) {
-  for (const std::string path :
-       {"", "/device", "/device/matmul", "/intra_node", "/inter_node/all_gather"}) {
+  for (const std::string path : {"", "/device", "/device/matmul", "/intra_node",
+                                 "/inter_node/all_gather", "/node_links", "/node_network"}) {
     Json json = valid();
     json[Json::json_pointer(path + "/bandwith")] = 1;
     EXPECT_THAT(complaint(json), HasSubstr(dotted(path) + ".bandwith: unknown key"));
