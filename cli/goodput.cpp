@@ -94,7 +94,7 @@ Question read_question(const GoodputFlags& flags, const planner::Plan& plan) {
   if (flags.runs < 0 || flags.runs > kMostRuns)
     complaints.add("", fmt::format("--runs={}: must be from 0 to {}", flags.runs, kMostRuns));
   const double minutes = parse_interval(flags, complaints);
-  complaints.throw_if_any("goodput");
+  complaints.throw_if_any("flags");
 
   Question question;
   question.time = Seconds(flags.days * kDay);
@@ -133,7 +133,7 @@ Question read_question(const GoodputFlags& flags, const planner::Plan& plan) {
     complaints.add("", fmt::format("{:.0f} failures are expected between two checkpoints: the run "
                                    "would never end; make failures rarer or the interval shorter",
                                    stuck));
-  complaints.throw_if_any("goodput");
+  complaints.throw_if_any("flags");
   return question;
 }
 

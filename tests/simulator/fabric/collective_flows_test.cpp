@@ -73,6 +73,12 @@ TEST(CollectiveFlows, AreAsFastAsThePlannersPriceWhereAllGroupsTalk) {
   fmt::print("flows against the planner's prices: {:.1e} apart at most, tolerance 1e-9\n", worst);
 }
 
+/// 16,384 GPUs, tp 8: eight rings of 2,048 at once.
+TEST(CollectiveFlows, AreThePlannersOnALargeCluster) {
+  EXPECT_LT(difference(h100(2048), CollectiveKind::kAllGather, 2048, 8), 1e-9);
+  EXPECT_LT(difference(h100(2048), CollectiveKind::kAllReduce, 2048, 8), 1e-9);
+}
+
 TEST(CollectiveFlows, OfAMeshWithoutSwitchAreThePlanners) {
   const planner::ClusterSpec cluster = planner::load_cluster("mi300x");
   EXPECT_LT(difference(cluster, CollectiveKind::kAllReduce, 2, 1), 1e-9);
