@@ -84,8 +84,7 @@ Table networks_table() {
   for (const std::string& name : planner::catalog_names("networks")) {
     const planner::NetworkEntry network = planner::load_network(name, "catalog");
     rows.push_back({name, giga(network.bandwidth), network.per_gpu ? "GPU" : "node",
-                    percent(network.efficiency), common::human(network.hop),
-                    network.title});
+                    percent(network.efficiency), common::human(network.hop), network.title});
   }
   return rows;
 }
