@@ -80,12 +80,11 @@ Table gpus_table() {
 }
 
 Table networks_table() {
-  Table rows = {{"network", "GB/s", "of a", "reached", "latency", "what"}};
+  Table rows = {{"network", "GB/s", "of a", "reached", "a hop", "what"}};
   for (const std::string& name : planner::catalog_names("networks")) {
     const planner::NetworkEntry network = planner::load_network(name, "catalog");
     rows.push_back({name, giga(network.bandwidth), network.per_gpu ? "GPU" : "node",
-                    percent(network.efficiency), common::human(network.all_gather_latency),
-                    network.title});
+                    percent(network.efficiency), common::human(network.hop), network.title});
   }
   return rows;
 }

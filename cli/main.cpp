@@ -32,6 +32,7 @@ constexpr std::array kSubcommands = {
     Subcommand{"compare", define_compare},   Subcommand{"calibrate", define_calibrate},
     Subcommand{"catalog", define_catalog},   Subcommand{"checkpoint", define_checkpoint},
     Subcommand{"validate", define_validate}, Subcommand{"what-if", define_what_if},
+    Subcommand{"goodput", define_goodput},
 };
 
 std::vector<std::string> subcommand_names() {

@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "cli/collectives_table.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "common/text.h"
@@ -106,8 +107,19 @@ void print_summary(const ValidationSummary& summary, bool sweep) {
   if (sweep) fmt::print("\n{}", choice_tables(summary));
 }
 
+int validate_collectives(const formats::CsvTable& table, bool json) {
+  const auto rows = planner::validate_collectives(table);
+  const planner::CollectiveSummary summary = summarize(rows);
+  if (json)
+    print_json(to_json(rows, summary));
+  else
+    fmt::print("{}", collectives_tables(summary));
+  return 0;
+}
+
 int run_validate(const ValidateFlags& flags) {
   const auto table = formats::CsvTable::read(flags.file);
+  if (planner::is_collectives_table(table)) return validate_collectives(table, flags.json);
   const auto runs = planner::validate(planner::read_measured_runs(table));
   const ValidationSummary summary = planner::summarize(runs);
   if (flags.json)
@@ -121,14 +133,15 @@ int run_validate(const ValidateFlags& flags) {
 
 Action define_validate(CLI::App& app) {
   app.description(
-      "Compare the cost model with measured training runs of a CSV file\n\n"
+      "Compare the cost model with measured training runs, or collectives, of a CSV file\n\n"
       "Each row is a run: model, cluster, layout, and what was measured; docs/cost_model.md lists "
       "the\n"
       "columns. Figures in doubt are left out and counted, and so are rows that cannot be "
       "priced.\n\n"
       "Examples:\n"
       "  meshplan validate catalog/measurements/training_runs.csv\n"
-      "  meshplan validate catalog/measurements/layout_sweep_h100.csv --sweep");
+      "  meshplan validate catalog/measurements/layout_sweep_h100.csv --sweep\n"
+      "  meshplan validate catalog/measurements/collectives.csv");
   const auto flags = std::make_shared<ValidateFlags>();
   app.add_option("file", flags->file, "CSV file of measured runs")->required();
   app.add_flag("--sweep", flags->sweep,

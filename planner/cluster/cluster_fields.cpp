@@ -14,6 +14,28 @@ CollectiveCost read_collective(const ClusterFields& fields) {
           .bandwidth = common::BytesPerSecond(fields.rate("bandwidth_bytes_per_s"))};
 }
 
+NodeLinks read_node_links(const ClusterFields& fields) {
+  return {.bandwidth = common::BytesPerSecond(fields.rate("bandwidth_bytes_per_s")),
+          .ring_share = fields.number("ring_share", 1e-3, 1),
+          .sharp_share = fields.number_or("sharp_share", 0, 0, 1),
+          .mesh = fields.flag_or("mesh", false),
+          .start = fields.seconds("start_s"),
+          .hop = fields.seconds("hop_s")};
+}
+
+NodeNetwork read_node_network(const ClusterFields& fields) {
+  return {.adapters = fields.integer("adapters", 1, kMaxAdapters),
+          .adapter_bandwidth = common::BytesPerSecond(fields.rate("adapter_bandwidth_bytes_per_s")),
+          .share = fields.number("share", 1e-3, 1),
+          .hop = fields.seconds("hop_s"),
+          .nodes_per_leaf = fields.integer("nodes_per_leaf", 1, kMaxNodes),
+          .oversubscription = fields.oversubscription("oversubscription"),
+          .nodes_per_pod = fields.integer_or("nodes_per_pod", 0, 0, kMaxNodes),
+          .pod_oversubscription = fields.oversubscription("pod_oversubscription"),
+          .gather_crowding = fields.number_or("gather_crowding", 0, 0, 2),
+          .reduce_crowding = fields.number_or("reduce_crowding", 0, 0, 2)};
+}
+
 }  // namespace
 
 std::string ClusterFields::text(const char* key) const {
@@ -30,6 +52,19 @@ std::int64_t ClusterFields::integer(const char* key, std::int64_t min, std::int6
 
 double ClusterFields::number(const char* key, double min, double max) const {
   return complaints_->of([&] { return object_->number(key, min, max); });
+}
+
+bool ClusterFields::flag_or(const char* key, bool fallback) const {
+  return complaints_->of([&] { return object_->flag_or(key, fallback); });
+}
+
+std::int64_t ClusterFields::integer_or(const char* key, std::int64_t fallback, std::int64_t min,
+                                       std::int64_t max) const {
+  return object_->is_null(key) ? fallback : integer(key, min, max);
+}
+
+double ClusterFields::oversubscription(const char* key) const {
+  return number_or(key, 1, 1, kMaxOversubscription);
 }
 
 double ClusterFields::number_or(const char* key, double fallback, double min, double max) const {
@@ -61,6 +96,16 @@ LinkSpec ClusterFields::link(const char* key) const {
       link.all_to_all = fields.object("all_to_all", read_collective);
     return link;
   });
+}
+
+std::optional<NodeLinks> ClusterFields::node_links(const char* key) const {
+  if (object_->is_null(key)) return std::nullopt;
+  return object(key, read_node_links);
+}
+
+std::optional<NodeNetwork> ClusterFields::node_network(const char* key) const {
+  if (object_->is_null(key)) return std::nullopt;
+  return object(key, read_node_network);
 }
 
 void ClusterFields::reject_unknown_keys() const {

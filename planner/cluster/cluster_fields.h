@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "common/complaints.h"
@@ -15,6 +16,8 @@ inline constexpr std::int64_t kMaxDevicesPerNode = 1024;
 inline constexpr std::int64_t kMaxBytes = std::int64_t{1} << 60;
 inline constexpr double kMaxRate = 1e24;
 inline constexpr double kMaxSeconds = 3600.0;
+inline constexpr std::int64_t kMaxAdapters = 1024;
+inline constexpr double kMaxOversubscription = 1000.0;
 inline constexpr double kMaxPower = 1e6;
 inline constexpr double kMaxPrice = 1e6;
 
@@ -28,7 +31,10 @@ class ClusterFields {
   std::string text(const char* key) const;
   std::string text_or(const char* key, const std::string& fallback) const;
   std::int64_t integer(const char* key, std::int64_t min, std::int64_t max) const;
+  bool flag_or(const char* key, bool fallback) const;
   double number(const char* key, double min, double max) const;
+  std::int64_t integer_or(const char* key, std::int64_t fallback, std::int64_t min,
+                          std::int64_t max) const;
   double number_or(const char* key, double fallback, double min, double max) const;
 
   /// From 1 to kMaxRate.
@@ -38,6 +44,11 @@ class ClusterFields {
   common::Seconds seconds(const char* key) const;
   MatmulEfficiency matmul(const char* key) const;
   LinkSpec link(const char* key) const;
+  /// Nothing where the key is left out.
+  std::optional<NodeLinks> node_links(const char* key) const;
+  std::optional<NodeNetwork> node_network(const char* key) const;
+  /// From 1 to kMaxOversubscription; 1 where it is left out.
+  double oversubscription(const char* key) const;
 
   /// What `read` makes of the fields of the object of that key, or its default.
   template <class Read>

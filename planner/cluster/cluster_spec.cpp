@@ -38,7 +38,61 @@ Json link_json(const LinkSpec& link) {
   return json;
 }
 
+Json node_links_json(const NodeLinks& links) {
+  return Json{{"bandwidth_bytes_per_s", links.bandwidth.value},
+              {"ring_share", links.ring_share},
+              {"sharp_share", links.sharp_share},
+              {"mesh", links.mesh},
+              {"start_s", links.start.value},
+              {"hop_s", links.hop.value}};
+}
+
+Json node_network_json(const NodeNetwork& network) {
+  return Json{{"adapters", network.adapters},
+              {"adapter_bandwidth_bytes_per_s", network.adapter_bandwidth.value},
+              {"share", network.share},
+              {"hop_s", network.hop.value},
+              {"nodes_per_leaf", network.nodes_per_leaf},
+              {"oversubscription", network.oversubscription},
+              {"nodes_per_pod", network.nodes_per_pod},
+              {"pod_oversubscription", network.pod_oversubscription},
+              {"gather_crowding", network.gather_crowding},
+              {"reduce_crowding", network.reduce_crowding}};
+}
+
+template <class Change>
+void change_costs(LinkSpec& link, const Change& change) {
+  for (CollectiveCost* cost : {&link.all_reduce, &link.all_gather, &link.reduce_scatter})
+    change(*cost);
+  if (link.all_to_all) change(*link.all_to_all);
+}
+
+void scale_bandwidth(LinkSpec& link, double factor) {
+  change_costs(link, [factor](CollectiveCost& cost) { cost.bandwidth = factor * cost.bandwidth; });
+}
+
 }  // namespace
+
+void scale_node_bandwidth(ClusterSpec& cluster, double factor) {
+  scale_bandwidth(cluster.intra_node, factor);
+  if (cluster.node_links) cluster.node_links->bandwidth = factor * cluster.node_links->bandwidth;
+}
+
+void scale_network_bandwidth(ClusterSpec& cluster, double factor) {
+  scale_bandwidth(cluster.inter_node, factor);
+  if (cluster.node_network)
+    cluster.node_network->adapter_bandwidth = factor * cluster.node_network->adapter_bandwidth;
+}
+
+void scale_latency(ClusterSpec& cluster, double factor) {
+  for (LinkSpec* link : {&cluster.intra_node, &cluster.inter_node})
+    change_costs(*link, [factor](CollectiveCost& cost) { cost.latency = factor * cost.latency; });
+  if (cluster.node_links) {
+    cluster.node_links->start = factor * cluster.node_links->start;
+    cluster.node_links->hop = factor * cluster.node_links->hop;
+  }
+  if (cluster.node_network) cluster.node_network->hop = factor * cluster.node_network->hop;
+}
 
 const char* to_string(CollectiveKind kind) {
   switch (kind) {
@@ -83,20 +137,23 @@ common::FlopsPerSecond matmul_peak(const DeviceSpec& device, common::DataType ty
 }
 
 Json to_json(const ClusterSpec& cluster) {
-  return Json{{"schema_version", kSchemaVersion},
-              {"name", cluster.name},
-              {"source", cluster.source},
-              {"nodes", cluster.nodes},
-              {"devices_per_node", cluster.devices_per_node},
-              {"device", device_json(cluster.device)},
-              {"intra_node", link_json(cluster.intra_node)},
-              {"inter_node", link_json(cluster.inter_node)},
-              {"network", cluster.network},
-              {"price_per_gpu_hour", cluster.price.value},
-              {"overlap", cluster.overlap},
-              {"host_memory_bytes", cluster.host_memory.value},
-              {"host_memory_bandwidth_bytes_per_s", cluster.host_memory_bandwidth.value},
-              {"reserved_memory_bytes", cluster.reserved_memory.value}};
+  Json json{{"schema_version", kSchemaVersion},
+            {"name", cluster.name},
+            {"source", cluster.source},
+            {"nodes", cluster.nodes},
+            {"devices_per_node", cluster.devices_per_node},
+            {"device", device_json(cluster.device)},
+            {"intra_node", link_json(cluster.intra_node)},
+            {"inter_node", link_json(cluster.inter_node)},
+            {"network", cluster.network},
+            {"price_per_gpu_hour", cluster.price.value},
+            {"overlap", cluster.overlap},
+            {"host_memory_bytes", cluster.host_memory.value},
+            {"host_memory_bandwidth_bytes_per_s", cluster.host_memory_bandwidth.value},
+            {"reserved_memory_bytes", cluster.reserved_memory.value}};
+  if (cluster.node_links) json["node_links"] = node_links_json(*cluster.node_links);
+  if (cluster.node_network) json["node_network"] = node_network_json(*cluster.node_network);
+  return json;
 }
 
 }  // namespace meshplan::planner

@@ -7,6 +7,7 @@
 #include "common/data_type.h"
 #include "common/json.h"
 #include "common/units.h"
+#include "planner/cluster/network.h"
 
 namespace meshplan::planner {
 
@@ -76,7 +77,9 @@ struct LinkSpec {
 };
 
 /// Nodes of equal devices. intra_node joins the devices of a node, inter_node the nodes; both as
-/// one device sees them.
+/// one device sees them. Where links are described and not measured, collectives are priced by
+/// algorithm from node_links and node_network (planner/cost/collective_time.h), and intra_node and
+/// inter_node tell the same in the manner of measurements.
 struct ClusterSpec {
   std::string name;
   DeviceSpec device;
@@ -84,6 +87,8 @@ struct ClusterSpec {
   std::int64_t devices_per_node = 1;
   LinkSpec intra_node;
   LinkSpec inter_node;
+  std::optional<NodeLinks> node_links;
+  std::optional<NodeNetwork> node_network;
   /// What inter_node is, by its name in the catalog; empty = another one.
   std::string network;
   /// Of one device; 0 = not known.
@@ -106,10 +111,16 @@ struct ClusterSpec {
 
 std::int64_t world_size(const ClusterSpec& cluster);
 
+/// Scale bandwidth and latency of the links, measured or described, by a factor above 0.
+void scale_node_bandwidth(ClusterSpec& cluster, double factor);
+void scale_network_bandwidth(ClusterSpec& cluster, double factor);
+void scale_latency(ClusterSpec& cluster, double factor);
+
 /// The peak of the device for matrix multiplies of this type.
 common::FlopsPerSecond matmul_peak(const DeviceSpec& device, common::DataType type);
 
-/// What a user may change of a cluster where it is named. A catalog network replaces inter_node.
+/// What a user may change of a cluster where it is named. A catalog network replaces inter_node
+/// and node_network.
 struct ClusterChanges {
   std::optional<std::int64_t> nodes = {};
   std::optional<std::int64_t> devices_per_node = {};

@@ -18,7 +18,10 @@ struct GpuEntry {
   /// What joins the GPUs of a node: its nominal bandwidth is of one GPU, in one direction.
   std::string link_name;
   common::BytesPerSecond link_bandwidth;
-  LinkSpec intra_node;
+  /// Of a node with a switch.
+  NodeLinks links;
+  /// Nodes of up to so many GPUs have no switch.
+  std::int64_t mesh_up_to = 1;
   std::int64_t gpus_per_node = 1;
   /// The network that it usually comes with.
   std::string network;
@@ -41,17 +44,30 @@ struct NetworkEntry {
   /// Nominal, in one direction, of a GPU or else of a node.
   common::BytesPerSecond bandwidth;
   bool per_gpu = true;
-  /// The part of it that training sees.
+  /// Of a node, or of a GPU.
+  std::int64_t adapters = 1;
+  /// The part of it that collectives reach.
   double efficiency = 1;
-  common::Seconds all_reduce_latency;
-  common::Seconds all_gather_latency;
-  common::Seconds reduce_scatter_latency;
+  /// A step from node to node of a small message.
+  common::Seconds hop;
+  std::int64_t nodes_per_leaf = 1;
+  double oversubscription = 1;
   std::string source;
 };
 
 /// Throw kInvalidInput, naming `where` and what the catalog has, for another name.
 GpuEntry load_gpu(const std::string& name, const std::string& where);
 NetworkEntry load_network(const std::string& name, const std::string& where);
+
+/// The links of a node of so many of these GPUs.
+NodeLinks node_links_of(const GpuEntry& gpu, std::int64_t gpus_per_node);
+
+/// In the manner of measurements: latency a step, and bus bandwidth of large collectives over all
+/// devices of a node.
+LinkSpec link_of(const NodeLinks& links, std::int64_t devices_per_node);
+
+/// The network of nodes of so many GPUs.
+NodeNetwork node_network_of(const NetworkEntry& network, std::int64_t gpus_per_node);
 
 /// The network as one of a node's GPUs sees it.
 LinkSpec link_of(const NetworkEntry& network, std::int64_t gpus_per_node);

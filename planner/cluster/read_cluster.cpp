@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <array>
 #include <filesystem>
 #include <optional>
 
@@ -24,6 +25,16 @@ constexpr const char* kGpu = "gpu";
 constexpr const char* kNodes = "nodes";
 constexpr const char* kGpusPerNode = "gpus_per_node";
 constexpr const char* kNetwork = "network";
+
+/// Keys of a short cluster file that say how its network differs from the catalog's, and what they
+/// set of node_network.
+struct NetworkKey {
+  const char* key;
+  const char* field;
+};
+constexpr std::array kNetworkKeys = {NetworkKey{"rails", "adapters"},
+                                     NetworkKey{"oversubscription", "oversubscription"},
+                                     NetworkKey{"nodes_per_leaf", "nodes_per_leaf"}};
 
 bool is_short(const Json& json) { return json.is_object() && json.contains(kGpu); }
 
@@ -65,6 +76,8 @@ ClusterSpec read_whole(const Json& json, const std::string& where, Complaints& c
   cluster.device = fields.object("device", read_device);
   cluster.intra_node = fields.link("intra_node");
   cluster.inter_node = fields.link("inter_node");
+  cluster.node_links = fields.node_links("node_links");
+  cluster.node_network = fields.node_network("node_network");
   cluster.network = fields.text_or("network", "");
   cluster.price = common::PricePerHour(fields.number_or("price_per_gpu_hour", 0, 0, kMaxPrice));
   cluster.overlap = fields.number("overlap", 0.0, 1.0);
@@ -103,19 +116,48 @@ std::optional<ClusterSpec> composed(const ClusterFields& fields) {
   return compose_cluster(*gpu, *network, nodes, gpus);
 }
 
+/// What is measured is not described as well, unless the file does both.
+void drop_description(Json& whole, const Json& changes, const char* measured,
+                      const char* described) {
+  if (changes.contains(measured) && !changes.contains(described)) whole.erase(described);
+}
+
+/// Moves the keys for the network from `changes` into node_network of `whole`.
+void set_network(Json& whole, Json& changes, const ClusterFields& fields) {
+  for (const auto& [key, field] : kNetworkKeys) {
+    if (!changes.contains(key)) continue;
+    const bool factor = std::string_view(key) == "oversubscription";
+    const std::int64_t most = std::string_view(key) == "rails" ? kMaxAdapters : kMaxNodes;
+    const double value = factor ? fields.number(key, 1, kMaxOversubscription)
+                                : static_cast<double>(fields.integer(key, 1, most));
+    changes.erase(key);
+    if (!whole.contains("node_network")) {
+      fields.complaints().add(fields.json().where() + "." + key,
+                              "describes the network that inter_node measures; leave one out");
+    } else if (value > 0 && factor) {
+      whole["node_network"][field] = value;
+    } else if (value > 0) {
+      whole["node_network"][field] = static_cast<std::int64_t>(value);
+    }
+  }
+}
+
 ClusterSpec read_short(const Json& json, const std::string& where, Complaints& complaints) {
   const JsonObject object(json, where);
-  std::optional<ClusterSpec> cluster = composed(ClusterFields(object, complaints));
+  const ClusterFields fields(object, complaints);
+  std::optional<ClusterSpec> cluster = composed(fields);
   // Other fields can only be checked against a cluster; what is wrong with the names hides them.
   if (!cluster) return {};
   Json changes = json;
   for (const char* key : {kGpu, kNodes, kGpusPerNode, kNetwork}) changes.erase(key);
   if (changes.empty()) return *cluster;
   Json whole = to_json(*cluster);
-  whole.merge_patch(changes);
-  if (!changes.contains("source")) {
+  if (!changes.contains("source"))
     whole["source"] = "set in the cluster file: " + changes.dump() + "\n" + cluster->source;
-  }
+  drop_description(whole, changes, "intra_node", "node_links");
+  drop_description(whole, changes, "inter_node", "node_network");
+  set_network(whole, changes, fields);
+  whole.merge_patch(changes);
   return read_whole(whole, where, complaints);
 }
 
@@ -127,6 +169,9 @@ void change(ClusterSpec& cluster, const ClusterChanges& changes) {
   if (!changes.network) return;
   const NetworkEntry network = load_network(*changes.network, kNetwork);
   cluster.inter_node = link_of(network, cluster.devices_per_node);
+  // The algorithms that a description is priced by are those of GPUs.
+  if (cluster.device.kind == DeviceKind::kGpu)
+    cluster.node_network = node_network_of(network, cluster.devices_per_node);
   cluster.network = network.name;
 }
 

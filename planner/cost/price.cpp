@@ -2,12 +2,16 @@
 
 #include <algorithm>
 
+#include "planner/cost/collective_time.h"
+
 namespace meshplan::planner {
 namespace {
 
 /// What float8 multiplies reach of their peak beside what others do of theirs: 1.716 times the rate
 /// of bfloat16 where the peaks are as 2 to 1, fitted to published runs (docs/cost_model.md).
 constexpr double kFloat8Reached = 0.858;
+
+constexpr NodeNetwork kNoNetwork;
 
 /// The rate at which bytes pass that a kernel is priced by.
 common::BytesPerSecond bandwidth_of(const ClusterSpec& cluster, KernelKind kernel) {
@@ -32,26 +36,36 @@ common::Seconds kernel_time(const ClusterSpec& cluster, common::DataType param_d
   return device.launch_overhead + time;
 }
 
-common::Seconds collective_time(const ClusterSpec& cluster, const DeviceMesh& mesh,
-                                const Operation& operation) {
-  const std::int64_t ranks =
-      operation.collective == CollectiveKind::kSend ? 2 : group_size(mesh, operation.axis);
-  const LinkSpec& link =
-      spans_nodes(mesh, operation.axis) ? cluster.inter_node : cluster.intra_node;
+/// Links that were measured, described so that groups which leave them have them at their ends.
+NodeLinks links_of(const LinkSpec& measured) {
+  return {
+      .bandwidth = measured.all_gather.bandwidth, .start = {}, .hop = measured.all_gather.latency};
+}
+
+common::Seconds measured_time(const LinkSpec& link, const Operation& operation,
+                              std::int64_t ranks) {
+  if (operation.collective == CollectiveKind::kSend) ranks = 2;
   const CollectiveCost& cost = link[operation.collective];
   return static_cast<double>(ranks - 1) * cost.latency +
          wire_bytes(operation.collective, operation.bytes, ranks) / cost.bandwidth;
 }
 
+common::Seconds collective_time(const ClusterSpec& cluster, const DeviceMesh& mesh,
+                                const Operation& operation) {
+  const GroupPlace place = place_of(mesh, operation.axis);
+  const bool spans = place.nodes > 1;
+  const bool described = spans ? cluster.node_network.has_value() : cluster.node_links.has_value();
+  if (!described || place.ranks <= 1) {
+    return measured_time(spans ? cluster.inter_node : cluster.intra_node, operation, place.ranks);
+  }
+  const NodeLinks links = cluster.node_links ? *cluster.node_links : links_of(cluster.intra_node);
+  const NodeNetwork& network = cluster.node_network ? *cluster.node_network : kNoNetwork;
+  return collective_time(links, network, operation.collective, operation.bytes, place).total();
+}
+
 }  // namespace
 
-bool spans_nodes(const DeviceMesh& mesh, Axis axis) {
-  const std::int64_t ranks = group_size(mesh, axis);
-  // Cp lies within the groups of dp_shard.
-  const std::int64_t stride =
-      axis == Axis::kDpShard ? mesh.sizes[Axis::kTp] : stride_of(mesh, axis);
-  return ranks > 1 && mesh.ranks_per_node % (stride * ranks) != 0;
-}
+bool spans_nodes(const DeviceMesh& mesh, Axis axis) { return place_of(mesh, axis).nodes > 1; }
 
 common::Bytes wire_bytes(CollectiveKind kind, common::Bytes bytes, std::int64_t n) {
   if (kind == CollectiveKind::kSend) return bytes;

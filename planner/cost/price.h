@@ -25,8 +25,9 @@ common::Bytes wire_bytes(CollectiveKind kind, common::Bytes bytes, std::int64_t 
 
 /// Roofline for kernels: launch overhead + max(FLOPs / achieved rate, bytes / memory bandwidth),
 /// where a grouped multiply achieves the rate of one of its group; the host's by its link and by a
-/// device's share of its memory bandwidth; latency and ring bandwidth of the slowest link spanned
-/// for collectives. Allocations and frees cost nothing.
+/// device's share of its memory bandwidth; for collectives collective_time where the links that
+/// they span are described, else latency and ring bandwidth of the slowest link, as measured.
+/// Allocations and frees cost nothing.
 Price price(const ClusterSpec& cluster, const DeviceMesh& mesh, common::DataType param_dtype,
             const Operation& operation);
 

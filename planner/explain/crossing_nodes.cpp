@@ -57,7 +57,23 @@ void place(CrossingNodes& crossing, const ModelSpec& model, const ClusterSpec& c
 ClusterSpec with_halved_nodes(ClusterSpec cluster) {
   cluster.devices_per_node /= 2;
   cluster.nodes *= 2;
+  // Each half has half of the adapters.
+  if (cluster.node_network)
+    cluster.node_network->adapter_bandwidth = 0.5 * cluster.node_network->adapter_bandwidth;
   return cluster;
+}
+
+/// What a device reaches in a ring over the nodes' adapters, and over the links within a node.
+double rank_share(const ClusterSpec& cluster) {
+  return node_bandwidth(*cluster.node_network).value /
+         static_cast<double>(cluster.devices_per_node);
+}
+double link_share(const ClusterSpec& cluster) {
+  return cluster.intra_node.all_gather.bandwidth.value;
+}
+
+common::Seconds link_hop(const ClusterSpec& cluster) {
+  return cluster.node_links ? cluster.node_links->hop : cluster.intra_node.all_gather.latency;
 }
 
 /// The network between nodes faster by this factor, as far as the links within a node.
@@ -70,12 +86,24 @@ ClusterSpec with_faster_network(ClusterSpec cluster, double factor) {
   faster(cluster.inter_node.all_reduce, cluster.intra_node.all_reduce);
   faster(cluster.inter_node.all_gather, cluster.intra_node.all_gather);
   faster(cluster.inter_node.reduce_scatter, cluster.intra_node.reduce_scatter);
+  if (cluster.node_network) {
+    NodeNetwork& network = *cluster.node_network;
+    const double wider = std::clamp(link_share(cluster) / rank_share(cluster), 1.0, factor);
+    network.adapter_bandwidth = wider * network.adapter_bandwidth;
+    network.hop = std::min(network.hop, std::max(network.hop / factor, link_hop(cluster)));
+  }
   return cluster;
 }
 
 /// By how much the network would have to be faster to be as the links within a node.
 double factor_to_node_links(const ClusterSpec& cluster) {
   double factor = 1;
+  if (cluster.node_network) {
+    factor = std::max(factor, link_share(cluster) / rank_share(cluster));
+    if (const double hop = link_hop(cluster).value; hop > 0)
+      factor = std::max(factor, cluster.node_network->hop.value / hop);
+    return factor;
+  }
   const auto weigh = [&factor](const CollectiveCost& inter, const CollectiveCost& intra) {
     factor = std::max(factor, intra.bandwidth.value / inter.bandwidth.value);
     if (intra.latency.value > 0)

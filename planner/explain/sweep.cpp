@@ -48,16 +48,6 @@ std::vector<double> values_at(const std::vector<Variation>& variations, std::siz
   return values;
 }
 
-void scale_bandwidth(LinkSpec& link, double factor) {
-  for (CollectiveCost* cost : {&link.all_reduce, &link.all_gather, &link.reduce_scatter})
-    cost->bandwidth = factor * cost->bandwidth;
-}
-
-void scale_latency(LinkSpec& link, double factor) {
-  for (CollectiveCost* cost : {&link.all_reduce, &link.all_gather, &link.reduce_scatter})
-    cost->latency = factor * cost->latency;
-}
-
 /// What is varied but for the cluster's size.
 struct Setting {
   ClusterSpec cluster;
@@ -81,13 +71,11 @@ void vary(Setting& setting, VariedInput input, double value) {
     case VariedInput::kGpusPerNode:
       return;
     case VariedInput::kInterBandwidth:
-      return scale_bandwidth(setting.cluster.inter_node, value);
+      return scale_network_bandwidth(setting.cluster, value);
     case VariedInput::kIntraBandwidth:
-      return scale_bandwidth(setting.cluster.intra_node, value);
+      return scale_node_bandwidth(setting.cluster, value);
     case VariedInput::kLatency:
-      scale_latency(setting.cluster.intra_node, value);
-      scale_latency(setting.cluster.inter_node, value);
-      return;
+      return scale_latency(setting.cluster, value);
     case VariedInput::kMemory:
       setting.cluster.device.memory = common::Bytes(static_cast<std::int64_t>(
           value * static_cast<double>(setting.cluster.device.memory.value)));

@@ -30,6 +30,17 @@ TEST(ValidateCommand, JudgesTheChoiceOfLayoutWhereAsked) {
   EXPECT_EQ(json["summary"]["layout_choice"]["summaries"].size(), 3U);
 }
 
+TEST(ValidateCommand, KnowsATableOfCollectivesByItsHeader) {
+  const std::string file = std::string(kMeasurements) + "collectives.csv";
+  const Ended ended = meshplan({"validate", file});
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("152 rows"));
+  EXPECT_THAT(ended.out, HasSubstr("up to 1 MiB"));
+  const common::Json json = json_of(meshplan({"validate", file, "--json"}));
+  EXPECT_EQ(json["rows"].size(), 152U);
+  EXPECT_LE(json["summary"]["collectives"]["all_reduce"]["median"], 0.10);
+}
+
 TEST(ValidateCommand, SaysWhereAFileIsWrong) {
   const TemporaryFolder folder;
   const std::string file = folder / "runs.csv";

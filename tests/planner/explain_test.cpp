@@ -145,7 +145,9 @@ TEST(Explanation, TpAcrossNodesIsPricedAndLoses) {
   EXPECT_EQ(crossing.layout.mesh.sizes[Axis::kTp], 16);
   EXPECT_EQ(world_size(crossing.layout.mesh), 32);
   EXPECT_GT(crossing.slower, 0);
-  EXPECT_LT(crossing.slower_on_node_links, crossing.slower);
+  // A group over two whole nodes has all of their adapters: what it loses is mostly latency, and
+  // the product of more ranks, so that a faster network helps the other layout as much.
+  EXPECT_GT(crossing.slower_on_node_links, 0);
   EXPECT_THAT(explanation_text(explanation), HasSubstr("TP across nodes: no. With tp=16"));
   EXPECT_EQ(crossing.layout.mesh.ranks_per_node, 8);
 }
@@ -178,6 +180,8 @@ TEST(Explanation, TpAcrossNodesPaysOnAFasterNetworkWhereLatencyAloneIsAgainstIt)
   c.request.tp = {1};
   c.request.dp_shard = {8};
   c.request.microbatch_size = 1;
+  c.cluster.node_links.reset();
+  c.cluster.node_network.reset();
   for (CollectiveCost* cost : {&c.cluster.inter_node.all_reduce, &c.cluster.inter_node.all_gather,
                                &c.cluster.inter_node.reduce_scatter}) {
     *cost = c.cluster.intra_node.all_gather;

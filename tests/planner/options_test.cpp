@@ -137,10 +137,7 @@ TEST(AsyncTp, ExposesWhatMessagesTakeLongerThanMultiplies) {
     const StepContext context =
         make_step_context(plan.model, plan.job, plan.layout, DeviceKind::kGpu);
     Plan of_links = plan;
-    for (CollectiveCost* cost :
-         {&of_links.cluster.intra_node.all_gather, &of_links.cluster.intra_node.reduce_scatter}) {
-      cost->bandwidth = cost->bandwidth / slower;
-    }
+    scale_node_bandwidth(of_links.cluster, 1 / slower);
     of_links.layout.async_tp = true;
     StepContext cut = context;
     cut.layout.async_tp = true;

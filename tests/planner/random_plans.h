@@ -116,12 +116,9 @@ inline ClusterSpec any_cluster(Layout& layout) {
   layout.mesh.ranks_per_node = cluster.devices_per_node;
   cluster.overlap = *rc::gen::element(0.0, 0.5, 0.9, 1.0);
   const double slowdown = *rc::gen::element(0.01, 1.0, 10.0);
-  for (LinkSpec* link : {&cluster.intra_node, &cluster.inter_node}) {
-    for (CollectiveCost* cost : {&link->all_reduce, &link->all_gather, &link->reduce_scatter}) {
-      cost->latency = slowdown * cost->latency;
-      cost->bandwidth = cost->bandwidth / slowdown;
-    }
-  }
+  scale_latency(cluster, slowdown);
+  scale_node_bandwidth(cluster, 1 / slowdown);
+  scale_network_bandwidth(cluster, 1 / slowdown);
   return cluster;
 }
 

@@ -40,11 +40,13 @@ Json with(Json json, const Json& changes) {
 TEST(ShortCluster, IsWhatTheCatalogHasOfItsNames) {
   const ClusterSpec cluster = read(kShort);
   EXPECT_EQ(cluster.device, load_gpu("h100-sxm", "test").device);
-  EXPECT_EQ(cluster.intra_node, load_gpu("h100-sxm", "test").intra_node);
+  EXPECT_EQ(cluster.node_links, node_links_of(load_gpu("h100-sxm", "test"), 8));
+  EXPECT_EQ(cluster.intra_node, link_of(*cluster.node_links, 8));
+  EXPECT_EQ(cluster.node_network, node_network_of(load_network("ib-ndr-400-per-gpu", "test"), 8));
   EXPECT_EQ(cluster.inter_node, link_of(load_network("ib-ndr-400-per-gpu", "test"), 8));
   EXPECT_EQ(world_size(cluster), 64);
   EXPECT_EQ(cluster.network, "ib-ndr-400-per-gpu");
-  EXPECT_EQ(cluster.inter_node.all_gather.bandwidth.value, 40e9);
+  EXPECT_EQ(cluster.inter_node.all_gather.bandwidth.value, 47e9);
   EXPECT_EQ(cluster.device.float8_peak.value, 1979e12);
   EXPECT_EQ(cluster.device.power.value, 700);
   EXPECT_THAT(cluster.source, AllOf(HasSubstr("gpu h100-sxm"), HasSubstr("power_w: NVIDIA H100")));
@@ -72,7 +74,7 @@ TEST(ShortCluster, SharesTheNetworkOfANodeAmongItsGpus) {
   };
   EXPECT_DOUBLE_EQ(bandwidth("efa-3200", 8), 2 * bandwidth("efa-3200", 16));
   EXPECT_DOUBLE_EQ(bandwidth("roce-400-per-gpu", 8), bandwidth("roce-400-per-gpu", 16));
-  EXPECT_DOUBLE_EQ(bandwidth("efa-3200", 8), 0.82 * 50e9);
+  EXPECT_DOUBLE_EQ(bandwidth("efa-3200", 8), 0.94 * 50e9);
 }
 
 TEST(ShortCluster, MaySetAnyFieldOfTheFullFile) {
@@ -90,6 +92,39 @@ TEST(ShortCluster, MaySetAnyFieldOfTheFullFile) {
   EXPECT_EQ(cluster.inter_node.all_reduce.latency, plain.inter_node.all_reduce.latency);
   EXPECT_EQ(cluster.inter_node.all_gather, plain.inter_node.all_gather);
   EXPECT_THAT(cluster.source, HasSubstr("set in the cluster file: {\"name\":\"mine\""));
+}
+
+/// Measured links are priced as measured; what the file says of the network is kept beside them.
+TEST(ShortCluster, DescribesItsNetworkUnlessItIsMeasured) {
+  const ClusterSpec plain = read(kShort);
+  const ClusterSpec tree =
+      read(with(kShort, {{"rails", 4}, {"oversubscription", 7}, {"nodes_per_leaf", 16}}));
+  EXPECT_EQ(tree.node_network->adapters, 4);
+  EXPECT_EQ(tree.node_network->adapter_bandwidth.value, 50e9);
+  EXPECT_EQ(tree.node_network->oversubscription, 7);
+  EXPECT_EQ(tree.node_network->nodes_per_leaf, 16);
+  EXPECT_EQ(tree.node_links, plain.node_links);
+  const Json measured = {{"inter_node", {{"all_reduce", {{"bandwidth_bytes_per_s", 3e10}}}}}};
+  EXPECT_EQ(read(with(kShort, measured)).node_network, std::nullopt);
+  EXPECT_EQ(read(with(kShort, measured)).node_links, plain.node_links);
+  EXPECT_EQ(complaint(with(with(kShort, measured), {{"rails", 4}})),
+            "cluster.json.rails: describes the network that inter_node measures; leave one out");
+  EXPECT_THAT(complaint(with(kShort, {{"rails", 0}, {"oversubscription", 0.5}})),
+              AllOf(HasSubstr("cluster.json.rails: must be an integer from 1 to 1024, is 0"),
+                    HasSubstr("cluster.json.oversubscription: must be a number from 1 to 1000")));
+  EXPECT_EQ(load_cluster("local-cpu", {.network = "ethernet-10"}).node_network, std::nullopt);
+}
+
+/// Boards of four without a switch: two of them share a third of the links.
+TEST(ShortCluster, HasNoSwitchOnSmallBoards) {
+  const auto links = [](std::int64_t gpus) {
+    return *read({{"gpu", "h100-sxm"}, {"gpus_per_node", gpus}}).node_links;
+  };
+  EXPECT_TRUE(links(4).mesh);
+  EXPECT_FALSE(links(8).mesh);
+  EXPECT_DOUBLE_EQ(ring_bandwidth(links(4), 2, 4).value, 0.811 * 450e9 / 3);
+  EXPECT_DOUBLE_EQ(ring_bandwidth(links(4), 4, 4).value, 0.811 * 450e9);
+  EXPECT_EQ(sharp_bandwidth(links(4)).value, 0);
 }
 
 TEST(ShortCluster, RefusesWhatTheCatalogDoesNotHaveAllAtOnce) {

@@ -87,12 +87,9 @@ RC_GTEST_PROP(Times, FasterLinksAndMoreOverlapNeverSlowAStepDown, ()) {
   const common::Seconds before = play_times(priced(plan)).step;
   plan.cluster.overlap = 1.0;
   const common::Seconds overlapped = play_times(priced(plan)).step;
-  for (LinkSpec* link : {&plan.cluster.intra_node, &plan.cluster.inter_node}) {
-    for (CollectiveCost* cost : {&link->all_reduce, &link->all_gather, &link->reduce_scatter}) {
-      cost->latency = 0.5 * cost->latency;
-      cost->bandwidth = cost->bandwidth * 2.0;
-    }
-  }
+  scale_latency(plan.cluster, 0.5);
+  scale_node_bandwidth(plan.cluster, 2);
+  scale_network_bandwidth(plan.cluster, 2);
   const common::Seconds faster = play_times(priced(plan)).step;
   RC_ASSERT(overlapped.value <= before.value * (1 + 1e-9));
   RC_ASSERT(faster.value <= overlapped.value * (1 + 1e-9));
