@@ -49,8 +49,7 @@ void attention(OperationList& list, const PeerRun& run, bool backward) {
   const PeerWidths w = peer_widths(run);
   const double forward = 2.0 * static_cast<double>(w.tokens) * static_cast<double>(run.seq_length) *
                          static_cast<double>(w.queries);
-  list.attention(backward ? "attention backward" : "attention",
-                 common::Flops(backward ? 2.5 * forward : forward), 0);
+  list.attention("attention", common::Flops(backward ? 2.5 * forward : forward), 0);
 }
 
 /// Norms, residuals, rotary positions and activation of a block, each reading its operands and
@@ -205,6 +204,7 @@ std::vector<RepeatedOperations> build_backward(const PeerRun& run) {
     attention(list, run, true);
     elementwise(list, run, true);
   }));
+  backward.back().backward = true;
   backward.push_back(cp_passes(run, 2));
   backward.push_back(tp_collectives(run, 2));
   backward.push_back(tp_regathers(run));

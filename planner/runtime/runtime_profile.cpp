@@ -6,10 +6,6 @@
 namespace meshplan::planner {
 namespace {
 
-constexpr common::Bytes gib(double size) {
-  return common::Bytes(static_cast<std::int64_t>(size * static_cast<double>(common::kGiB.value)));
-}
-
 /// What the ways to run PyTorch's FSDP2 have in common.
 constexpr RuntimeProfile torch(RuntimeProfile own) {
   own.loss_bytes_per_logit = 20.85;
@@ -36,7 +32,7 @@ constexpr std::array kRuntimes = std::to_array<RuntimeProfile>({
      .extra_bytes_per_parameter = 0,
      .zero1_whole_bytes = 6,
      .state_bytes_per_parameter = 16,
-     .fixed = gib(0.3)},
+     .fixed_gib = 0.3},
     torch({.name = "torch_eager",
            .elementwise = 2.344,
            .tp_skew = 1.41,
@@ -50,7 +46,7 @@ constexpr std::array kRuntimes = std::to_array<RuntimeProfile>({
            .chunked_logit_bytes = 4.136,
            .head_hidden = 2.024,
            .extra_bytes_per_parameter = 0.2368,
-           .fixed = gib(0.3034)}),
+           .fixed_gib = 0.3034}),
     torch({.name = "torch_compile",
            .elementwise = 0.5473,
            .tp_skew = 1.41,
@@ -66,7 +62,7 @@ constexpr std::array kRuntimes = std::to_array<RuntimeProfile>({
            .pure_logit_bytes = 8.663,
            .head_hidden = 2.22,
            .extra_bytes_per_parameter = 0.165,
-           .fixed = gib(0.2982),
+           .fixed_gib = 0.2982,
            .reserved_over_allocated = 1.091}),
     torch({.name = "torch_aot_eager",
            .elementwise = 1.387,
@@ -80,7 +76,7 @@ constexpr std::array kRuntimes = std::to_array<RuntimeProfile>({
            .logit_bytes = 5.543,
            .head_hidden = 1.833,
            .extra_bytes_per_parameter = 0.2132,
-           .fixed = gib(0.27),
+           .fixed_gib = 0.27,
            .reserved_over_allocated = 1.066}),
     {.name = "megatron",
      .elementwise = 0.7733,
@@ -94,7 +90,7 @@ constexpr std::array kRuntimes = std::to_array<RuntimeProfile>({
      .extra_bytes_per_parameter = 0.2952,
      .zero1_whole_bytes = 6,
      .state_bytes_per_parameter = 18,
-     .fixed = gib(0.1853),
+     .fixed_gib = 0.1853,
      .reserved_over_allocated = 1.05},
     {.name = "nanotron",
      .elementwise = 1.453,
@@ -120,7 +116,7 @@ constexpr std::array kRuntimes = std::to_array<RuntimeProfile>({
      .zero1_step_bytes = 14.56,
      .zero1_whole_bytes = 6,
      .state_bytes_per_parameter = 18,
-     .fixed = gib(0.2454),
+     .fixed_gib = 0.2454,
      .reserved_over_allocated = 1.02},
     {.name = "composer_fsdp1",
      .elementwise = 1.42,
@@ -137,7 +133,7 @@ constexpr std::array kRuntimes = std::to_array<RuntimeProfile>({
      .reduced_blocks = 1.389,
      .logit_bytes = 6,
      .extra_bytes_per_parameter = 0.2235,
-     .fixed = gib(0.9914),
+     .fixed_gib = 0.9914,
      .reserved_over_allocated = 1},
 });
 

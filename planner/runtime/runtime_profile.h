@@ -106,8 +106,8 @@ struct RuntimeProfile {
   double zero1_whole_bytes = 0;
   /// Weights, gradients and optimizer states where a row does not tell.
   double state_bytes_per_parameter = 16;
-  /// Workspaces that do not depend on the model.
-  common::Bytes fixed;
+  /// Workspaces that do not depend on the model, in GiB.
+  double fixed_gib = 0.3;
   /// The allocator's share.
   double reserved_over_allocated = 1.1;
 };

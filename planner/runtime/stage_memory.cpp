@@ -222,7 +222,7 @@ Operations stage_memory(const PeerRun& run, bool first_stage) {
                           ? runtime.tied_stage_bytes * rank_embedding_parameters(run)
                           : 0;
   Timeline list;
-  list.allocate("workspaces", kTemporaries, static_cast<double>(runtime.fixed.value));
+  list.allocate("workspaces", kTemporaries, runtime.fixed_gib * as_double(common::kGiB.value));
   list.allocate("tied embedding", kCommunicationBuffers, tied);
   const double before = list.standing();
   if (shards_parameters(run) && sharding_ranks(run.mesh) > 1)
