@@ -1,5 +1,7 @@
 #include "benchmarks/fit_runtimes/fitted_model.h"
 
+#include <algorithm>
+
 namespace meshplan::benchmarks {
 namespace {
 
@@ -189,22 +191,30 @@ void FittedModel::list_saved_lists() {
     element("qkv", &SavedElements::qkv);
     element("attention", &SavedElements::attention);
     element("feed_forward", &SavedElements::feed_forward);
+    element("keys", &SavedElements::keys);
   };
-  const std::map<std::string, double> hidden = {{"torch_eager", 10},    {"torch_compile", 5},
-                                                {"torch_aot_eager", 8}, {"megatron", 5},
-                                                {"nanotron", 5},        {"composer_fsdp1", 4}};
-  for (const auto& [runtime, elements] : hidden)
-    list(runtime + ".saved", {runtime}, &RuntimeProfile::saved, {elements, 1.5, 1, 4}, 0.4);
-  list("torch.saved_selective_op", kTorch, &RuntimeProfile::saved_selective_op, {4, 0.5, 0, 1},
-       0.4);
+  // Tensors counted in the block's code.
+  constexpr double kCounted = 0.1;
+  const std::map<std::string, SavedElements> counted = {
+      {"torch_eager", {8, 2, 1, 4}},     {"torch_compile", {4, 1, 1, 3}},
+      {"torch_aot_eager", {8, 2, 1, 4}}, {"megatron", {4, 1, 1, 4}},
+      {"nanotron", {6, 2, 1, 3}},        {"composer_fsdp1", {4, 1, 1, 4}}};
+  for (const auto& [runtime, elements] : counted)
+    list(runtime + ".saved", {runtime}, &RuntimeProfile::saved, elements, kCounted);
+  list("torch_eager.saved_selective_op", {"torch_eager"}, &RuntimeProfile::saved_selective_op,
+       {2, 0, 2, 1, 1}, kCounted);
+  list("torch_compile.saved_selective_op", {"torch_compile"}, &RuntimeProfile::saved_selective_op,
+       {1, 0, 2, 1, 1}, kCounted);
+  list("torch_aot_eager.saved_selective_op", {"torch_aot_eager"},
+       &RuntimeProfile::saved_selective_op, {2, 0, 2, 1, 1}, kCounted);
 }
 
 void FittedModel::list_memory() {
   const std::map<std::string, double> logits = {{"torch_eager", 10},     {"torch_compile", 10},
-                                                {"torch_aot_eager", 10}, {"megatron", 6},
+                                                {"torch_aot_eager", 12}, {"megatron", 6},
                                                 {"nanotron", 14},        {"composer_fsdp1", 6}};
   for (const auto& [runtime, bytes] : logits) {
-    add(runtime + ".logit_bytes", kMemory, {runtime}, bytes, 0.5, &RuntimeProfile::logit_bytes);
+    add(runtime + ".logit_bytes", kMemory, {runtime}, bytes, 0.2, &RuntimeProfile::logit_bytes);
     const bool composer = runtime == "composer_fsdp1";
     add(runtime + ".working_blocks", kMemory, {runtime}, composer ? 0.5 : 0.7, 0.5,
         &RuntimeProfile::working_blocks);
@@ -221,13 +231,15 @@ void FittedModel::list_memory() {
         &RuntimeProfile::gathered_vocabulary);
     add(name + ".reduced_blocks", kMemory, runtimes, 1.5, 0.5, &RuntimeProfile::reduced_blocks);
   }
-  for (const std::string& runtime : kTorch)
+  for (const std::string& runtime : kTorch) {
     add(runtime + ".reserved_over_allocated", kMemory, {runtime}, 1.1, 0.05,
         &RuntimeProfile::reserved_over_allocated);
-  add("torch.chunked_logit_bytes", kMemory, kTorch, 5, 0.5, &RuntimeProfile::chunked_logit_bytes);
+    add(runtime + ".chunked_logit_bytes", kMemory, {runtime}, 5, 0.5,
+        &RuntimeProfile::chunked_logit_bytes);
+    add(runtime + ".saved_selective_graph", kMemory, {runtime}, 0.4, 0.4,
+        &RuntimeProfile::saved_selective_graph);
+  }
   add("torch.pure_logit_bytes", kMemory, kTorch, 8.5, 0.3, &RuntimeProfile::pure_logit_bytes);
-  add("torch.saved_selective_graph", kMemory, kTorch, 0.4, 0.4,
-      &RuntimeProfile::saved_selective_graph);
   const Runtimes nanotron = {"nanotron"};
   add("nanotron.single_pass_saving", kMemory, nanotron, 1, 0.5,
       &RuntimeProfile::single_pass_saving);

@@ -50,7 +50,8 @@ GpuFigures figures_of(const FittedShares& fitted) {
           .matmul_ceiling = fitted.matmul_ceiling,
           .attention_forward = fitted.attention_forward,
           .attention_backward = fitted.attention_backward,
-          .switched_in_fours = fitted.switched_in_fours};
+          .switched_in_fours = fitted.switched_in_fours,
+          .kernels = {}};
 }
 
 /// Read from the catalog once.

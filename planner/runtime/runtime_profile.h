@@ -10,12 +10,14 @@ namespace meshplan::planner {
 
 /// Elements of two bytes that a block's forward pass keeps for its backward pass, per token:
 /// multiples of the hidden size (1/tp of it under sequence parallelism), and of the rank's shares
-/// of the query, key and value widths together, of the query width, and of the feed-forward width.
+/// of the query, key and value widths together, of the query width, of the feed-forward width, and
+/// of the key width.
 struct SavedElements {
   double hidden = 0;
   double qkv = 0;
   double attention = 0;
   double feed_forward = 0;
+  double keys = 0;
 };
 
 /// How a program that trains differs from a bare list of its operations: which kernels it fuses,
@@ -75,7 +77,7 @@ struct RuntimeProfile {
 
   SavedElements saved;
   /// What is left of it when every second matrix multiply is saved (torchtitan's "selective op").
-  SavedElements saved_selective_op{4, 0.5, 0, 1};
+  SavedElements saved_selective_op{2, 0, 2, 1, 1};
   /// Share left of it under a compiler's choice.
   double saved_selective_graph = 0.4;
   /// A block's backward pass at work, in saved lists of a block.

@@ -144,7 +144,7 @@ double saved_elements(const PeerRun& run, const SavedElements& saved) {
   const double matrices = run.model.gated_mlp ? 1 : 0.5;
   return saved.hidden * hidden + saved.qkv * as_double(w.queries + 2 * w.keys) +
          saved.attention * as_double(w.queries) +
-         saved.feed_forward * matrices * as_double(w.feed_forward);
+         saved.feed_forward * matrices * as_double(w.feed_forward) + saved.keys * as_double(w.keys);
 }
 
 double kept_elements(const PeerRun& run) {
