@@ -10,7 +10,6 @@ using planner::FabricFigures;
 using planner::GpuFigures;
 using planner::KernelFigures;
 using planner::RuntimeProfile;
-using planner::SavedElements;
 
 constexpr auto kTime = Quantity::kTime;
 constexpr auto kMemory = Quantity::kMemory;
@@ -47,7 +46,6 @@ FittedModel::FittedModel() {
   for (const std::string& name : kAll) profiles_.emplace(name, *planner::find_runtime(name));
   list_hardware();
   list_time();
-  list_saved_lists();
   list_memory();
 }
 
@@ -176,41 +174,8 @@ void FittedModel::list_time() {
       &RuntimeProfile::pipeline_issue_growth);
 }
 
-void FittedModel::list_saved_lists() {
-  const auto list = [&](const std::string& name, const Runtimes& runtimes,
-                        SavedElements RuntimeProfile::*saved, SavedElements prior,
-                        double deviation) {
-    const auto element = [&](const char* part, double SavedElements::*member) {
-      if (prior.*member == 0) return;
-      Constant constant{name + "." + part, kMemory, runtimes, prior.*member, deviation, {}};
-      for (const std::string& runtime : runtimes)
-        constant.places.push_back(&(profiles_.at(runtime).*saved.*member));
-      constants_.push_back(std::move(constant));
-    };
-    element("hidden", &SavedElements::hidden);
-    element("qkv", &SavedElements::qkv);
-    element("attention", &SavedElements::attention);
-    element("feed_forward", &SavedElements::feed_forward);
-    element("keys", &SavedElements::keys);
-  };
-  // Tensors counted in the block's code.
-  constexpr double kCounted = 0.1;
-  const std::map<std::string, SavedElements> counted = {
-      {"torch_eager", {8, 2, 1, 4}},     {"torch_compile", {4, 1, 1, 3}},
-      {"torch_aot_eager", {8, 2, 1, 4}}, {"megatron", {4, 1, 1, 4}},
-      {"nanotron", {6, 2, 1, 3}},        {"composer_fsdp1", {4, 1, 1, 4}}};
-  for (const auto& [runtime, elements] : counted)
-    list(runtime + ".saved", {runtime}, &RuntimeProfile::saved, elements, kCounted);
-  list("torch_eager.saved_selective_op", {"torch_eager"}, &RuntimeProfile::saved_selective_op,
-       {2, 0, 2, 1, 1}, kCounted);
-  list("torch_compile.saved_selective_op", {"torch_compile"}, &RuntimeProfile::saved_selective_op,
-       {1, 0, 2, 1, 1}, kCounted);
-  list("torch_aot_eager.saved_selective_op", {"torch_aot_eager"},
-       &RuntimeProfile::saved_selective_op, {2, 0, 2, 1, 1}, kCounted);
-}
-
 void FittedModel::list_memory() {
-  const std::map<std::string, double> logits = {{"torch_eager", 10},     {"torch_compile", 10},
+  const std::map<std::string, double> logits = {{"torch_eager", 12},     {"torch_compile", 12},
                                                 {"torch_aot_eager", 12}, {"megatron", 6},
                                                 {"nanotron", 14},        {"composer_fsdp1", 6}};
   for (const auto& [runtime, bytes] : logits) {
@@ -236,8 +201,6 @@ void FittedModel::list_memory() {
         &RuntimeProfile::reserved_over_allocated);
     add(runtime + ".chunked_logit_bytes", kMemory, {runtime}, 5, 0.5,
         &RuntimeProfile::chunked_logit_bytes);
-    add(runtime + ".saved_selective_graph", kMemory, {runtime}, 0.4, 0.4,
-        &RuntimeProfile::saved_selective_graph);
   }
   add("torch.pure_logit_bytes", kMemory, kTorch, 8.5, 0.3, &RuntimeProfile::pure_logit_bytes);
   const Runtimes nanotron = {"nanotron"};

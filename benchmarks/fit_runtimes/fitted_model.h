@@ -47,7 +47,6 @@ class FittedModel {
 
   void list_hardware();
   void list_time();
-  void list_saved_lists();
   void list_memory();
   /// A constant that these runtimes share.
   template <class Member>

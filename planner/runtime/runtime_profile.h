@@ -76,10 +76,11 @@ struct RuntimeProfile {
   double graph_recompute = 0.3;
 
   SavedElements saved;
-  /// What is left of it when every second matrix multiply is saved (torchtitan's "selective op").
+  /// What is left of it when attention and the outputs of every second matrix multiply are saved
+  /// (torchtitan's "selective op"): of q, v, the first of the feed-forward block and the last. What
+  /// a compiler chooses is the same, but for the last, which nothing needs.
   SavedElements saved_selective_op{2, 0, 2, 1, 1};
-  /// Share left of it under a compiler's choice.
-  double saved_selective_graph = 0.4;
+  SavedElements saved_selective_graph{1, 0, 2, 1, 1};
   /// A block's backward pass at work, in saved lists of a block.
   double working_blocks = 0.7;
   /// Blocks that are gathered at once; share of the embedding and output head that stays gathered.

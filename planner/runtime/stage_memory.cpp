@@ -147,6 +147,12 @@ double saved_elements(const PeerRun& run, const SavedElements& saved) {
          saved.feed_forward * matrices * as_double(w.feed_forward) + saved.keys * as_double(w.keys);
 }
 
+/// A list of outputs of matrix multiplies, which saved_elements() would halve for two matrices.
+SavedElements whole_widths(const PeerRun& run, SavedElements saved) {
+  if (!run.model.gated_mlp) saved.feed_forward *= 2;
+  return saved;
+}
+
 double kept_elements(const PeerRun& run) {
   const RuntimeProfile& runtime = *run.runtime;
   const double all = saved_elements(run, runtime.saved);
@@ -160,13 +166,9 @@ double kept_elements(const PeerRun& run) {
     case PeerCheckpointing::kSecondBlocks:
       return (all + input) / 2;
     case PeerCheckpointing::kSelectiveGraph:
-      return runtime.saved_selective_graph * all;
-    case PeerCheckpointing::kSelectiveOp: {
-      // Not halved for two matrices: what is saved are outputs of matrix multiplies.
-      SavedElements saved = runtime.saved_selective_op;
-      if (!run.model.gated_mlp) saved.feed_forward *= 2;
-      return saved_elements(run, saved);
-    }
+      return saved_elements(run, whole_widths(run, runtime.saved_selective_graph));
+    case PeerCheckpointing::kSelectiveOp:
+      return saved_elements(run, whole_widths(run, runtime.saved_selective_op));
   }
   return all;
 }
