@@ -11,6 +11,8 @@ namespace meshplan::benchmarks {
 namespace {
 
 constexpr double kSoft = 0.03;
+/// Of a collective alone: training sees others' traffic, too.
+constexpr double kCollectiveWeight = 0.2;
 
 /// Grows with the logarithm of a large error: an incident does not count for more.
 double softened(double error) {
@@ -32,20 +34,31 @@ double memory_error(const planner::MeasuredRun& run, const planner::PeerEstimate
   return std::max(0.0, std::log(peak / (0.97 * capacity)));
 }
 
-/// Residuals of runs, then of priors; the variables are logarithms of constants.
+double residual(const MeasuredCollective& measured) {
+  const common::Seconds time =
+      planner::collective_time(measured.hardware, measured.kind, measured.bytes, measured.group);
+  return std::sqrt(kCollectiveWeight) * softened(std::log(time.value / measured.time.value));
+}
+
+/// Residuals of runs, of collectives, then of priors; the variables are logarithms of constants.
 class Problem {
  public:
-  Problem(std::vector<Constant> constants, Quantity quantity, std::vector<WeighedRun> runs)
-      : constants_(std::move(constants)), quantity_(quantity), runs_(std::move(runs)) {}
+  Problem(std::vector<Constant> constants, Quantity quantity, Measurements measurements)
+      : constants_(std::move(constants)),
+        quantity_(quantity),
+        runs_(std::move(measurements.runs)),
+        collectives_(std::move(measurements.collectives)) {}
 
   int inputs() const { return static_cast<int>(constants_.size()); }
-  int values() const { return static_cast<int>(runs_.size()) + inputs(); }
+  int values() const { return static_cast<int>(runs_.size() + collectives_.size()) + inputs(); }
 
   int operator()(const Eigen::VectorXd& x, Eigen::VectorXd& residuals) const {
     set(x);
-    for (std::size_t i = 0; i < runs_.size(); ++i) residuals[at(i)] = residual(runs_[i]);
+    Eigen::Index row = 0;
+    for (const WeighedRun& run : runs_) residuals[row++] = residual_of(run);
+    for (const MeasuredCollective& measured : collectives_) residuals[row++] = residual(measured);
     for (int c = 0; c < inputs(); ++c)
-      residuals[at(runs_.size()) + c] = (x[c] - std::log(of(c).prior)) / of(c).deviation;
+      residuals[row++] = (x[c] - std::log(of(c).prior)) / of(c).deviation;
     return 0;
   }
 
@@ -57,11 +70,17 @@ class Problem {
     jacobian.setZero();
     for (int c = 0; c < inputs(); ++c) {
       of(c).set(std::exp(x[c] + kStep));
-      for (std::size_t i = 0; i < runs_.size(); ++i) {
-        if (moves(of(c), runs_[i])) jacobian(at(i), c) = (residual(runs_[i]) - here[at(i)]) / kStep;
+      Eigen::Index row = 0;
+      for (const WeighedRun& run : runs_) {
+        if (moves(of(c), run)) jacobian(row, c) = (residual_of(run) - here[row]) / kStep;
+        ++row;
+      }
+      for (const MeasuredCollective& measured : collectives_) {
+        jacobian(row, c) = (residual(measured) - here[row]) / kStep;
+        ++row;
       }
       of(c).set(std::exp(x[c]));
-      jacobian(at(runs_.size()) + c, c) = 1 / of(c).deviation;
+      jacobian(row + c, c) = 1 / of(c).deviation;
     }
     return 0;
   }
@@ -71,7 +90,6 @@ class Problem {
   }
 
  private:
-  static Eigen::Index at(std::size_t index) { return static_cast<Eigen::Index>(index); }
   const Constant& of(int index) const { return constants_[static_cast<std::size_t>(index)]; }
 
   static bool moves(const Constant& constant, const WeighedRun& run) {
@@ -80,7 +98,7 @@ class Problem {
                constant.runtimes.end();
   }
 
-  double residual(const WeighedRun& run) const {
+  double residual_of(const WeighedRun& run) const {
     const planner::PeerEstimate predicted = planner::estimate(*run.measured.run);
     if (quantity_ == Quantity::kTime)
       return std::sqrt(run.time_weight) * softened(time_error(run.measured, predicted));
@@ -90,16 +108,19 @@ class Problem {
   std::vector<Constant> constants_;
   Quantity quantity_;
   std::vector<WeighedRun> runs_;
+  std::vector<MeasuredCollective> collectives_;
 };
 
 }  // namespace
 
-void fit(FittedModel& model, Quantity quantity, std::vector<WeighedRun> runs, int evaluations) {
-  std::erase_if(runs, [&](const WeighedRun& run) {
+void fit(FittedModel& model, Quantity quantity, Measurements measurements, int evaluations) {
+  std::erase_if(measurements.runs, [&](const WeighedRun& run) {
     return (quantity == Quantity::kTime ? run.time_weight : run.memory_weight) <= 0;
   });
-  for (WeighedRun& run : runs) model.adopt(*run.measured.run);
-  Problem problem(model.constants(quantity), quantity, std::move(runs));
+  if (quantity == Quantity::kMemory) measurements.collectives.clear();
+  for (WeighedRun& run : measurements.runs) model.adopt(*run.measured.run);
+  for (MeasuredCollective& measured : measurements.collectives) model.adopt(measured.hardware);
+  Problem problem(model.constants(quantity), quantity, std::move(measurements));
   Eigen::VectorXd x(problem.inputs());
   const std::vector<Constant> constants = model.constants(quantity);
   for (std::size_t c = 0; c < constants.size(); ++c)

@@ -14,10 +14,25 @@ struct WeighedRun {
   double memory_weight = 0;
 };
 
+/// A published collective: its time is fitted beside those of steps.
+struct MeasuredCollective {
+  planner::Hardware hardware;
+  planner::CollectiveKind kind;
+  common::Bytes bytes;
+  planner::GroupShape group;
+  common::Seconds time;
+};
+
+/// What a fit sees.
+struct Measurements {
+  std::vector<WeighedRun> runs;
+  std::vector<MeasuredCollective> collectives;
+};
+
 /// Finds the constants of the quantity that minimise the sum of log(1 + (e / 3 %)^2) over the runs,
 /// e the logarithmic error, and of the squared deviations from the priors; starts from the values
 /// that the model has. A run that ran and whose memory is not published is off by what is predicted
 /// above 97 % of its GPU's memory. `evaluations` bounds how often the runs are priced.
-void fit(FittedModel& model, Quantity quantity, std::vector<WeighedRun> runs, int evaluations);
+void fit(FittedModel& model, Quantity quantity, Measurements measurements, int evaluations);
 
 }  // namespace meshplan::benchmarks

@@ -50,9 +50,13 @@ FittedModel::FittedModel() {
 }
 
 void FittedModel::adopt(planner::PeerRun& run) const {
-  run.hardware.gpu = &gpus_.at(run.hardware.gpu->name);
-  run.hardware.network.fabric = &fabrics_.at(run.hardware.network.fabric->name);
+  adopt(run.hardware);
   run.runtime = &profiles_.at(run.runtime->name);
+}
+
+void FittedModel::adopt(planner::Hardware& hardware) const {
+  hardware.gpu = &gpus_.at(hardware.gpu->name);
+  hardware.network.fabric = &fabrics_.at(hardware.network.fabric->name);
 }
 
 std::vector<Constant> FittedModel::constants(Quantity quantity) const {
@@ -175,9 +179,9 @@ void FittedModel::list_time() {
 }
 
 void FittedModel::list_memory() {
-  const std::map<std::string, double> logits = {{"torch_eager", 12},     {"torch_compile", 12},
-                                                {"torch_aot_eager", 12}, {"megatron", 6},
-                                                {"nanotron", 14},        {"composer_fsdp1", 6}};
+  const std::map<std::string, double> logits = {{"torch_eager", 12},    {"torch_compile", 12},
+                                                {"torch_aot_eager", 8}, {"megatron", 6},
+                                                {"nanotron", 14},       {"composer_fsdp1", 6}};
   for (const auto& [runtime, bytes] : logits) {
     add(runtime + ".logit_bytes", kMemory, {runtime}, bytes, 0.2, &RuntimeProfile::logit_bytes);
     const bool composer = runtime == "composer_fsdp1";

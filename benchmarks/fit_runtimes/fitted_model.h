@@ -36,6 +36,7 @@ class FittedModel {
 
   /// Makes the run use these copies. Requires its GPU, fabric and runtime to be known ones.
   void adopt(planner::PeerRun& run) const;
+  void adopt(planner::Hardware& hardware) const;
 
   std::vector<Constant> constants(Quantity quantity) const;
   /// Sets every constant of the quantity to its prior.

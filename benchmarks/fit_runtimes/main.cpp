@@ -12,6 +12,7 @@
 #include "benchmarks/fit_runtimes/fit.h"
 #include "common/error.h"
 #include "formats/csv.h"
+#include "planner/validate/row_reader.h"
 #include "planner/validate/validation.h"
 
 namespace meshplan::benchmarks {
@@ -85,6 +86,33 @@ std::vector<WeighedRun> read_runs(const std::string& folder) {
   weigh(runs, Quantity::kTime);
   weigh(runs, Quantity::kMemory);
   return runs;
+}
+
+/// Those over several nodes of eight H100 with EFA, which is what the sweep ran on.
+std::vector<MeasuredCollective> read_collectives(const std::string& folder) {
+  using planner::CollectiveKind;
+  const std::map<std::string, CollectiveKind> kinds = {
+      {"all_gather", CollectiveKind::kAllGather},
+      {"reduce_scatter", CollectiveKind::kReduceScatter},
+      {"all_reduce", CollectiveKind::kAllReduce}};
+  const formats::CsvTable table = formats::CsvTable::read(folder + "/collectives.csv");
+  std::vector<MeasuredCollective> found;
+  for (std::size_t i = 0; i < table.rows(); ++i) {
+    const planner::RowReader row(table, i);
+    const auto kind = kinds.find(row.text("collective"));
+    const std::int64_t ranks = row.required_integer("nranks", 1, 1 << 20);
+    if (!row.text("gpu").starts_with("H100-80GB") || kind == kinds.end() || ranks <= 8) continue;
+    const double bytes = row.number("message_bytes", 1e15).value_or(0);
+    const double n = static_cast<double>(ranks);
+    const double wire = bytes * (kind->second == CollectiveKind::kAllReduce ? 2 : 1) * (n - 1) / n;
+    found.push_back({.hardware = {.gpu = planner::find_gpu("h100-sxm"),
+                                  .network = *planner::parse_network("efa-3200", 8)},
+                     .kind = kind->second,
+                     .bytes = common::Bytes(static_cast<std::int64_t>(bytes)),
+                     .group = {.ranks = ranks, .stride = 1, .ranks_per_node = 8},
+                     .time = common::Seconds(wire / 1e9 / row.number("busbw_GBps", 1e6).value())});
+  }
+  return found;
 }
 
 /// Rows that a fit does not see.
@@ -194,13 +222,14 @@ struct Choices {
 };
 
 void run(const Choices& choices) {
-  const std::vector<WeighedRun> runs = read_runs(choices.folder);
+  const Measurements all_measured{read_runs(choices.folder), read_collectives(choices.folder)};
+  const std::vector<WeighedRun>& runs = all_measured.runs;
   std::vector<Quantity> quantities;
   if (choices.time) quantities.push_back(Quantity::kTime);
   if (choices.memory) quantities.push_back(Quantity::kMemory);
   FittedModel whole;
   for (Quantity quantity : quantities) {
-    fit(whole, quantity, runs, choices.evaluations);
+    fit(whole, quantity, all_measured, choices.evaluations);
     print_constants(whole, quantity);
   }
   fmt::print("\n{:<34} {:<16} {:<26} {:>4} {:>9} {:>9} {:>6} {:>6} {:>8}\n", "left out", "runtime",
@@ -210,9 +239,9 @@ void run(const Choices& choices) {
   if (!choices.crossed) return;
   for (const Fold& fold : folds_of(runs)) {
     if (fold.name.find(choices.fold) == std::string::npos) continue;
-    std::vector<WeighedRun> seen;
+    Measurements seen{{}, all_measured.collectives};
     for (const WeighedRun& run : runs) {
-      if (!fold.holds(run.measured)) seen.push_back(run);
+      if (!fold.holds(run.measured)) seen.runs.push_back(run);
     }
     FittedModel model;
     for (Quantity quantity : quantities) {

@@ -81,6 +81,7 @@ constexpr std::array kRuntimes = std::to_array<RuntimeProfile>({
      .tp_skew = 1.371,
      .regather_hidden = 0.4792,
      .scatters_sends = true,
+     .unfused_attention_on_a100 = true,
      .saved = {.hidden = 4, .qkv = 1, .attention = 1, .feed_forward = 4},
      .logit_bytes = 5.901,
      .head_hidden = 1.925,

@@ -68,6 +68,8 @@ struct RuntimeProfile {
   bool pure_trainer_gathers_logits = false;
   /// Messages between stages are cut over tp and gathered within the node.
   bool scatters_sends = false;
+  /// Its published runs on A100, of 2021 and 2022, are of before fused attention.
+  bool unfused_attention_on_a100 = false;
   /// Blocks and output head are given to stages by their number of multiplications.
   bool balances_stages_by_cost = false;
   /// Published peaks are rank 0's, in the first stage, and not the fullest rank's.
