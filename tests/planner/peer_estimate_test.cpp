@@ -138,7 +138,7 @@ RC_GTEST_PROP(PeerEstimate, MoreTensorParallelRanksNeverTakeMoreMemory, ()) {
 }
 
 TEST(PeerEstimate, GpusWithoutRowsRunAsTheirDatasheetSays) {
-  // Two GPUs that took the A100's shares: by their peaks where multiplies alone count.
+  // On one GPU multiplies count most: speeds are in proportion to peaks, but for shares and memory.
   PeerRun run = eight_billion("torch_compile");
   run.mesh.sizes[Axis::kDpShard] = 1;
   run.hardware.gpu = find_gpu("a100-80gb-sxm");
