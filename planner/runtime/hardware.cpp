@@ -27,16 +27,16 @@ struct FittedShares {
 // (GB200 of B200, L40S and RTX 4090 of A100), but MI300X takes its ceiling from published matrix
 // multiplies, 51 % of the peak.
 constexpr std::array kFittedShares = {
-    FittedShares{"a100-40gb-sxm", 0.8, 0.5159, 0.2603},
-    FittedShares{"a100-80gb-sxm", 0.8, 0.5159, 0.2603},
-    FittedShares{"h100-sxm", 0.6577, 0.2708, 0.1495},
-    FittedShares{"h100-96gb-500w", 0.6534, 0.2708, 0.1495},
-    FittedShares{"h200-sxm", 0.7266, 0.4955, 0.3147},
-    FittedShares{"b200-sxm", 0.6043, 0.2927, 0.1693, true},
-    FittedShares{"gb200", 0.6043, 0.2927, 0.1693, true},
-    FittedShares{"mi300x", 0.51, 0.2708, 0.1495, true},
-    FittedShares{"l40s", 0.8, 0.5159, 0.2603, true},
-    FittedShares{"rtx-4090", 0.8, 0.5159, 0.2603, true},
+    FittedShares{"a100-40gb-sxm", 0.8021, 0.5146, 0.2605},
+    FittedShares{"a100-80gb-sxm", 0.8021, 0.5146, 0.2605},
+    FittedShares{"h100-sxm", 0.6586, 0.2723, 0.1493},
+    FittedShares{"h100-96gb-500w", 0.648, 0.2723, 0.1493},
+    FittedShares{"h200-sxm", 0.7232, 0.4947, 0.3174},
+    FittedShares{"b200-sxm", 0.6022, 0.2922, 0.1672, true},
+    FittedShares{"gb200", 0.6022, 0.2922, 0.1672, true},
+    FittedShares{"mi300x", 0.51, 0.2723, 0.1493, true},
+    FittedShares{"l40s", 0.8021, 0.5146, 0.2605, true},
+    FittedShares{"rtx-4090", 0.8021, 0.5146, 0.2605, true},
 };
 
 GpuFigures figures_of(const FittedShares& fitted) {
@@ -50,7 +50,8 @@ GpuFigures figures_of(const FittedShares& fitted) {
           .matmul_ceiling = fitted.matmul_ceiling,
           .attention_forward = fitted.attention_forward,
           .attention_backward = fitted.attention_backward,
-          .switched_in_fours = fitted.switched_in_fours};
+          .switched_in_fours = fitted.switched_in_fours,
+          .kernels = {}};
 }
 
 /// Read from the catalog once.
@@ -69,47 +70,14 @@ const GpuFigures* find_if(const Matches& matches) {
   return found == gpus().end() ? nullptr : &*found;
 }
 
-/// Share of the nominal memory bandwidth that memory-bound kernels reach.
-constexpr double kMemoryShare = 0.8667;
-/// Passes over the operands and the result of a matrix multiply that its arithmetic does not hide.
-constexpr double kMatmulPasses = 0.9472;
-/// Time in which a kernel fills and drains the GPU.
-constexpr Seconds kKernelTail{3.234e-06};
-/// Arithmetic in fp8 against bfloat16, and the passes over the operands that its casts add.
-constexpr double kFp8Speedup = 1.716;
-constexpr double kFp8CastPasses = 0.2621;
-/// Sequence length whose attention takes twice the time that its FLOPs ask for.
-constexpr double kAttentionHalfLength = 288.6;
-/// Share of the nominal NVLink bandwidth that collectives and sends reach.
-constexpr double kLinkShare = 0.8183;
-/// What issuing a collective and waiting for all of its ranks costs, and each further rank of a
-/// node's ring.
-constexpr Seconds kCollectiveStart{8.035e-05};
-constexpr Seconds kLinkHop{2.266e-06};
-/// An all-reduce loses less bandwidth with the size of its group than a gather does: trees.
-constexpr double kAllReduceDecay = 0.4016;
-constexpr Seconds kSendStart{1.97e-05};
-
-struct Fabric {
-  const char* name;
-  double share;
-  Seconds hop;
-  double decay;
-  Seconds tensor_parallel_hop;
-};
-
 constexpr std::array kFabrics = {
-    Fabric{"efa", 0.6629, Seconds(4.342e-05), 0.256, Seconds(0.0003729)},
-    Fabric{"roce", 0.8723, Seconds(1.586e-05), 0.01527, Seconds(0)},
-    Fabric{"ib", 0.9104, Seconds(1.528e-05), 0.01895, Seconds(0)},
+    FabricFigures{"efa", 0.6279, Seconds(3.711e-05), 0.221, Seconds(0.0003743)},
+    FabricFigures{"roce", 0.8772, Seconds(1.555e-05), 0.01507, Seconds(0)},
+    FabricFigures{"ib", 0.8975, Seconds(1.524e-05), 0.01905, Seconds(0)},
 };
 
-NetworkFigures network(const Fabric& fabric, double gbit) {
-  return {.nominal = BytesPerSecond(gbit / 8 * 1e9),
-          .share = fabric.share,
-          .hop = fabric.hop,
-          .decay = fabric.decay,
-          .tensor_parallel_hop = fabric.tensor_parallel_hop};
+NetworkFigures network(const FabricFigures& fabric, double gbit) {
+  return {.nominal = BytesPerSecond(gbit / 8 * 1e9), .fabric = &fabric};
 }
 
 double as_double(Bytes bytes) { return static_cast<double>(bytes.value); }
@@ -141,7 +109,7 @@ std::optional<NetworkFigures> parse_network(std::string_view name, std::int64_t 
   if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
   if (gbit <= 0 || gbit > 1'000'000) return std::nullopt;
   const std::string_view kind = name.substr(0, std::min(dash, name.find('-')));
-  for (const Fabric& fabric : kFabrics) {
+  for (const FabricFigures& fabric : kFabrics) {
     if (kind != fabric.name) continue;
     const double share = per_gpu ? 1.0 : 1.0 / static_cast<double>(gpus_per_node);
     return network(fabric, static_cast<double>(gbit) * share);
@@ -156,18 +124,21 @@ NetworkFigures usual_network(const GpuFigures& gpu) {
 Seconds matmul_time(const GpuFigures& gpu, common::Flops flops, Bytes bytes, bool fp8) {
   const Seconds arithmetic = flops / (gpu.peak * gpu.matmul_ceiling);
   const Seconds pass = memory_time(gpu, bytes);
-  if (!fp8) return arithmetic + kMatmulPasses * pass + kKernelTail;
-  return arithmetic / kFp8Speedup + (kMatmulPasses + kFp8CastPasses) * pass + kKernelTail;
+  const KernelFigures& kernels = gpu.kernels;
+  if (!fp8) return arithmetic + kernels.matmul_passes * pass + kernels.kernel_tail;
+  return arithmetic / kernels.fp8_speedup +
+         (kernels.matmul_passes + kernels.fp8_cast_passes) * pass + kernels.kernel_tail;
 }
 
 Seconds attention_time(const GpuFigures& gpu, common::Flops flops, double seq_length,
                        bool backward) {
   const double share = backward ? gpu.attention_backward : gpu.attention_forward;
-  return (1 + kAttentionHalfLength / seq_length) * (flops / (gpu.peak * share)) + kKernelTail;
+  return (1 + gpu.kernels.attention_half_length / seq_length) * (flops / (gpu.peak * share)) +
+         gpu.kernels.kernel_tail;
 }
 
 Seconds memory_time(const GpuFigures& gpu, Bytes bytes) {
-  return bytes / (gpu.memory_bandwidth * kMemoryShare);
+  return bytes / (gpu.memory_bandwidth * gpu.kernels.memory_share);
 }
 
 Seconds collective_time(const Hardware& hardware, CollectiveKind kind, Bytes bytes,
@@ -180,21 +151,26 @@ Seconds collective_time(const Hardware& hardware, CollectiveKind kind, Bytes byt
   const bool reduces_all = kind == CollectiveKind::kAllReduce;
   const double rounds = reduces_all ? 2 : 1;
   const double wire = as_double(bytes) * rounds * (n - 1) / n;
-  double link = hardware.gpu->link.value * kLinkShare;
+  const KernelFigures& kernels = hardware.gpu->kernels;
+  double link = hardware.gpu->link.value * kernels.link_share;
   if (group.ranks_per_node == 4 && !hardware.gpu->switched_in_fours)
     link *= std::min(local - 1, 3.0) / 3;
   if (nodes <= 1)
-    return Seconds(wire / std::max(link, 1e9)) + kCollectiveStart + rounds * (local - 1) * kLinkHop;
-  const NetworkFigures& network = hardware.network;
-  double bandwidth = network.nominal.value * network.share * local;
+    return Seconds(wire / std::max(link, 1e9)) + kernels.collective_start +
+           rounds * (local - 1) * kernels.link_hop;
+  const FabricFigures& fabric = *hardware.network.fabric;
+  double bandwidth = hardware.network.nominal.value * fabric.share * local;
   if (local > 1) bandwidth = std::min(bandwidth, link);
-  const double decay = network.decay * (reduces_all ? kAllReduceDecay : 1) * (n - local) / 8;
-  return Seconds(wire / bandwidth * (1 + decay)) + kCollectiveStart + rounds * nodes * network.hop;
+  const double decay = fabric.decay * (reduces_all ? fabric.all_reduce_decay : 1) * (n - local) / 8;
+  return Seconds(wire / bandwidth * (1 + decay)) + kernels.collective_start +
+         rounds * nodes * fabric.hop;
 }
 
 Seconds send_time(const Hardware& hardware, Bytes bytes, bool between_nodes) {
-  if (!between_nodes) return bytes / (hardware.gpu->link * kLinkShare) + kSendStart / 2;
-  return bytes / (hardware.network.nominal * hardware.network.share) + kSendStart;
+  const KernelFigures& kernels = hardware.gpu->kernels;
+  if (!between_nodes)
+    return bytes / (hardware.gpu->link * kernels.link_share) + kernels.send_start / 2;
+  return bytes / (hardware.network.nominal * hardware.network.fabric->share) + kernels.send_start;
 }
 
 }  // namespace meshplan::planner

@@ -9,6 +9,30 @@
 
 namespace meshplan::planner {
 
+/// What kernels and the links of a node reach in training, fitted to published runs of all GPUs
+/// alike (docs/cost_model.md).
+struct KernelFigures {
+  /// Share of the nominal memory bandwidth that memory-bound kernels reach.
+  double memory_share = 0.8667;
+  /// Passes over the operands and the result of a matrix multiply that its arithmetic does not
+  /// hide.
+  double matmul_passes = 0.8767;
+  /// Time in which a kernel fills and drains the GPU.
+  common::Seconds kernel_tail{3.248e-06};
+  /// Arithmetic in fp8 against bfloat16, and the passes over the operands that its casts add.
+  double fp8_speedup = 1.719;
+  double fp8_cast_passes = 0.2638;
+  /// Sequence length whose attention takes twice the time that its FLOPs ask for.
+  double attention_half_length = 315.2;
+  /// Share of the nominal bandwidth between GPUs of a node that collectives and sends reach.
+  double link_share = 0.8169;
+  /// What issuing a collective and waiting for all of its ranks costs, and each further rank of a
+  /// node's ring.
+  common::Seconds collective_start{7.581e-05};
+  common::Seconds link_hop{2.108e-06};
+  common::Seconds send_start{2e-05};
+};
+
 /// A GPU model: nominal figures of its maker's datasheet, from the catalog (catalog/gpus), and the
 /// shares of them that training reaches, fitted to published runs (docs/cost_model.md).
 struct GpuFigures {
@@ -29,6 +53,7 @@ struct GpuFigures {
   double attention_backward = 0;
   /// Whether boards of four have a switch; without one each pair has a third of the links.
   bool switched_in_fours = false;
+  KernelFigures kernels;
 };
 
 /// The GPU of this catalog name, or null.
@@ -38,11 +63,10 @@ const GpuFigures* find_gpu(std::string_view name);
 /// null.
 const GpuFigures* find_gpu_of(const DeviceSpec& device);
 
-/// Between nodes.
-struct NetworkFigures {
-  /// Nominal, of one GPU's share of its node's adapters, one direction.
-  common::BytesPerSecond nominal;
-  /// Share of it that training reaches between two nodes.
+/// What training reaches on a kind of network, fitted.
+struct FabricFigures {
+  const char* name;
+  /// Share of the nominal bandwidth between two nodes.
   double share;
   /// Time of one step from node to node inside a collective.
   common::Seconds hop;
@@ -51,6 +75,15 @@ struct NetworkFigures {
   double decay;
   /// What each tensor-parallel collective costs for every node that it spans.
   common::Seconds tensor_parallel_hop;
+  /// An all-reduce loses less bandwidth with the size of its group than a gather does: trees.
+  double all_reduce_decay = 0.4116;
+};
+
+/// Between nodes.
+struct NetworkFigures {
+  /// Nominal, of one GPU's share of its node's adapters, one direction.
+  common::BytesPerSecond nominal;
+  const FabricFigures* fabric = nullptr;
 };
 
 /// "efa-3200", "roce-1600": Gbit/s a node; "roce-400-per-gpu", "ib-hdr-200-per-gpu": an adapter a

@@ -58,7 +58,7 @@ Seconds tensor_parallel_time(const PeerRun& run, const Operation& operation) {
   const Seconds time = collective_time(run.hardware, operation.collective, operation.bytes, group);
   const double nodes =
       static_cast<double>(group.ranks) / static_cast<double>(run.mesh.ranks_per_node);
-  return nodes > 1 ? time + nodes * run.hardware.network.tensor_parallel_hop : time;
+  return nodes > 1 ? time + nodes * run.hardware.network.fabric->tensor_parallel_hop : time;
 }
 
 bool is_awaited(const Operations& operations, std::size_t index) {
@@ -84,11 +84,6 @@ void add_collective(Parts& parts, const PeerRun& run, const Operation& operation
     (awaited ? parts.sharding_exposed : parts.sharding) += time;
 }
 
-/// An attention kernel is a backward one if its FLOPs are: lists name it so.
-bool is_backward(const Operation& operation) {
-  return std::string_view(operation.name) == "attention backward";
-}
-
 Parts price(const PeerRun& run, const std::vector<RepeatedOperations>& lists, bool fp8) {
   Parts parts;
   for (const RepeatedOperations& list : lists) {
@@ -97,7 +92,7 @@ Parts price(const PeerRun& run, const std::vector<RepeatedOperations>& lists, bo
     for (std::size_t i = 0; i < operations.size(); ++i) {
       const Operation& operation = operations[i];
       if (operation.kind == OperationKind::kKernel)
-        parts.compute += list.repeats * kernel_time(run, operation, fp8, is_backward(operation));
+        parts.compute += list.repeats * kernel_time(run, operation, fp8, list.backward);
       else if (operation.kind == OperationKind::kCollective)
         add_collective(parts, run, operation, is_awaited(operations, i), list.repeats);
     }

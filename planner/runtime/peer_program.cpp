@@ -43,14 +43,31 @@ void backward_matmuls(OperationList& list, const PeerRun& run) {
   linear_backward(list, w.tokens, hidden, w.feed_forward);
 }
 
+/// Attention that writes the scores of all pairs: two batched multiplies forward and four backward;
+/// mask and softmax in one kernel, dropout in another, each with its backward (Korthikanti et al.
+/// 2022, arXiv 2205.05198, section 4): 4.5 and 5.5 passes over the scores, dropout's mask a byte.
+void unfused_attention(OperationList& list, const PeerRun& run, bool backward) {
+  const PeerWidths w = peer_widths(run);
+  const double scores = static_cast<double>(w.queries) / static_cast<double>(run.model.head_dim) *
+                        static_cast<double>(w.tokens) * static_cast<double>(run.seq_length);
+  const double pairs = static_cast<double>(w.tokens) * static_cast<double>(w.queries);
+  Operation multiply;
+  multiply.name = "scores";
+  multiply.kernel = KernelKind::kMatmul;
+  multiply.flops = common::Flops(2 * pairs * static_cast<double>(run.seq_length));
+  multiply.bytes = common::Bytes(as_bytes(kElement * (2 * pairs + scores)));
+  for (int i = 0; i < (backward ? 4 : 2); ++i) list.append(multiply);
+  list.elementwise("softmax and dropout", as_bytes(kElement * (backward ? 5.5 : 4.5) * scores));
+}
+
 /// Causal attention: two matrix multiplies over half of the score matrix forward, five backward
 /// (Dao 2023, arXiv 2307.08691).
 void attention(OperationList& list, const PeerRun& run, bool backward) {
+  if (!run.fused_attention) return unfused_attention(list, run, backward);
   const PeerWidths w = peer_widths(run);
   const double forward = 2.0 * static_cast<double>(w.tokens) * static_cast<double>(run.seq_length) *
                          static_cast<double>(w.queries);
-  list.attention(backward ? "attention backward" : "attention",
-                 common::Flops(backward ? 2.5 * forward : forward), 0);
+  list.attention("attention", common::Flops(backward ? 2.5 * forward : forward), 0);
 }
 
 /// Norms, residuals, rotary positions and activation of a block, each reading its operands and
@@ -205,6 +222,7 @@ std::vector<RepeatedOperations> build_backward(const PeerRun& run) {
     attention(list, run, true);
     elementwise(list, run, true);
   }));
+  backward.back().backward = true;
   backward.push_back(cp_passes(run, 2));
   backward.push_back(tp_collectives(run, 2));
   backward.push_back(tp_regathers(run));

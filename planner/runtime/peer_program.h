@@ -12,6 +12,8 @@ namespace meshplan::planner {
 struct RepeatedOperations {
   Operations operations;
   double repeats = 1;
+  /// Its attention kernels are those of the backward pass.
+  bool backward = false;
 };
 
 /// What one rank of a peer's run does in a step. A collective that nothing waits for is issued

@@ -52,6 +52,8 @@ struct PeerRun {
   bool async_tp = false;
   bool fp8 = false;
   bool chunked_loss = false;
+  /// Otherwise the scores of all pairs of tokens pass through memory.
+  bool fused_attention = true;
   PeerCheckpointing checkpointing = PeerCheckpointing::kNone;
   std::int64_t microbatch_size = 1;
   std::int64_t accumulation = 1;

@@ -10,12 +10,14 @@ namespace meshplan::planner {
 
 /// Elements of two bytes that a block's forward pass keeps for its backward pass, per token:
 /// multiples of the hidden size (1/tp of it under sequence parallelism), and of the rank's shares
-/// of the query, key and value widths together, of the query width, and of the feed-forward width.
+/// of the query, key and value widths together, of the query width, of the feed-forward width, and
+/// of the key width.
 struct SavedElements {
   double hidden = 0;
   double qkv = 0;
   double attention = 0;
   double feed_forward = 0;
+  double keys = 0;
 };
 
 /// How a program that trains differs from a bare list of its operations: which kernels it fuses,
@@ -66,6 +68,8 @@ struct RuntimeProfile {
   bool pure_trainer_gathers_logits = false;
   /// Messages between stages are cut over tp and gathered within the node.
   bool scatters_sends = false;
+  /// Its published runs on A100, of 2021 and 2022, are of before fused attention.
+  bool unfused_attention_on_a100 = false;
   /// Blocks and output head are given to stages by their number of multiplications.
   bool balances_stages_by_cost = false;
   /// Published peaks are rank 0's, in the first stage, and not the fullest rank's.
@@ -74,10 +78,11 @@ struct RuntimeProfile {
   double graph_recompute = 0.3;
 
   SavedElements saved;
-  /// What is left of it when every second matrix multiply is saved (torchtitan's "selective op").
-  SavedElements saved_selective_op{4, 0.5, 0, 1};
-  /// Share left of it under a compiler's choice.
-  double saved_selective_graph = 0.4;
+  /// What is left of it when attention and the outputs of every second matrix multiply are saved
+  /// (torchtitan's "selective op"): of q, v, the first of the feed-forward block and the last. What
+  /// a compiler chooses is the same, but for the last, which nothing needs.
+  SavedElements saved_selective_op{2, 0, 2, 1, 1};
+  SavedElements saved_selective_graph{1, 0, 2, 1, 1};
   /// A block's backward pass at work, in saved lists of a block.
   double working_blocks = 0.7;
   /// Blocks that are gathered at once; share of the embedding and output head that stays gathered.
@@ -106,8 +111,8 @@ struct RuntimeProfile {
   double zero1_whole_bytes = 0;
   /// Weights, gradients and optimizer states where a row does not tell.
   double state_bytes_per_parameter = 16;
-  /// Workspaces that do not depend on the model.
-  common::Bytes fixed;
+  /// Workspaces that do not depend on the model, in GiB.
+  double fixed_gib = 0.3;
   /// The allocator's share.
   double reserved_over_allocated = 1.1;
 };

@@ -144,29 +144,41 @@ double saved_elements(const PeerRun& run, const SavedElements& saved) {
   const double matrices = run.model.gated_mlp ? 1 : 0.5;
   return saved.hidden * hidden + saved.qkv * as_double(w.queries + 2 * w.keys) +
          saved.attention * as_double(w.queries) +
-         saved.feed_forward * matrices * as_double(w.feed_forward);
+         saved.feed_forward * matrices * as_double(w.feed_forward) + saved.keys * as_double(w.keys);
+}
+
+/// Unfused attention keeps the softmax, dropout's mask of a byte, and its result (Korthikanti et
+/// al. 2022, arXiv 2205.05198).
+double score_elements(const PeerRun& run) {
+  if (run.fused_attention) return 0;
+  const double heads = as_double(peer_widths(run).queries) / as_double(run.model.head_dim);
+  return 2.5 * heads * as_double(run.seq_length);
+}
+
+/// A list of outputs of matrix multiplies, which saved_elements() would halve for two matrices.
+SavedElements whole_widths(const PeerRun& run, SavedElements saved) {
+  if (!run.model.gated_mlp) saved.feed_forward *= 2;
+  return saved;
 }
 
 double kept_elements(const PeerRun& run) {
   const RuntimeProfile& runtime = *run.runtime;
-  const double all = saved_elements(run, runtime.saved);
+  const double without_scores = saved_elements(run, runtime.saved);
+  const double all = without_scores + score_elements(run);
   const double input = saved_elements(run, {.hidden = 1});
   switch (run.checkpointing) {
     case PeerCheckpointing::kNone:
-    case PeerCheckpointing::kSelectiveAttention:
       return all;
+    case PeerCheckpointing::kSelectiveAttention:
+      return without_scores;
     case PeerCheckpointing::kFull:
       return input;
     case PeerCheckpointing::kSecondBlocks:
       return (all + input) / 2;
     case PeerCheckpointing::kSelectiveGraph:
-      return runtime.saved_selective_graph * all;
-    case PeerCheckpointing::kSelectiveOp: {
-      // Not halved for two matrices: what is saved are outputs of matrix multiplies.
-      SavedElements saved = runtime.saved_selective_op;
-      if (!run.model.gated_mlp) saved.feed_forward *= 2;
-      return saved_elements(run, saved);
-    }
+      return saved_elements(run, whole_widths(run, runtime.saved_selective_graph));
+    case PeerCheckpointing::kSelectiveOp:
+      return saved_elements(run, whole_widths(run, runtime.saved_selective_op));
   }
   return all;
 }
@@ -209,7 +221,9 @@ double working_set(const PeerRun& run) {
   const bool gathers = run.sequence_parallel && run.mesh.sizes[Axis::kTp] > 1;
   const double whole = gathers ? 3 * as_double(run.model.hidden_size) : 0;
   return kElement * as_double(peer_widths(run).tokens) *
-         ((again + runtime.working_blocks) * saved_elements(run, runtime.saved) + whole);
+         ((again + runtime.working_blocks) *
+              (saved_elements(run, runtime.saved) + score_elements(run)) +
+          whole);
 }
 
 }  // namespace
@@ -222,7 +236,7 @@ Operations stage_memory(const PeerRun& run, bool first_stage) {
                           ? runtime.tied_stage_bytes * rank_embedding_parameters(run)
                           : 0;
   Timeline list;
-  list.allocate("workspaces", kTemporaries, static_cast<double>(runtime.fixed.value));
+  list.allocate("workspaces", kTemporaries, runtime.fixed_gib * as_double(common::kGiB.value));
   list.allocate("tied embedding", kCommunicationBuffers, tied);
   const double before = list.standing();
   if (shards_parameters(run) && sharding_ranks(run.mesh) > 1)

@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "common/error.h"
 #include "planner/validate/row_reader.h"
 
 namespace meshplan::planner {
@@ -26,14 +27,6 @@ std::optional<Value> named(const std::array<std::pair<const char*, Value>, N>& n
   return std::nullopt;
 }
 
-constexpr std::array kShardings = {
-    std::pair{"full_shard", Sharding::kFullShard},
-    std::pair{"shard_grad_op", Sharding::kShardGradOp},
-    std::pair{"shard_optimizer", Sharding::kShardOptimizer},
-    std::pair{"no_shard", Sharding::kNoShard},
-    std::pair{"hybrid_shard", Sharding::kHybridShard},
-    std::pair{"hybrid_shard_zero2", Sharding::kHybridShardZero2},
-};
 constexpr std::array kCheckpointings = {
     std::pair{"none", PeerCheckpointing::kNone},
     std::pair{"", PeerCheckpointing::kNone},
@@ -83,6 +76,17 @@ PeerModel read_model(const RowReader& row) {
   return model;
 }
 
+/// Nothing where the field is empty.
+std::optional<Sharding> read_sharding(const RowReader& row) {
+  const std::string& name = row.text("sharding");
+  if (name.empty()) return std::nullopt;
+  try {
+    return parse_sharding(name, "sharding");
+  } catch (const common::Error&) {
+    throw Unpriced{fmt::format("sharding '{:.60}' is not known", name)};
+  }
+}
+
 DeviceMesh read_mesh(const RowReader& row) {
   DeviceMesh mesh;
   const auto size = [&](const char* column) {
@@ -105,6 +109,17 @@ std::int64_t bounded_world(const DeviceMesh& mesh) {
     world *= mesh.sizes[axis];
   }
   return world;
+}
+
+/// Where no data-parallel size is published, it is what the other axes leave of the world: shards,
+/// unless the row says that parameters are whole.
+void complete_mesh(const RowReader& row, std::int64_t world, std::optional<Sharding> sharding,
+                   DeviceMesh& mesh) {
+  if (!row.text("dp_replicate").empty() || !row.text("dp_shard").empty()) return;
+  const std::int64_t others = bounded_world(mesh);
+  if (others < 0 || world % others != 0) return;
+  const bool whole = sharding == Sharding::kNoShard || sharding == Sharding::kShardOptimizer;
+  mesh.sizes[whole ? Axis::kDpReplicate : Axis::kDpShard] = world / others;
 }
 
 void read_measurements(const RowReader& row, MeasuredRun& run) {
@@ -133,6 +148,8 @@ void find_setting(const RowReader& row, const MeasuredRun& measured, PeerRun& ru
   run.hardware.gpu = find_gpu(measured.gpu);
   if (run.hardware.gpu == nullptr)
     throw Unpriced{fmt::format("GPU '{:.60}' is not in the catalog", measured.gpu)};
+  run.fused_attention =
+      !(run.runtime->unfused_attention_on_a100 && measured.gpu.starts_with("a100"));
   const std::string network = row.text("inter_node");
   run.hardware.network = usual_network(*run.hardware.gpu);
   if (network.empty()) return;
@@ -178,6 +195,8 @@ PeerRun read_run(const RowReader& row, const MeasuredRun& measured) {
   run.sequence_parallel = row.flag("sequence_parallel");
   run.async_tp = row.flag("async_tp");
   const auto state = row.number("state_bytes_per_parameter", 64);
+  const std::optional<Sharding> sharding = read_sharding(row);
+  complete_mesh(row, published_world, sharding, run.mesh);
   const std::int64_t world = bounded_world(run.mesh);
   if (world != published_world)
     throw Unpriced{fmt::format("pp x dp x cp x tp = {}, but world_size is {}",
@@ -185,7 +204,8 @@ PeerRun read_run(const RowReader& row, const MeasuredRun& measured) {
                                published_world)};
   read_batch(row, run);
   find_setting(row, measured, run);
-  run.sharding = priced(row, "sharding", kShardings);
+  run.sharding = sharding.value_or(run.mesh.sizes[Axis::kDpShard] > 1 ? Sharding::kFullShard
+                                                                      : Sharding::kNoShard);
   run.checkpointing = priced(row, "activation_checkpointing", kCheckpointings);
   run.fp8 = priced(row, "matmul_precision", kPrecisions);
   run.state_bytes_per_parameter = state.value_or(run.runtime->state_bytes_per_parameter);

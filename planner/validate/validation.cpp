@@ -47,18 +47,25 @@ std::optional<double> error_of(std::optional<double> ratio) {
 ValidatedRun validate_run(MeasuredRun measured) {
   ValidatedRun result{
       .measured = std::move(measured), .predicted = {}, .throughput_error = {}, .memory_error = {}};
-  const MeasuredRun& row = result.measured;
-  if (!row.run) return result;
-  result.predicted = estimate(*row.run);
-  if (row.status != "ok") return result;
-  if (row.throughput_doubt.empty())
-    result.throughput_error = error_of(throughput_ratio(row, *result.predicted));
-  if (row.memory_doubt.empty() && row.peak_memory_gib)
-    result.memory_error = error_of(predicted_memory(row, *result.predicted) / *row.peak_memory_gib);
+  if (!result.measured.run) return result;
+  result.predicted = estimate(*result.measured.run);
+  const RunErrors errors = errors_of(result.measured, *result.predicted);
+  result.throughput_error = errors.throughput;
+  result.memory_error = errors.memory;
   return result;
 }
 
 }  // namespace
+
+RunErrors errors_of(const MeasuredRun& measured, const PeerEstimate& predicted) {
+  RunErrors errors;
+  if (measured.status != "ok") return errors;
+  if (measured.throughput_doubt.empty())
+    errors.throughput = error_of(throughput_ratio(measured, predicted));
+  if (measured.memory_doubt.empty() && measured.peak_memory_gib)
+    errors.memory = error_of(predicted_memory(measured, predicted) / *measured.peak_memory_gib);
+  return errors;
+}
 
 std::vector<ValidatedRun> validate(std::vector<MeasuredRun> runs) {
   std::vector<ValidatedRun> validated;

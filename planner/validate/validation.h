@@ -11,8 +11,16 @@
 
 namespace meshplan::planner {
 
-/// A measured run beside its prediction. Errors are predicted / measured - 1; nothing where the
-/// quantity is not measured, in doubt, or the row not priced.
+/// Predicted / measured - 1; nothing where the quantity is not measured, or in doubt.
+struct RunErrors {
+  std::optional<double> throughput;
+  std::optional<double> memory;
+};
+
+/// Requires a run that is priced, and its estimate.
+RunErrors errors_of(const MeasuredRun& measured, const PeerEstimate& predicted);
+
+/// A measured run beside its prediction; nothing where the row is not priced.
 struct ValidatedRun {
   MeasuredRun measured;
   std::optional<PeerEstimate> predicted;

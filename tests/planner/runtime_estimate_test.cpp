@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "planner/cluster/gpu_catalog.h"
+#include "tests/planner/peer_runs.h"
 #include "tests/planner/plans.h"
 
 namespace meshplan::planner {
@@ -40,24 +41,11 @@ TEST(RuntimeEstimate, PricesTheRunThatValidateWould) {
     const RuntimeRequest request = request_of(name);
     const RuntimeEstimate priced = estimate(request);
     ASSERT_EQ(to_string(priced.violations), "") << name;
-    PeerRun run;
-    run.runtime = request.runtime;
-    run.hardware.gpu = find_gpu("h100-sxm");
+    PeerRun run = eight_billion(name);
     run.hardware.network = *parse_network("ib-ndr-400-per-gpu", 8);
-    run.model = {.num_hidden_layers = 32,
-                 .hidden_size = 4096,
-                 .intermediate_size = 14336,
-                 .gated_mlp = true,
-                 .num_attention_heads = 32,
-                 .num_key_value_heads = 8,
-                 .head_dim = 128,
-                 .vocab_size = 128256,
-                 .tie_word_embeddings = false};
     run.mesh = request.layout.mesh;
     run.sharding = request.layout.sharding;
     run.sequence_parallel = true;
-    run.seq_length = 8192;
-    run.state_bytes_per_parameter = run.runtime->state_bytes_per_parameter;
     const PeerEstimate peer = estimate(run);
     EXPECT_EQ(priced.peer.step_time, peer.step_time) << name;
     EXPECT_EQ(priced.peer.peak_reserved, peer.peak_reserved) << name;

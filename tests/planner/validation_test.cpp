@@ -237,6 +237,58 @@ TEST(MeasuredRun, NamesWhyARowIsNotPriced) {
   EXPECT_THAT(skipped("tp", "1073741824"), HasSubstr("too many ranks"));
 }
 
+TEST(MeasuredRun, TakesTheDataParallelSizeThatTheWorldLeaves) {
+  auto row = sound_row();
+  row.at("dp_replicate") = row.at("dp_shard") = row.at("sharding") = "";
+  row.at("tp") = "2";
+  const MeasuredRun sharded = read_measured_runs(table_of(row)).at(0);
+  ASSERT_TRUE(sharded.run.has_value()) << sharded.skipped;
+  EXPECT_EQ(sharded.run->mesh.sizes[Axis::kDpShard], 4);
+  EXPECT_EQ(sharded.run->sharding, Sharding::kFullShard);
+  row.at("sharding") = "shard_optimizer";
+  EXPECT_EQ(read_measured_runs(table_of(row)).at(0).run->mesh.sizes[Axis::kDpReplicate], 4);
+  row.at("tp") = "3";
+  EXPECT_EQ(read_measured_runs(table_of(row)).at(0).skipped,
+            "pp x dp x cp x tp = 3, but world_size is 8");
+}
+
+TEST(MeasuredRun, KnowsWhichPublishedRunsAreOlderThanFusedAttention) {
+  auto row = sound_row();
+  row.at("runtime") = "megatron";
+  EXPECT_TRUE(read_measured_runs(table_of(row)).at(0).run->fused_attention);
+  row.at("gpu") = "a100-80gb-sxm";
+  EXPECT_FALSE(read_measured_runs(table_of(row)).at(0).run->fused_attention);
+}
+
+TEST(MeasuredRun, PricesEveryValueOfTheVocabulary) {
+  const std::map<std::string, std::vector<std::string>> vocabulary = {
+      {"runtime",
+       {"meshplan", "torch_eager", "torch_compile", "torch_aot_eager", "composer_fsdp1", "nanotron",
+        "megatron"}},
+      {"gpu",
+       {"a100-40gb-sxm", "a100-80gb-sxm", "h100-sxm", "h100-96gb-500w", "h200-sxm", "b200-sxm",
+        "gb200", "mi300x", "l40s", "rtx-4090"}},
+      {"inter_node",
+       {"", "efa-3200", "efa-400", "roce-1600", "roce-400-per-gpu", "ib-hdr-200-per-gpu",
+        "ib-ndr-400-per-gpu", "ib-xdr-800-per-gpu"}},
+      {"sharding", {"", "full_shard", "shard_grad_op", "shard_optimizer", "no_shard"}},
+      {"sequence_parallel", {"", "yes", "no"}},
+      {"async_tp", {"", "yes", "no"}},
+      {"matmul_precision", {"", "bf16", "fp16", "fp8"}},
+      {"activation_checkpointing",
+       {"", "none", "full", "selective_op", "selective_attention", "selective_graph",
+        "selective_layer_2"}},
+      {"memory_kind", {"", "allocated", "reserved", "unstated"}},
+      {"state_bytes_per_parameter", {"", "8", "16", "18", "20"}},
+      {"num_attention_heads", {""}},
+      {"num_key_value_heads", {""}},
+      {"virtual_stages", {"", "0", "2"}}};
+  for (const auto& [column, values] : vocabulary) {
+    for (const std::string& value : values)
+      EXPECT_EQ(skipped(column, value), "") << column << " '" << value << "'";
+  }
+}
+
 TEST(MeasuredRun, LeavesSmallModelsThroughputOutForDoubt) {
   auto row = sound_row();
   row.at("layers") = "2";
