@@ -14,8 +14,14 @@ namespace {
 
 using planner::Plan;
 
+SimulatedStep simulate_with_timeline(const Plan& plan, std::int64_t rank) {
+  SimulationRequest request;
+  request.timelines = {rank};
+  return simulate(plan, request);
+}
+
 formats::Trace trace_of(const Plan& plan, std::int64_t rank = 0) {
-  return to_trace(simulate(plan), plan.model, rank);
+  return to_trace(simulate_with_timeline(plan, rank), plan.model);
 }
 
 /// One block on 2 x 2 ranks of round figures: 1 GFLOP/s, 1 GB/s of memory, no launch overhead;
@@ -52,11 +58,11 @@ RC_GTEST_PROP(SimulatedTrace, HasNoNestingViolations, ()) {
 
 RC_GTEST_PROP(SimulatedTrace, HoldsTheStepOnTheTracksOfItsStreams, ()) {
   const Plan plan = planner::any_plan();
-  const SimulatedStep step = simulate(plan);
-  const auto rank = *rc::gen::inRange<std::int64_t>(0, 100);
-  const formats::Trace trace = to_trace(step, plan.model, rank);
+  const auto rank = *rc::gen::inRange<std::int64_t>(0, planner::world_size(plan.layout.mesh));
+  const SimulatedStep step = simulate_with_timeline(plan, rank);
+  const formats::Trace trace = to_trace(step, plan.model);
   RC_ASSERT(trace.ranks == std::vector<std::int64_t>{rank});
-  RC_ASSERT(trace.slices.size() == step.slices.size());
+  RC_ASSERT(trace.slices.size() == step.timelines.front().slices.size());
   std::int64_t end = 0;
   for (const formats::TraceSlice& slice : trace.slices) {
     RC_ASSERT(slice.pid == rank);
@@ -72,11 +78,11 @@ RC_GTEST_PROP(SimulatedTrace, HoldsTheStepOnTheTracksOfItsStreams, ()) {
 /// A counter that is not set again keeps its value.
 RC_GTEST_PROP(SimulatedTrace, CountersSumToTheMemoryOverTime, ()) {
   const Plan plan = planner::any_plan();
-  const SimulatedStep step = simulate(plan);
-  const formats::Trace trace = to_trace(step, plan.model, 0);
+  const SimulatedStep step = simulate_with_timeline(plan, 0);
+  const formats::Trace trace = to_trace(step, plan.model);
   std::map<std::string, std::int64_t> held;
   auto counter = trace.counters.begin();
-  for (const MemorySample& sample : step.memory) {
+  for (const MemorySample& sample : step.timelines.front().memory) {
     for (; counter != trace.counters.end() && counter->time_ps == sample.time; ++counter) {
       held[counter->name] = counter->value;
     }

@@ -1,4 +1,4 @@
-#include "simulator/engine.h"
+#include "tests/simulator/event_queue.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
@@ -41,7 +41,7 @@ Case any_case() {
 
 std::size_t at(TaskId task) { return static_cast<std::size_t>(task); }
 
-RC_GTEST_PROP(Engine, TasksStartWhenAllThatTheyWaitForHasEnded, ()) {
+RC_GTEST_PROP(EventQueue, TasksStartWhenAllThatTheyWaitForHasEnded, ()) {
   const Case c = any_case();
   const TaskTimes times = play(c.graph);
   RC_ASSERT(times.events == std::ssize(c.durations));
@@ -53,7 +53,7 @@ RC_GTEST_PROP(Engine, TasksStartWhenAllThatTheyWaitForHasEnded, ()) {
   }
 }
 
-RC_GTEST_PROP(Engine, NamesTheLastEndThatReleasedATask, ()) {
+RC_GTEST_PROP(EventQueue, NamesTheLastEndThatReleasedATask, ()) {
   const Case c = any_case();
   const TaskTimes times = play(c.graph);
   for (std::size_t task = 0; task < c.durations.size(); ++task) {
@@ -67,14 +67,14 @@ RC_GTEST_PROP(Engine, NamesTheLastEndThatReleasedATask, ()) {
   }
 }
 
-TEST(Engine, OfNothingTakesNoEvents) {
+TEST(EventQueue, OfNothingTakesNoEvents) {
   const TaskTimes times = play(TaskGraph(2));
   EXPECT_EQ(times.events, 0);
   EXPECT_TRUE(times.end.empty());
 }
 
 /// Of two ends at one time the task added first ends first, so the other one releases.
-TEST(Engine, BreaksTiesByTaskNumber) {
+TEST(EventQueue, BreaksTiesByTaskNumber) {
   TaskGraph graph(3);
   const TaskId first = graph.add(0, 7);
   const TaskId second = graph.add(1, 7);
@@ -91,7 +91,7 @@ TEST(Engine, BreaksTiesByTaskNumber) {
 ///   tp                 t0 (waits f0) 25-33      t1 (waits f1) 45-53
 ///
 /// f1 waits for g1 (30) and not for t0; the step ends with t1 at 53.
-TEST(Engine, PlaysAHandWorkedCase) {
+TEST(EventQueue, PlaysAHandWorkedCase) {
   constexpr std::int32_t kGather = 0;
   constexpr std::int32_t kCompute = 1;
   constexpr std::int32_t kTp = 2;
@@ -118,7 +118,7 @@ TEST(Engine, PlaysAHandWorkedCase) {
   EXPECT_EQ(*std::max_element(times.end.begin(), times.end.end()), times.end[at(t1)]);
 }
 
-TEST(Engine, RefusesTasksThatWaitForEachOther) {
+TEST(EventQueue, RefusesTasksThatWaitForEachOther) {
   TaskGraph graph(2);
   const TaskId a = graph.add(0, 1);
   const TaskId b = graph.add(1, 1);
@@ -128,7 +128,7 @@ TEST(Engine, RefusesTasksThatWaitForEachOther) {
       common::ErrorCode::kInternal, [&] { play(graph); }, "simulator", "in a circle");
 }
 
-TEST(Engine, PlaysAMillionTasksAtOnce) {
+TEST(EventQueue, PlaysAMillionTasksAtOnce) {
   TaskGraph graph(4);
   std::mt19937 random(1);
   for (TaskId task = 0; task < 1'000'000; ++task) {
