@@ -22,15 +22,15 @@ struct Exception {
 /// What is otherwise than the plan has it. The default is the plan as it is: all ranks alike.
 struct Scenario {
   /// Ranks, and nodes, whose kernels take so many times as long. A rank's factors multiply.
-  std::vector<Exception> slow_ranks;
-  std::vector<Exception> slow_nodes;
+  std::vector<Exception> slow_ranks = {};
+  std::vector<Exception> slow_nodes = {};
   /// Standard deviation of the ranks' factors, and of each rank's kernels from one collective to
   /// the next.
   double speed_spread = 0;
   double jitter = 0;
   std::uint64_t seed = 1;
   /// Nodes whose network carries so much of its bandwidth.
-  std::vector<Exception> degraded_links;
+  std::vector<Exception> degraded_links = {};
   /// Compute stands still while a collective runs.
   bool no_overlap = false;
   bool infinite_bandwidth = false;

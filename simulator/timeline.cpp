@@ -30,6 +30,7 @@ class TimelineWriter {
       pass_waits(i);
       const planner::PricedOperations& operations = score_.operations_of(i);
       for (std::size_t o = 0; o < operations.size(); ++o) play(i, o, operations[o]);
+      if (with_slices_) timeline_.instruction_ends.push_back(compute_);
     }
     return std::move(timeline_);
   }

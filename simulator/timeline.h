@@ -44,6 +44,8 @@ struct RankTimeline {
   std::vector<SimulatedSlice> slices;
   std::vector<MemorySample> memory;
   SimulatedPeak peak;
+  /// By instruction: when compute was through with it, what it waited for included.
+  std::vector<Picoseconds> instruction_ends;
 };
 
 /// When each operation that takes time began and ended on a rank, and memory beside it. The place
