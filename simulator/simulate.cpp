@@ -74,8 +74,8 @@ class Simulation {
         differences_(differences_of(request.scenario, plan.layout.mesh)) {}
 
   SimulatedStep run() {
-    require_countable(scores_, differences_.longest());
     require_affordable(scores_, ranks_);
+    require_countable(scores_, differences_.longest());
     Engine engine(scores_, plan_.layout.mesh, static_cast<std::size_t>(ranks_), differences_);
     std::vector<Place> watched;
     for (std::size_t s = 0; s < scores_.size(); ++s) watched.push_back({s, 0});
