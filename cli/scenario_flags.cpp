@@ -33,9 +33,9 @@ void add_exceptions(CLI::App& app, const std::string& flag,
 }  // namespace
 
 void add_scenario_flags(CLI::App& app, simulator::Scenario& scenario) {
-  add_exceptions(app, "--slow-rank", scenario.slow_ranks, "R:X",
-                 "Rank R's kernels take X times as long; may be repeated");
-  add_exceptions(app, "--slow-node", scenario.slow_nodes, "N:X", "The same of all ranks of node N");
+  add_exceptions(app, "--slow-rank", scenario.slow_ranks, "PAIR",
+                 "R:X: rank R's kernels take X times as long; may be repeated");
+  add_exceptions(app, "--slow-node", scenario.slow_nodes, "PAIR", "N:X: the same of all ranks of node N");
   app.add_option(
          "--speed-spread", scenario.speed_spread,
          "Standard deviation of the ranks' speeds, relative to 1: each has one for the step")
@@ -51,8 +51,8 @@ void add_scenario_flags(CLI::App& app, simulator::Scenario& scenario) {
       ->capture_default_str()
       ->type_name("N")
       ->group(kGroup);
-  add_exceptions(app, "--degraded-link", scenario.degraded_links, "N:X",
-                 "The network of node N carries X of its bandwidth; may be repeated");
+  add_exceptions(app, "--degraded-link", scenario.degraded_links, "PAIR",
+                 "N:X: the network of node N carries X of its bandwidth; may be repeated");
   app.add_flag("--no-overlap", scenario.no_overlap, "Compute stands still while collectives run")
       ->group(kGroup);
   app.add_option("--overlap", scenario.overlap,

@@ -42,6 +42,7 @@ RC_GTEST_PROP(EveryRank, EqualsOneRankForAllWhereAllAreAlike, ()) {
     RC_ASSERT(every.peak == folded.peak);
     RC_ASSERT(every.peak_time == folded.peak_time);
     RC_ASSERT(every.peak_instruction == folded.peak_instruction);
+    RC_ASSERT(to_json(*every.critical_path) == to_json(*folded.critical_path));
     const std::int64_t stage_ranks = every.ranks / folded.ranks;
     RC_ASSERT(every.events == folded.events * stage_ranks);
     for (std::size_t s = 0; s < every.times.size(); ++s) {
