@@ -35,7 +35,8 @@ void add_exceptions(CLI::App& app, const std::string& flag,
 void add_scenario_flags(CLI::App& app, simulator::Scenario& scenario) {
   add_exceptions(app, "--slow-rank", scenario.slow_ranks, "PAIR",
                  "R:X: rank R's kernels take X times as long; may be repeated");
-  add_exceptions(app, "--slow-node", scenario.slow_nodes, "PAIR", "N:X: the same of all ranks of node N");
+  add_exceptions(app, "--slow-node", scenario.slow_nodes, "PAIR",
+                 "N:X: the same of all ranks of node N");
   app.add_option(
          "--speed-spread", scenario.speed_spread,
          "Standard deviation of the ranks' speeds, relative to 1: each has one for the step")
