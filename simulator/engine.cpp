@@ -70,7 +70,7 @@ Engine::Engine(const std::vector<Score>& scores, const planner::DeviceMesh& mesh
     beats_ += scores[s].beats.size();
     for (const Beat& beat : scores[s].beats) {
       const Move& move = scores[s].move_of(beat);
-      if (beat.message >= 0 && static_cast<std::size_t>(beat.message) >= messages_.size())
+      if (beat.message != kNoMessage && static_cast<std::size_t>(beat.message) >= messages_.size())
         messages_.resize(static_cast<std::size_t>(beat.message) + 1);
       if (move.kind != BeatKind::kCollective) continue;
       free_of(s, move).resize(ranks);
@@ -249,10 +249,9 @@ void Engine::start_alone(std::size_t stage, BeatIndex beat) {
     causes[r] = Causes::word(r, free[r] > compute[r]);
     free[r] = std::max(free[r], compute[r]) + collective_time({stage, r}, beat);
   }
-  Message* message = nullptr;
-  if (const std::int32_t number = beat_at(stage, beat).message; number >= 0)
-    message = &messages_[static_cast<std::size_t>(number)];
-  if (message != nullptr) *message = {.arrival = free, .stage = stage, .beat = beat};
+  if (const std::int32_t number = beat_at(stage, beat).message; number != kNoMessage) {
+    messages_[static_cast<std::size_t>(number)] = {.arrival = free, .stage = stage, .beat = beat};
+  }
 }
 
 bool Engine::meet_stages(std::size_t stage, BeatIndex beat) {

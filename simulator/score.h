@@ -14,6 +14,10 @@ namespace meshplan::simulator {
 using BeatIndex = std::int32_t;
 inline constexpr BeatIndex kNoBeat = -1;
 
+/// No place to keep a collective's ends, and no message.
+inline constexpr std::int32_t kNoSlot = -1;
+inline constexpr std::int32_t kNoMessage = -1;
+
 /// kKernels: kernels of one instruction between two of its collectives, one after the other.
 /// kCollective: starts when its stream is free on all members and their compute has come to it.
 /// kWait: compute stands still until collectives have ended. kReceive: until a message has come.
@@ -48,11 +52,10 @@ struct Beat {
   /// kWait: the collectives; kNoBeat for the second where there is one.
   std::array<BeatIndex, 2> awaited = {kNoBeat, kNoBeat};
   /// Where a collective's ends are kept for those that wait for it; kNoSlot where nothing does.
-  std::int32_t slot = -1;
+  std::int32_t slot = kNoSlot;
   /// Of a message, sent or received: which, among all messages of the step.
-  std::int32_t message = -1;
+  std::int32_t message = kNoMessage;
 };
-inline constexpr std::int32_t kNoSlot = -1;
 
 /// What the ranks of a pipeline stage do in a step, event by event.
 struct Score {
