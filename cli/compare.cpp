@@ -1,10 +1,14 @@
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "cli/command.h"
 #include "cli/comparison.h"
 #include "cli/options.h"
+#include "cli/trace_comparison.h"
+#include "common/number_list.h"
 #include "common/text.h"
 
 namespace meshplan::cli {
@@ -17,6 +21,8 @@ using planner::Axis;
 struct CompareFlags {
   std::string plan;
   std::string run;
+  std::string trace;
+  std::string trace_ranks = "0";
   bool json = false;
 };
 
@@ -76,13 +82,27 @@ std::string collectives_text(const Comparison& comparison) {
 }
 
 int run_compare(const CompareFlags& flags) {
-  const Comparison comparison = compare(planner::load_plan(flags.plan), flags.run);
+  const planner::Plan plan = planner::load_plan(flags.plan);
+  const Comparison comparison = compare(plan, flags.run);
+  std::optional<TraceComparison> traces;
+  if (!flags.trace.empty()) {
+    traces = compare_traces(plan, flags.run,
+                            common::parse_number_list(flags.trace_ranks, "--trace-ranks"));
+    formats::write_chrome_trace(flags.trace, traces->trace);
+  }
   if (flags.json) {
-    print_json(to_json(comparison));
+    common::Json json = to_json(comparison);
+    if (traces) json["instructions"] = instructions_json(*traces);
+    print_json(json);
   } else {
     fmt::print("{}{}\nloss: {:.4f} to {:.4f} in {} steps\n", comparison_table(comparison),
                collectives_text(comparison), comparison.first_loss, comparison.last_loss,
                comparison.steps);
+    if (traces) fmt::print("\n{}", instruction_table(*traces));
+  }
+  if (traces) {
+    fmt::print(stderr, "meshplan compare: wrote {}, which https://ui.perfetto.dev opens\n",
+               std::filesystem::absolute(flags.trace).string());
   }
   return 0;
 }
@@ -94,10 +114,21 @@ Action define_compare(CLI::App& app) {
       "Compare what a plan predicts with what its training run measured\n\n"
       "Examples:\n"
       "  meshplan compare plan.json runs/my-run\n"
-      "  meshplan compare runs/my-run/plan.json runs/my-run --json");
+      "  meshplan compare runs/my-run/plan.json runs/my-run --json\n"
+      "  meshplan compare plan.json runs/my-run --trace both.json.gz --trace-ranks 0-3");
   const auto flags = std::make_shared<CompareFlags>();
   app.add_option("plan", flags->plan, "The plan.json")->required();
   app.add_option("run", flags->run, "The run's folder: STORAGE_PATH/EXPERIMENT_NAME")->required();
+  CLI::Option* trace =
+      app.add_option("--trace", flags->trace,
+                     "Write a Chrome trace of the predicted step over the measured one, compressed "
+                     "where the name ends in .gz, and compare their instructions")
+          ->type_name("FILE");
+  app.add_option("--trace-ranks", flags->trace_ranks,
+                 "Ranks of the trace: 0,2-3; the first one's instructions are compared")
+      ->capture_default_str()
+      ->type_name("RANKS")
+      ->needs(trace);
   add_json_flag(app, flags->json);
   return [flags] { return run_compare(*flags); };
 }

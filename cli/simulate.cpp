@@ -2,11 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/progress_bar.h"
+#include "cli/scenario_flags.h"
+#include "common/number_list.h"
 #include "common/text.h"
 #include "simulator/trace.h"
 
@@ -15,18 +19,35 @@ namespace {
 
 using common::human;
 using planner::Axis;
+using simulator::SimulatedStep;
 
 struct SimulateFlags {
   std::string plan;
+  simulator::SimulationRequest request;
   std::string trace;
+  std::string trace_ranks;
   bool json = false;
 };
 
+/// Ranks of a trace where none are named: the first one of each pipeline stage.
+constexpr std::size_t kMostTraced = 8;
+
 common::Seconds seconds(simulator::Picoseconds time) {
-  return common::Seconds(static_cast<double>(time) * 1e-12);
+  return common::Seconds(simulator::seconds(time));
 }
 
-std::string step_table(const planner::Plan& plan, const simulator::SimulatedStep& step) {
+std::vector<std::int64_t> traced_ranks(const SimulateFlags& flags, const planner::Plan& plan) {
+  if (!flags.trace_ranks.empty())
+    return common::parse_number_list(flags.trace_ranks, "--trace-ranks");
+  const std::int64_t stages = plan.layout.mesh.sizes[Axis::kPp];
+  const std::int64_t ranks = planner::world_size(plan.layout.mesh) / stages;
+  std::vector<std::int64_t> traced;
+  for (std::int64_t stage = 0; stage < stages && traced.size() < kMostTraced; ++stage)
+    traced.push_back(stage * ranks);
+  return traced;
+}
+
+std::string step_table(const planner::Plan& plan, const SimulatedStep& step) {
   const planner::Estimate& estimate = plan.estimate;
   std::vector<std::vector<std::string>> rows = {
       {"one step", "simulated", "the plan's estimate"},
@@ -43,16 +64,49 @@ std::string step_table(const planner::Plan& plan, const simulator::SimulatedStep
   return common::format_table(rows);
 }
 
+/// What the table does not say.
+std::string remarks(const SimulatedStep& step, common::Seconds wall) {
+  std::string text = fmt::format(
+      "the peak is in {}, {} into the step\n{} {}, {} events, played in {}\n",
+      step.peak_instruction, human(seconds(step.peak_time)), step.ranks,
+      step.every_rank ? "ranks, every one of them" : "of the ranks, for all that are alike",
+      step.events, human(wall));
+  if (step.every_rank) {
+    text += fmt::format("rank {} computes longest, {}; rank {} shortest, {}\n", step.slowest.rank,
+                        human(seconds(step.slowest.compute)), step.fastest.rank,
+                        human(seconds(step.fastest.compute)));
+  }
+  if (step.bubble > 0)
+    text += fmt::format("pipeline stages wait for one another {:.1f} % of the step\n",
+                        100 * step.bubble);
+  if (!step.critical_path) return text + "the step is too long to tell its critical path\n";
+  text += "on the critical path:\n";
+  for (const std::string& sentence : simulator::in_words(*step.critical_path))
+    text += "  " + sentence + "\n";
+  return text;
+}
+
 int run_simulate(const SimulateFlags& flags) {
   const planner::Plan plan = planner::load_plan(flags.plan);
-  const simulator::SimulatedStep step = simulator::simulate(plan);
+  simulator::SimulationRequest request = flags.request;
+  if (!flags.trace.empty()) request.timelines = traced_ranks(flags, plan);
+  const auto start = std::chrono::steady_clock::now();
+  SimulatedStep step;
+  {
+    ProgressBar bar("meshplan simulate");
+    request.progress = [&bar](double part) { bar.show(part); };
+    step = simulator::simulate(plan, request);
+  }
+  const common::Seconds wall(
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   if (!flags.trace.empty())
-    formats::write_chrome_trace(flags.trace, simulator::to_trace(step, plan.model, 0));
+    formats::write_chrome_trace(flags.trace, simulator::to_trace(step, plan.model));
   if (flags.json) {
-    print_json(simulator::to_json(step));
+    common::Json json = to_json(step);
+    json["wall_s"] = wall.value;
+    print_json(json);
   } else {
-    fmt::print("{}the peak is in {}; {} instructions, {} events\n", step_table(plan, step),
-               step.peak_instruction, step.instructions.size(), step.events);
+    fmt::print("{}{}", step_table(plan, step), remarks(step, wall));
   }
   if (!flags.trace.empty()) {
     fmt::print(stderr, "meshplan simulate: wrote {}, which https://ui.perfetto.dev opens\n",
@@ -68,11 +122,26 @@ Action define_simulate(CLI::App& app) {
       "Play one training step of a plan, event by event\n\n"
       "Examples:\n"
       "  meshplan simulate plan.json\n"
-      "  meshplan simulate plan.json --trace trace.json --json");
+      "  meshplan simulate plan.json --slow-rank 3:1.1 --trace trace.json.gz --trace-ranks 0,3\n"
+      "  meshplan simulate plan.json --speed-spread 0.03 --seed 7 --json\n"
+      "  meshplan simulate plan.json --infinite-bandwidth");
   const auto flags = std::make_shared<SimulateFlags>();
   app.add_option("plan", flags->plan, "The plan.json that meshplan plan writes")->required();
-  app.add_option("--trace", flags->trace, "Write a Chrome trace of rank 0's streams and memory")
-      ->type_name("FILE");
+  app.add_flag(
+      "--every-rank", flags->request.every_rank,
+      "Play every rank, not one for all that are alike; whatever makes ranks differ does so "
+      "by itself");
+  add_scenario_flags(app, flags->request.scenario);
+  CLI::Option* trace =
+      app.add_option("--trace", flags->trace,
+                     "Write a Chrome trace of streams and memory, compressed where the name ends "
+                     "in .gz")
+          ->type_name("FILE");
+  app.add_option(
+         "--trace-ranks", flags->trace_ranks,
+         "Ranks of the trace: 0,8-11 (default: the first of each pipeline stage, 8 at most)")
+      ->type_name("RANKS")
+      ->needs(trace);
   add_json_flag(app, flags->json);
   return [flags] { return run_simulate(*flags); };
 }

@@ -10,6 +10,7 @@
 
 #include "common/error.h"
 #include "common/file.h"
+#include "formats/gzip.h"
 
 namespace meshplan::formats {
 namespace {
@@ -68,7 +69,9 @@ std::string to_chrome_json(const Trace& trace) {
     first = false;
   };
   for (const std::int64_t rank : trace.ranks) {
-    add(name_event("process_name", rank, 0, fmt::format("rank {}", rank)));
+    const auto name = trace.names.find(rank);
+    add(name_event("process_name", rank, 0,
+                   name == trace.names.end() ? fmt::format("rank {}", rank) : name->second));
     for (std::size_t track = 0; track < kTrackNames.size(); ++track) {
       add(name_event("thread_name", rank, static_cast<std::int64_t>(track), kTrackNames[track]));
     }
@@ -79,7 +82,8 @@ std::string to_chrome_json(const Trace& trace) {
 }
 
 void write_chrome_trace(const std::filesystem::path& path, const Trace& trace) {
-  common::write_file(path, to_chrome_json(trace));
+  const std::string json = to_chrome_json(trace);
+  common::write_file(path, path.extension() == ".gz" ? gzip(json) : json);
 }
 
 std::vector<std::string> check_trace_nesting(const Trace& trace) {

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -56,10 +57,11 @@ struct TraceCounter {
 };
 
 struct Trace {
-  /// Each is shown as the process "rank N" with the tracks above.
+  /// Each is shown as a process with the tracks above, called "rank N" unless it has a name.
   std::vector<std::int64_t> ranks;
   std::vector<TraceSlice> slices;
   std::vector<TraceCounter> counters;
+  std::map<std::int64_t, std::string> names = {};
 };
 
 /// Rounded to the nearest picosecond; throws kInternal for a time that is not finite or beyond 106
@@ -70,8 +72,13 @@ std::int64_t to_picoseconds(common::Seconds time);
 /// counters as C, names as M. Equal traces give equal bytes.
 std::string to_chrome_json(const Trace& trace);
 
-/// Writes to_chrome_json(trace) in place of the file. Throws kIo.
+/// Writes to_chrome_json(trace) in place of the file, compressed where its name ends in .gz. Throws
+/// kIo.
 void write_chrome_trace(const std::filesystem::path& path, const Trace& trace);
+
+/// The inverse of write_chrome_trace, for files that are not compressed; events of other phases
+/// than its own are left out. Throws kIo, and kInvalidInput where an event is not as it must be.
+Trace read_chrome_trace(const std::filesystem::path& path);
 
 /// What viewers would draw wrong: slices that last less than nothing, and slices of one track that
 /// overlap (a track does one thing at a time). One sentence each, ordered by track and time; empty

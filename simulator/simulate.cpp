@@ -1,368 +1,172 @@
 #include "simulator/simulate.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <map>
 #include <utility>
 
-#include "common/error.h"
-#include "common/text.h"
+#include "common/complaints.h"
 #include "formats/chrome_trace.h"
-#include "planner/cost/priced_program.h"
 
 namespace meshplan::simulator {
 namespace {
 
 using planner::Axis;
 using planner::kAxes;
-using planner::Operation;
-using planner::OperationKind;
-using planner::Stream;
 
-/// Half a minute and a few gigabytes of tasks, slices and samples.
-constexpr std::int64_t kMaxOperations = 10'000'000;
-/// Sums of task times up to this fit Picoseconds.
-constexpr common::Seconds kLongestStep{5e6};
+/// A few minutes, and what one machine holds.
+constexpr double kMostEvents = 2e10;
+constexpr std::size_t kMostTimelines = 64;
 
-double seconds(Picoseconds time) { return static_cast<double>(time) * 1e-12; }
+void require_timelines(const std::vector<std::int64_t>& ranks, std::int64_t count) {
+  common::Complaints complaints;
+  if (ranks.size() > kMostTimelines) {
+    complaints.add("--trace-ranks",
+                   fmt::format("{} ranks; at most {} are traced", ranks.size(), kMostTimelines));
+  }
+  for (std::int64_t rank : ranks) {
+    if (rank >= 0 && rank < count) continue;
+    complaints.add("--trace-ranks", fmt::format("there is no rank {}; the layout has ranks 0 to {}",
+                                                rank, count - 1));
+  }
+  complaints.throw_if_any("scenario");
+}
 
-/// What a task of the graph stands for.
-struct TaskMeaning {
-  Stream stream;
-  const char* name;
-  std::int32_t instruction;
-  std::optional<Axis> axis;
-  common::Bytes bytes;
-  /// Time of a collective that is taken from compute.
-  bool taken = false;
-};
+void require_affordable(const std::vector<Score>& scores, std::int64_t ranks) {
+  double events = 0;
+  for (const Score& score : scores)
+    events += static_cast<double>(score.beats.size()) * static_cast<double>(ranks);
+  if (events <= kMostEvents) return;
+  throw common::Error(common::ErrorCode::kInvalidInput,
+                      fmt::format("{:.2g} events; at most {:.2g} are played: use a smaller "
+                                  "accumulation, or a scenario that leaves ranks alike",
+                                  events, kMostEvents),
+                      "--every-rank");
+}
 
-/// A change of memory that happens once a task has ended.
-struct MemoryChange {
-  TaskId after;
-  std::int32_t instruction;
-  planner::MemoryClass memory;
-  common::Bytes change;
-};
+/// Times of a stage as one rank's.
+Picoseconds mean(const std::vector<Picoseconds>& times) {
+  double sum = 0;
+  const bool alike = std::ranges::all_of(times, [&](Picoseconds t) { return t == times.front(); });
+  if (alike) return times.front();
+  for (Picoseconds time : times) sum += static_cast<double>(time);
+  return static_cast<Picoseconds>(sum / static_cast<double>(times.size()));
+}
 
-/// A message between stages: what is sent at this border of a stage's chunk for this microbatch.
-struct Message {
-  planner::Computation border;
-  std::int64_t chunk;
-  std::int64_t microbatch;
+/// Kernels of a rank: all that compute did and was not exposed.
+Picoseconds kernel_time(const StageTimes& times, std::size_t rank) {
+  Picoseconds time = times.compute[rank];
+  for (const auto& exposed : times.exposed) time -= exposed[rank];
+  return time;
+}
 
-  auto operator<=>(const Message&) const = default;
-};
-
-/// Turns the unrolled program of each stage into tasks, one stage after the other.
-class GraphBuilder {
+/// Plays a step, and reads off what is told of it.
+class Simulation {
  public:
-  explicit GraphBuilder(std::int64_t count)
-      : graph(static_cast<std::int32_t>(count) * static_cast<std::int32_t>(planner::kStreams)) {}
+  Simulation(const planner::Plan& plan, const SimulationRequest& request)
+      : plan_(plan),
+        request_(request),
+        every_rank_(request.every_rank || tells_ranks_apart(request.scenario)),
+        stages_(plan.layout.mesh.sizes[Axis::kPp]),
+        ranks_of_stage_(planner::world_size(plan.layout.mesh) / stages_),
+        ranks_(every_rank_ ? ranks_of_stage_ : 1),
+        scores_(write_scores(plan, request.scenario)),
+        differences_(differences_of(request.scenario, plan.layout.mesh)) {}
 
-  void begin_stage() {
-    first_queue_ = static_cast<std::int32_t>(stages.size() * planner::kStreams);
-    stages.push_back({.first_task = static_cast<TaskId>(meanings.size()),
-                      .first_change = changes.size(),
-                      .sent = {},
-                      .received = {}});
-    collectives_.clear();
-  }
-
-  void add(const planner::Instruction& instruction, const planner::PricedOperations& operations) {
-    const auto index = static_cast<std::int32_t>(collectives_.size());
-    wait_for_instructions(index, instruction);
-    const Message message{instruction.computation, instruction.chunk, instruction.microbatch};
-    if (instruction.opcode == planner::Opcode::kReceiveActivations)
-      stages.back().received.emplace_back(message, add_wait(index));
-    std::vector<TaskId> tasks;
-    for (const auto& [operation, price] : operations) {
-      switch (operation.kind) {
-        case OperationKind::kKernel:
-          tasks.push_back(add_kernel(index, operation, price));
-          break;
-        case OperationKind::kCollective:
-          tasks.push_back(add_collective(index, operation, price));
-          break;
-        case OperationKind::kWait:
-          tasks.push_back(add_wait(index));
-          graph.wait_for(tasks.back(), tasks[static_cast<std::size_t>(operation.awaited)]);
-          break;
-        case OperationKind::kAllocate:
-        case OperationKind::kFree:
-          tasks.push_back(kNoTask);
-          change_memory(index, operation);
-          break;
-      }
+  SimulatedStep run() {
+    require_affordable(scores_, ranks_);
+    require_countable(scores_, differences_.longest());
+    Engine engine(scores_, plan_.layout.mesh, static_cast<std::size_t>(ranks_), differences_);
+    std::vector<Place> watched;
+    for (std::size_t s = 0; s < scores_.size(); ++s) watched.push_back({s, 0});
+    for (std::int64_t rank : request_.timelines) {
+      if (std::ranges::find(watched, place_of(rank)) == watched.end())
+        watched.push_back(place_of(rank));
     }
-    std::vector<TaskId>& last = collectives_.emplace_back();
-    for (std::size_t i = 0; i < operations.size(); ++i) {
-      if (operations[i].operation.kind == OperationKind::kCollective) last.push_back(tasks[i]);
+    engine.watch(watched);
+    engine.play(request_.progress);
+    step_.every_rank = every_rank_;
+    step_.ranks = ranks_ * stages_;
+    step_.events = engine.events();
+    step_.step_time = engine.step_time();
+    find_peak(engine);
+    add_up(engine);
+    if (engine.causes().remembers()) {
+      step_.critical_path = critical_path(
+          scores_, engine, formats::to_picoseconds(plan_.cluster.device.launch_overhead));
     }
-    if (instruction.opcode == planner::Opcode::kSendActivations)
-      stages.back().sent.emplace(message, last.back());
-  }
-
-  /// Lets every stage wait for its neighbours' messages. Requires that all stages were added.
-  void connect() {
-    const std::int64_t count = std::ssize(stages);
-    for (std::int64_t s = 0; s < count; ++s) {
-      for (const auto& [message, task] : stages[static_cast<std::size_t>(s)].received) {
-        const bool forward = message.border == planner::Computation::kEmbedding;
-        const planner::ChunkPlace here{.stage = s, .chunk = message.chunk};
-        const planner::ChunkPlace from =
-            forward ? planner::previous_chunk(here, count) : planner::next_chunk(here, count);
-        const auto& sender = stages[static_cast<std::size_t>(from.stage)];
-        graph.wait_for(task, sender.sent.at({forward ? planner::Computation::kHead
-                                                     : planner::Computation::kEmbedding,
-                                             from.chunk, message.microbatch}));
-      }
+    for (std::int64_t rank : request_.timelines) {
+      const Place place = place_of(rank);
+      step_.timelines.push_back(timeline_of(scores_[place.stage], engine, place, true));
+      step_.timelines.back().rank = rank;
     }
+    for (Score& score : scores_) step_.instructions.push_back(std::move(score.instructions));
+    step_.times = engine.times();
+    return std::move(step_);
   }
-
-  struct StageTasks {
-    TaskId first_task;
-    std::size_t first_change;
-    std::map<Message, TaskId> sent;
-    std::vector<std::pair<Message, TaskId>> received;
-  };
-
-  TaskGraph graph;
-  std::vector<StageTasks> stages;
-  std::vector<TaskMeaning> meanings;
-  std::vector<MemoryChange> changes;
 
  private:
-  /// Compute stands still until the collectives of the awaited instructions have ended.
-  void wait_for_instructions(std::int32_t index, const planner::Instruction& instruction) {
-    std::vector<TaskId> awaited;
-    for (std::int64_t distance : instruction.waits) {
-      if (distance == 0) continue;
-      const auto& tasks = collectives_[collectives_.size() - static_cast<std::size_t>(distance)];
-      awaited.insert(awaited.end(), tasks.begin(), tasks.end());
-    }
-    if (awaited.empty()) return;
-    const TaskId task = add_wait(index);
-    for (TaskId other : awaited) graph.wait_for(task, other);
+  Place place_of(std::int64_t rank) const {
+    return {static_cast<std::size_t>(rank / ranks_of_stage_),
+            every_rank_ ? static_cast<std::size_t>(rank % ranks_of_stage_) : 0};
   }
 
-  TaskId add_wait(std::int32_t index) {
-    const TaskId task = graph.add(queue_of(Stream::kCompute), 0);
-    meanings.push_back({.stream = Stream::kCompute,
-                        .name = "wait",
-                        .instruction = index,
-                        .axis = {},
-                        .bytes = {}});
-    return task;
-  }
-
-  TaskId add_kernel(std::int32_t index, const Operation& operation, const planner::Price& price) {
-    const TaskId task = graph.add(queue_of(Stream::kCompute), duration_of(price.duration));
-    meanings.push_back({.stream = Stream::kCompute,
-                        .name = operation.name,
-                        .instruction = index,
-                        .axis = {},
-                        .bytes = operation.bytes});
-    return task;
-  }
-
-  TaskId add_collective(std::int32_t index, const Operation& operation,
-                        const planner::Price& price) {
-    const TaskId issued = graph.last(queue_of(Stream::kCompute));
-    const TaskId task = graph.add(queue_of(operation.stream), duration_of(price.duration));
-    meanings.push_back({.stream = operation.stream,
-                        .name = operation.name,
-                        .instruction = index,
-                        .axis = operation.axis,
-                        .bytes = operation.bytes});
-    if (issued != kNoTask && operation.stream != Stream::kCompute) graph.wait_for(task, issued);
-    if (price.taken_from_compute.value > 0) {
-      graph.add(queue_of(Stream::kCompute), duration_of(price.taken_from_compute));
-      meanings.push_back({.stream = Stream::kCompute,
-                          .name = "taken by collective",
-                          .instruction = index,
-                          .axis = operation.axis,
-                          .bytes = {},
-                          .taken = true});
-    }
-    return task;
-  }
-
-  void change_memory(std::int32_t index, const Operation& operation) {
-    const bool allocates = operation.kind == OperationKind::kAllocate;
-    changes.push_back({graph.last(queue_of(Stream::kCompute)), index, operation.memory,
-                       allocates ? operation.bytes : -operation.bytes});
-  }
-
-  std::int32_t queue_of(Stream stream) const {
-    return first_queue_ + static_cast<std::int32_t>(stream);
-  }
-
-  Picoseconds duration_of(common::Seconds time) {
-    total_ += time;
-    if (total_ > kLongestStep) {
-      throw common::Error(common::ErrorCode::kInvalidInput,
-                          "the step takes more than " + common::human(kLongestStep) +
-                              "; correct the cluster's rates or use a smaller step",
-                          "simulator");
-    }
-    return formats::to_picoseconds(time);
-  }
-
-  std::int32_t first_queue_ = 0;
-  common::Seconds total_;
-  /// By instruction: the tasks of its collectives.
-  std::vector<std::vector<TaskId>> collectives_;
-};
-
-/// The stage's tasks and changes of memory in the builder's lists: [begin, end).
-struct Range {
-  std::size_t begin;
-  std::size_t end;
-};
-
-Range tasks_of(const GraphBuilder& built, std::size_t stage) {
-  const bool last = stage + 1 == built.stages.size();
-  return {
-      static_cast<std::size_t>(built.stages[stage].first_task),
-      last ? built.meanings.size() : static_cast<std::size_t>(built.stages[stage + 1].first_task)};
-}
-
-Range changes_of(const GraphBuilder& built, std::size_t stage) {
-  const bool last = stage + 1 == built.stages.size();
-  return {built.stages[stage].first_change,
-          last ? built.changes.size() : built.stages[stage + 1].first_change};
-}
-
-/// Compute time, and by axis the time that compute stood still or was taken from.
-void account_compute(SimulatedStep& step, const GraphBuilder& built, const TaskTimes& times,
-                     Range tasks) {
-  Picoseconds free = 0;
-  for (std::size_t task = tasks.begin; task < tasks.end; ++task) {
-    const TaskMeaning& meaning = built.meanings[task];
-    if (meaning.stream != Stream::kCompute) continue;
-    const TaskId released_by = times.released_by[task];
-    if (times.start[task] > free && released_by != kNoTask) {
-      const auto& axis = built.meanings[static_cast<std::size_t>(released_by)].axis;
-      if (axis) step.exposed[static_cast<std::size_t>(*axis)] += times.start[task] - free;
-    }
-    free = times.end[task];
-    const Picoseconds duration = times.end[task] - times.start[task];
-    if (meaning.axis) {
-      step.exposed[static_cast<std::size_t>(*meaning.axis)] += duration;
-    } else {
-      step.compute_time += duration;
+  /// Ranks of a stage hold alike, whatever their times.
+  void find_peak(const Engine& engine) {
+    for (std::size_t s = 0; s < scores_.size(); ++s) {
+      const SimulatedPeak peak = timeline_of(scores_[s], engine, {s, 0}, false).peak;
+      if (peak.total <= step_.peak_memory) continue;
+      step_.stage = static_cast<std::int64_t>(s);
+      step_.peak = peak.breakdown;
+      step_.peak_memory = peak.total;
+      step_.peak_time = peak.time;
+      step_.peak_instruction = planner::describe(scores_[s].stage.context.model,
+                                                 scores_[s].instructions[peak.instruction]);
     }
   }
-}
 
-void play_memory(SimulatedStep& step, const planner::StepContext& context,
-                 const GraphBuilder& built, const TaskTimes& times, Range changes) {
-  planner::MemoryBreakdown now = planner::persistent_breakdown(context);
-  step.peak = now;
-  step.peak_memory = planner::total(now);
-  step.memory.push_back({0, now});
-  for (std::size_t c = changes.begin; c < changes.end; ++c) {
-    const MemoryChange& change = built.changes[c];
-    now[static_cast<std::size_t>(change.memory)] += change.change;
-    const Picoseconds time =
-        change.after == kNoTask ? 0 : times.end[static_cast<std::size_t>(change.after)];
-    if (step.memory.back().time == time) step.memory.pop_back();
-    step.memory.push_back({time, now});
-    if (const common::Bytes total = planner::total(now); total > step.peak_memory) {
-      step.peak_memory = total;
-      step.peak = now;
-      step.peak_instruction = planner::describe(
-          context.model, step.instructions[static_cast<std::size_t>(change.instruction)]);
-    }
-  }
-}
-
-std::int64_t operation_count(const planner::PricedProgram& program) {
-  std::int64_t count = 0;
-  for (const planner::ShapedPhase& phase : program.shape.phases) {
-    for (const planner::ShapedSegment& segment : phase.segments) {
-      for (const planner::ShapedInstruction& instruction : segment.instructions) {
-        count += phase.repetition.count * segment.repetition.count *
-                 std::ssize(program.kinds[instruction.kind].operations);
+  void add_up(const Engine& engine) {
+    const StageTimes& shown = engine.times()[static_cast<std::size_t>(step_.stage)];
+    std::vector<Picoseconds> kernels(shown.compute.size());
+    for (std::size_t r = 0; r < kernels.size(); ++r) kernels[r] = kernel_time(shown, r);
+    step_.compute_time = mean(kernels);
+    for (std::size_t a = 0; a < kAxes.size(); ++a) step_.exposed[a] = mean(shown.exposed[a]);
+    double idle = 0;
+    step_.fastest.compute = step_.step_time;
+    for (std::size_t s = 0; s < scores_.size(); ++s) {
+      const StageTimes& times = engine.times()[s];
+      for (std::size_t r = 0; r < times.end.size(); ++r) {
+        const ComputingRank rank{
+            static_cast<std::int64_t>(s) * ranks_of_stage_ + static_cast<std::int64_t>(r),
+            kernel_time(times, r)};
+        if (rank.compute > step_.slowest.compute) step_.slowest = rank;
+        if (rank.compute < step_.fastest.compute) step_.fastest = rank;
+        idle += static_cast<double>(times.exposed[static_cast<std::size_t>(Axis::kPp)][r] +
+                                    step_.step_time - times.end[r]);
       }
     }
+    if (stages_ > 1)
+      step_.bubble =
+          idle / (static_cast<double>(step_.step_time) * static_cast<double>(step_.ranks));
   }
-  return count;
-}
 
-void require_playable(const std::vector<planner::PricedStage>& stages) {
-  std::int64_t count = 0;
-  for (const planner::PricedStage& stage : stages) count += operation_count(stage.program);
-  if (count <= kMaxOperations) return;
-  throw common::Error(common::ErrorCode::kInvalidInput,
-                      "the step has " + std::to_string(count) + " operations; at most " +
-                          std::to_string(kMaxOperations) +
-                          " are simulated: use a smaller accumulation or fewer loss chunks",
-                      "simulator");
-}
-
-/// Walks a priced program in the order of its unrolled instructions.
-void add_stage(GraphBuilder& built, const std::vector<planner::Instruction>& instructions,
-               const planner::PricedProgram& program) {
-  built.begin_stage();
-  auto unrolled = instructions.begin();
-  for (const planner::ShapedPhase& phase : program.shape.phases) {
-    for (std::int64_t p = 0; p < phase.repetition.count; ++p) {
-      for (const planner::ShapedSegment& segment : phase.segments) {
-        for (std::int64_t s = 0; s < segment.repetition.count; ++s) {
-          for (const planner::ShapedInstruction& shaped : segment.instructions) {
-            built.add(*unrolled++, program.kinds[shaped.kind].operations);
-          }
-        }
-      }
-    }
-  }
-}
-
-void add_slices(SimulatedStep& step, const GraphBuilder& built, const TaskTimes& times,
-                Range tasks) {
-  for (std::size_t task = tasks.begin; task < tasks.end; ++task) {
-    const TaskMeaning& meaning = built.meanings[task];
-    if (times.end[task] == times.start[task]) continue;
-    step.slices.push_back({.stream = meaning.stream,
-                           .name = meaning.name,
-                           .start = times.start[task],
-                           .end = times.end[task],
-                           .instruction = meaning.instruction,
-                           .axis = meaning.taken ? std::nullopt : meaning.axis,
-                           .bytes = meaning.bytes});
-  }
-}
+  const planner::Plan& plan_;
+  const SimulationRequest& request_;
+  bool every_rank_;
+  std::int64_t stages_;
+  std::int64_t ranks_of_stage_;
+  std::int64_t ranks_;
+  std::vector<Score> scores_;
+  Differences differences_;
+  SimulatedStep step_;
+};
 
 }  // namespace
 
-SimulatedStep simulate(const planner::Plan& plan) {
-  const std::vector<planner::PricedStage> stages =
-      planner::price_stages(plan.model, plan.cluster, plan.job, plan.layout);
-  require_playable(stages);
-  GraphBuilder built(std::ssize(stages));
-  std::vector<std::vector<planner::Instruction>> instructions;
-  for (std::size_t s = 0; s < stages.size(); ++s) {
-    instructions.push_back(planner::unroll(
-        planner::build_program(plan.model, plan.job, plan.layout, static_cast<std::int64_t>(s))));
-    add_stage(built, instructions.back(), stages[s].program);
-  }
-  built.connect();
-  const TaskTimes times = play(built.graph);
-  SimulatedStep step;
-  for (std::size_t s = 0; s < stages.size(); ++s) {
-    SimulatedStep of_stage;
-    of_stage.stage = static_cast<std::int64_t>(s);
-    of_stage.instructions = std::move(instructions[s]);
-    play_memory(of_stage, stages[s].context, built, times, changes_of(built, s));
-    if (of_stage.peak_memory <= step.peak_memory) continue;
-    account_compute(of_stage, built, times, tasks_of(built, s));
-    add_slices(of_stage, built, times, tasks_of(built, s));
-    step = std::move(of_stage);
-  }
-  step.events = times.events;
-  step.step_time = *std::max_element(times.end.begin(), times.end.end());
-  return step;
+SimulatedStep simulate(const planner::Plan& plan, const SimulationRequest& request) {
+  require_valid(request.scenario, plan.layout.mesh);
+  require_timelines(request.timelines, planner::world_size(plan.layout.mesh));
+  return Simulation(plan, request).run();
 }
 
 common::Json to_json(const SimulatedStep& step) {
@@ -375,15 +179,25 @@ common::Json to_json(const SimulatedStep& step) {
   for (std::size_t c = 0; c < planner::kMemoryClasses; ++c) {
     peak[to_string(static_cast<planner::MemoryClass>(c))] = step.peak[c].value;
   }
+  const auto rank = [](const ComputingRank& computing) -> common::Json {
+    return {{"rank", computing.rank}, {"compute_s", seconds(computing.compute)}};
+  };
   return {{"schema_version", 1},
           {"step_time_s", seconds(step.step_time)},
           {"compute_s", seconds(step.compute_time)},
           {"exposed_s", exposed},
+          {"pipeline_bubble", step.bubble},
           {"peak_memory_bytes", step.peak_memory.value},
           {"peak_memory", peak},
           {"peak_instruction", step.peak_instruction},
+          {"peak_time_s", seconds(step.peak_time)},
           {"stage", step.stage},
-          {"instructions", step.instructions.size()},
+          {"every_rank", step.every_rank},
+          {"ranks", step.ranks},
+          {"slowest_rank", rank(step.slowest)},
+          {"fastest_rank", rank(step.fastest)},
+          {"critical_path", step.critical_path ? to_json(*step.critical_path) : common::Json()},
+          {"instructions", step.instructions[static_cast<std::size_t>(step.stage)].size()},
           {"events", step.events}};
 }
 

@@ -2,63 +2,83 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "planner/cost/memory.h"
 #include "planner/plan/plan.h"
-#include "simulator/engine.h"
+#include "simulator/critical_path.h"
+#include "simulator/scenario.h"
+#include "simulator/timeline.h"
 
 namespace meshplan::simulator {
 
-/// One piece of work on a stream of the rank, as it was played.
-struct SimulatedSlice {
-  planner::Stream stream;
-  const char* name;
-  Picoseconds start;
-  Picoseconds end;
-  /// Index into SimulatedStep::instructions.
-  std::int32_t instruction;
-  /// The collective's axis and bytes; none for kernels.
-  std::optional<planner::Axis> axis;
-  common::Bytes bytes;
+/// How a step is to be played.
+struct SimulationRequest {
+  Scenario scenario;
+  /// Play every rank, and not one for all that are alike. A scenario that tells them apart does so
+  /// anyway.
+  bool every_rank = false;
+  /// Ranks whose timelines are kept.
+  std::vector<std::int64_t> timelines = {};
+  /// Called now and then with the part that is done.
+  std::function<void(double)> progress = {};
 };
 
-/// Memory from this time on.
-struct MemorySample {
-  Picoseconds time;
-  planner::MemoryBreakdown breakdown;
+/// A rank that computes longest or shortest.
+struct ComputingRank {
+  std::int64_t rank = 0;
+  Picoseconds compute = 0;
 };
 
-/// A training step of one rank: of the pipeline stage that needs most memory, whose ranks are all
-/// alike.
+/// A training step. Where nothing else is said, times are means over the ranks of the pipeline
+/// stage that needs most memory.
 struct SimulatedStep {
+  /// That stage.
   std::int64_t stage = 0;
-  /// Until the last stage has ended.
+  /// Until the last rank has ended.
   Picoseconds step_time = 0;
+  /// Of kernels.
   Picoseconds compute_time = 0;
   /// Time during which compute stood still for, or was taken by, collectives of the axis; indexed
   /// by Axis.
   std::array<Picoseconds, planner::kAxes.size()> exposed{};
+  /// Part of the step that ranks wait for other pipeline stages, or for the step's end, over all
+  /// stages.
+  double bubble = 0;
+
+  /// Of the stage's first rank.
   planner::MemoryBreakdown peak{};
   common::Bytes peak_memory;
   std::string peak_instruction;
-  std::vector<planner::Instruction> instructions;
-  std::vector<SimulatedSlice> slices;
-  std::vector<MemorySample> memory;
+  Picoseconds peak_time = 0;
+
+  /// Ranks that were played, and that stand for themselves alone.
+  std::int64_t ranks = 0;
+  bool every_rank = false;
+  ComputingRank slowest;
+  ComputingRank fastest;
+  /// Nothing where the step was too long to remember it.
+  std::optional<CriticalPath> critical_path;
   std::int64_t events = 0;
+
+  /// By pipeline stage: what its ranks do, and what their times are by place.
+  std::vector<std::vector<planner::Instruction>> instructions;
+  std::vector<StageTimes> times;
+  std::vector<RankTimeline> timelines;
 };
 
-/// Plays the plan's step program for one rank of each pipeline stage, event by event: streams run
-/// in order beside each other, a collective starts when its stream is free and the compute work
-/// issued before it has ended, compute stands still where it waits for one, and collectives cost
-/// what the link that their group spans costs. A stage waits for what its neighbours send. Requires
-/// a plan without violations. Throws kInvalidInput when the program has more than 10 million
-/// operations or takes more than 5 million seconds.
-SimulatedStep simulate(const planner::Plan& plan);
+/// Plays the plan's step program event by event: streams of a rank run in order beside each other,
+/// a collective starts when its stream is free and the compute work issued before it has ended on
+/// all of its members, compute stands still where it waits for one, and a stage waits for what its
+/// neighbours send. Collectives cost what the plan's cluster says, times what the scenario does to
+/// their links. Requires a plan without violations. Throws kInvalidInput for a scenario out of its
+/// range, and when the program has more than 10 million operations, takes more than 5 million
+/// seconds, or is too long to be played for every rank.
+SimulatedStep simulate(const planner::Plan& plan, const SimulationRequest& request = {});
 
-/// The summary as JSON: step_time_s, exposed_s by axis, peak_memory_bytes, events.
+/// The summary as JSON: step_time_s, exposed_s by axis, peak_memory_bytes, critical_path, events.
 common::Json to_json(const SimulatedStep& step);
 
 }  // namespace meshplan::simulator

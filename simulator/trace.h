@@ -6,8 +6,8 @@
 
 namespace meshplan::simulator {
 
-/// The step as a trace of rank `rank`: a track for each stream, a counter for each class of memory.
-formats::Trace to_trace(const SimulatedStep& step, const planner::ModelSpec& model,
-                        std::int64_t rank);
+/// The step's timelines as a trace: of each rank a track for each stream, and a counter for each
+/// class of memory.
+formats::Trace to_trace(const SimulatedStep& step, const planner::ModelSpec& model);
 
 }  // namespace meshplan::simulator

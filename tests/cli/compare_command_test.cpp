@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "cli/comparison.h"
+#include "formats/chrome_trace.h"
 #include "formats/json_lines.h"
 #include "formats/metrics.h"
 #include "formats/run_folder.h"
@@ -142,6 +143,59 @@ TEST_F(CompareCommand, RefusesARunOfAnotherPlan) {
   const Ended ended = compare();
   EXPECT_EQ(ended.exit_code, 3);
   EXPECT_THAT(ended.err, HasSubstr("of another layout"));
+}
+
+/// A trace as the executor writes it, each instruction a microsecond long but for the last, which
+/// is 3 ms longer than all others.
+TEST_F(CompareCommand, LaysTheMeasuredStepOverThePredictedOne) {
+  formats::Trace measured;
+  measured.ranks = {1};
+  std::int64_t start = 5'000'000;
+  for (const auto& instruction :
+       unroll(planner::build_program(plan_.model, plan_.job, plan_.layout))) {
+    measured.slices.push_back({.pid = 1,
+                               .tid = formats::kComputeTrack,
+                               .name = planner::describe(plan_.model, instruction),
+                               .category = "instruction",
+                               .start_ps = start,
+                               .duration_ps = 1'000'000,
+                               .arguments = {{"microbatch", instruction.microbatch}}});
+    start += 1'000'000;
+  }
+  measured.slices.back().duration_ps = 30'000'000'000'000;
+  formats::write_chrome_trace(formats::trace_path(run_, 1), measured);
+  const std::string both = folder_ / "both.json";
+  const Ended ended =
+      meshplan({"compare", plan_file_, run_, "--trace", both, "--trace-ranks", "1", "--json"});
+  ASSERT_EQ(ended.exit_code, 0) << ended.err;
+  const common::Json worst = json_of(ended)["instructions"][0];
+  EXPECT_EQ(worst["instruction"], "report_loss");
+  EXPECT_NEAR(worst["measured_s"], 30, 1e-9);
+  EXPECT_GT(worst["ratio"], 1);
+  EXPECT_EQ(json_of(ended)["instructions"].size(), measured.slices.size());
+  const formats::Trace trace = formats::read_chrome_trace(both);
+  EXPECT_THAT(trace.ranks, testing::ElementsAre(1, 5));
+  EXPECT_EQ(trace.names.at(1), "rank 1, predicted");
+  EXPECT_EQ(trace.names.at(5), "rank 1, measured");
+  EXPECT_THAT(formats::check_trace_nesting(trace), testing::IsEmpty());
+  EXPECT_THAT(trace.slices, testing::Contains(testing::Truly([](const auto& slice) {
+                return slice.pid == 5 && slice.start_ps == 0;
+              })));
+  const Ended text = meshplan({"compare", plan_file_, run_, "--trace", both, "--trace-ranks", "1"});
+  EXPECT_THAT(text.out, HasSubstr("instructions of rank 1"));
+  EXPECT_THAT(text.out, HasSubstr("all instructions"));
+}
+
+TEST_F(CompareCommand, RefusesTracesThatAreNotThePlans) {
+  const std::string both = folder_ / "both.json";
+  const auto compared = [&] { return meshplan({"compare", plan_file_, run_, "--trace", both}); };
+  EXPECT_EQ(compared().exit_code, 3);
+  EXPECT_THAT(compared().err, HasSubstr("is missing"));
+  formats::Trace short_trace;
+  short_trace.ranks = {0};
+  formats::write_chrome_trace(formats::trace_path(run_, 0), short_trace);
+  EXPECT_EQ(compared().exit_code, 3);
+  EXPECT_THAT(compared().err, HasSubstr("has 0 instructions, and the plan's program"));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "common/file.h"
+#include "formats/gzip.h"
 #include "tests/common/expect_error.h"
 #include "tests/common/temporary_folder.h"
 
@@ -106,6 +107,41 @@ TEST(TraceNesting, NamesASliceOfNegativeLength) {
   trace.slices = {slice(0, 0, 5, -1, "a")};
   EXPECT_THAT(check_trace_nesting(trace),
               testing::ElementsAre("pid 0 tid 0: 'a' at 0.000005 us lasts -0.000001 us"));
+}
+
+TEST(ChromeTrace, IsReadAsItWasWritten) {
+  const tests::TemporaryFolder folder;
+  Trace trace = two_slices();
+  trace.names = {{3, "rank 3"}};
+  write_chrome_trace(folder / "trace.json", trace);
+  const Trace read = read_chrome_trace(folder / "trace.json");
+  EXPECT_EQ(to_chrome_json(read), to_chrome_json(trace));
+  EXPECT_EQ(read.slices[1].start_ps, 12'345'678);
+  EXPECT_EQ(read.slices[1].duration_ps, 1);
+}
+
+TEST(ChromeTrace, IsRefusedWhereAnEventIsNotAsItMustBe) {
+  const tests::TemporaryFolder folder;
+  const std::string path = folder / "trace.json";
+  for (const char* text :
+       {"{}", "[]", R"({"traceEvents":[1]})", R"({"traceEvents":[{"ph":"X"}]})",
+        R"({"traceEvents":[{"ph":"X","name":"a","pid":0,"tid":0,"ts":1e300,"dur":1}]})",
+        R"({"traceEvents":[{"ph":"X","name":"a","pid":0,"tid":0,"ts":0,"dur":-1}]})"}) {
+    common::write_file(path, text);
+    tests::expect_error(
+        common::ErrorCode::kInvalidInput, [&] { read_chrome_trace(path); }, path);
+  }
+}
+
+TEST(Gzip, IsTheSameForTheSameBytes) {
+  const std::string packed = gzip("hello");
+  EXPECT_EQ(packed, gzip("hello"));
+  EXPECT_EQ(packed.substr(0, 4), std::string("\x1f\x8b\x08\x00", 4));
+  // Neither date nor name; the last four bytes are the length.
+  EXPECT_EQ(packed.substr(4, 4), std::string(4, '\0'));
+  EXPECT_EQ(packed.substr(packed.size() - 4), std::string("\x05\x00\x00\x00", 4));
+  const std::string long_text(1'000'000, 'x');
+  EXPECT_LT(gzip(long_text).size(), 2000U);
 }
 
 }  // namespace

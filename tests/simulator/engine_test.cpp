@@ -1,141 +1,201 @@
 #include "simulator/engine.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <rapidcheck/gtest.h>
 
-#include <algorithm>
-#include <random>
-
+#include "simulator/critical_path.h"
 #include "tests/common/expect_error.h"
+#include "tests/planner/plans.h"
 
 namespace meshplan::simulator {
 namespace {
 
-/// A graph, and beside it what the laws are checked against.
-struct Case {
-  TaskGraph graph{3};
-  std::vector<Picoseconds> durations;
-  /// By task: the tasks that it waits for, that before it in its queue included.
-  std::vector<std::vector<TaskId>> awaited;
+using planner::Axis;
+using planner::Opcode;
+using planner::Stream;
+using testing::ElementsAre;
+
+/// A score by hand; durations in picoseconds.
+class HandScore {
+ public:
+  BeatIndex kernels(Picoseconds duration) {
+    return add({.kind = BeatKind::kKernels, .duration = duration});
+  }
+  BeatIndex collective(Stream stream, Axis axis, Picoseconds duration, Picoseconds of_bytes = 0) {
+    return add({.kind = BeatKind::kCollective,
+                .stream = stream,
+                .axis = axis,
+                .duration = duration,
+                .of_bytes = of_bytes});
+  }
+  void wait(BeatIndex collective) {
+    add({.kind = BeatKind::kWait});
+    Beat& awaited = score.beats[static_cast<std::size_t>(collective)];
+    if (awaited.slot == kNoSlot) awaited.slot = static_cast<std::int32_t>(score.slots++);
+    score.beats.back().awaited[0] = collective;
+  }
+  void send(std::int32_t message, Picoseconds duration) {
+    add({.kind = BeatKind::kCollective,
+         .stream = Stream::kPipeline,
+         .axis = Axis::kPp,
+         .meeting = Meeting::kNobody,
+         .duration = duration},
+        Opcode::kSendActivations);
+    score.beats.back().message = message;
+  }
+  void receive(std::int32_t message) {
+    add({.kind = BeatKind::kReceive, .axis = Axis::kPp}, Opcode::kReceiveActivations);
+    score.beats.back().message = message;
+  }
+  void meet_stages(Picoseconds duration) {
+    add({.kind = BeatKind::kCollective,
+         .stream = Stream::kCompute,
+         .axis = Axis::kPp,
+         .meeting = Meeting::kStages,
+         .duration = duration},
+        Opcode::kGradientNorm);
+  }
+
+  Score score;
+
+ private:
+  BeatIndex add(const Move& move, Opcode opcode = Opcode::kForward) {
+    score.moves.push_back(move);
+    score.instructions.push_back({.opcode = opcode});
+    score.beats.push_back({.move = static_cast<std::uint32_t>(score.moves.size() - 1),
+                           .instruction = static_cast<std::int32_t>(score.beats.size())});
+    return static_cast<BeatIndex>(score.beats.size() - 1);
+  }
 };
 
-Case any_case() {
-  Case c;
-  const auto count = *rc::gen::inRange<TaskId>(0, 60);
-  for (TaskId task = 0; task < count; ++task) {
-    const auto queue = *rc::gen::inRange<std::int32_t>(0, 3);
-    const auto duration = *rc::gen::element<Picoseconds>(0, 1, 2, 5, 100);
-    std::vector<TaskId>& awaited = c.awaited.emplace_back();
-    if (c.graph.last(queue) != kNoTask) awaited.push_back(c.graph.last(queue));
-    RC_ASSERT(c.graph.add(queue, duration) == task);
-    RC_ASSERT(c.graph.last(queue) == task);
-    c.durations.push_back(duration);
-    const auto waits = task == 0 ? 0 : *rc::gen::inRange(0, 3);
-    for (int i = 0; i < waits; ++i) {
-      awaited.push_back(*rc::gen::inRange<TaskId>(0, task));
-      c.graph.wait_for(task, awaited.back());
-    }
-  }
-  return c;
+planner::DeviceMesh mesh_of(const planner::MeshSizes& sizes) {
+  return planner::layout_of(sizes).mesh;
 }
 
-std::size_t at(TaskId task) { return static_cast<std::size_t>(task); }
-
-RC_GTEST_PROP(Engine, TasksStartWhenAllThatTheyWaitForHasEnded, ()) {
-  const Case c = any_case();
-  const TaskTimes times = play(c.graph);
-  RC_ASSERT(times.events == std::ssize(c.durations));
-  for (std::size_t task = 0; task < c.durations.size(); ++task) {
-    Picoseconds ready = 0;
-    for (TaskId other : c.awaited[task]) ready = std::max(ready, times.end[at(other)]);
-    RC_ASSERT(times.start[task] == ready);
-    RC_ASSERT(times.end[task] == ready + c.durations[task]);
-  }
-}
-
-RC_GTEST_PROP(Engine, NamesTheLastEndThatReleasedATask, ()) {
-  const Case c = any_case();
-  const TaskTimes times = play(c.graph);
-  for (std::size_t task = 0; task < c.durations.size(); ++task) {
-    const TaskId released_by = times.released_by[task];
-    if (c.awaited[task].empty()) {
-      RC_ASSERT(released_by == kNoTask);
-      continue;
-    }
-    RC_ASSERT(std::count(c.awaited[task].begin(), c.awaited[task].end(), released_by) > 0);
-    RC_ASSERT(times.end[at(released_by)] == times.start[task]);
-  }
-}
-
-TEST(Engine, OfNothingTakesNoEvents) {
-  const TaskTimes times = play(TaskGraph(2));
-  EXPECT_EQ(times.events, 0);
-  EXPECT_TRUE(times.end.empty());
-}
-
-/// Of two ends at one time the task added first ends first, so the other one releases.
-TEST(Engine, BreaksTiesByTaskNumber) {
-  TaskGraph graph(3);
-  const TaskId first = graph.add(0, 7);
-  const TaskId second = graph.add(1, 7);
-  const TaskId waits = graph.add(2, 1);
-  graph.wait_for(waits, second);
-  graph.wait_for(waits, first);
-  EXPECT_EQ(play(graph).released_by[at(waits)], second);
-}
-
-/// Two blocks forward with parameters gathered one ahead, in picoseconds:
+/// kernels 100, all-reduce over tp 10 and a wait for it, kernels 50, on two ranks of tp of which
+/// the second is slower by a tenth:
 ///
-///   gather   g0 0-10   g1 10-30                 g2 waits for f0, which frees its place: 30-40
-///   compute            f0 (waits g0) 10-25      f1 (waits g1) 30-45    f2 (waits g2) 45-50
-///   tp                 t0 (waits f0) 25-33      t1 (waits f1) 45-53
-///
-/// f1 waits for g1 (30) and not for t0; the step ends with t1 at 53.
-TEST(Engine, PlaysAHandWorkedCase) {
-  constexpr std::int32_t kGather = 0;
-  constexpr std::int32_t kCompute = 1;
-  constexpr std::int32_t kTp = 2;
-  TaskGraph graph(3);
-  const TaskId g0 = graph.add(kGather, 10);
-  const TaskId g1 = graph.add(kGather, 20);
-  const TaskId f0 = graph.add(kCompute, 15);
-  graph.wait_for(f0, g0);
-  const TaskId g2 = graph.add(kGather, 10);
-  graph.wait_for(g2, f0);
-  const TaskId t0 = graph.add(kTp, 8);
-  graph.wait_for(t0, f0);
-  const TaskId f1 = graph.add(kCompute, 15);
-  graph.wait_for(f1, g1);
-  const TaskId t1 = graph.add(kTp, 8);
-  graph.wait_for(t1, f1);
-  const TaskId f2 = graph.add(kCompute, 5);
-  graph.wait_for(f2, g2);
-  const TaskTimes times = play(graph);
-  EXPECT_EQ(times.start, (std::vector<Picoseconds>{0, 10, 10, 30, 25, 30, 45, 45}));
-  EXPECT_EQ(times.end, (std::vector<Picoseconds>{10, 30, 25, 40, 33, 45, 53, 50}));
-  EXPECT_EQ(times.released_by, (std::vector<TaskId>{kNoTask, g0, g0, g1, f0, g1, f1, f1}));
-  EXPECT_EQ(times.events, 8);
-  EXPECT_EQ(*std::max_element(times.end.begin(), times.end.end()), times.end[at(t1)]);
+///   rank 0   0-100, waits until 110 for rank 1, reduces 110-120, 120-170
+///   rank 1   0-110, reduces 110-120, 120-175
+TEST(Engine, SlowsATensorParallelGroupByItsSlowestRank) {
+  HandScore hand;
+  hand.kernels(100);
+  hand.wait(hand.collective(Stream::kTp, Axis::kTp, 10));
+  hand.kernels(50);
+  const std::vector<Score> scores = {hand.score};
+  const planner::DeviceMesh mesh = mesh_of({.tp = 2});
+  const Differences differences = differences_of({.slow_ranks = {{1, 1.1}}}, mesh);
+  Engine engine(scores, mesh, 2, differences);
+  engine.watch({{0, 0}});
+  engine.play();
+  EXPECT_THAT(engine.times()[0].end, ElementsAre(170, 175));
+  EXPECT_THAT(engine.times()[0].exposed[static_cast<std::size_t>(Axis::kTp)], ElementsAre(20, 10));
+  EXPECT_EQ(engine.step_time(), 175);
+  EXPECT_EQ(engine.events(), 6);
+  const std::vector<BeatTimes>& rank0 = engine.watched({0, 0});
+  EXPECT_EQ(rank0[1].start, 110);
+  EXPECT_EQ(rank0[1].end, 120);
+  EXPECT_EQ(rank0[2].compute, 120);
 }
 
-TEST(Engine, RefusesTasksThatWaitForEachOther) {
-  TaskGraph graph(2);
-  const TaskId a = graph.add(0, 1);
-  const TaskId b = graph.add(1, 1);
-  graph.wait_for(a, b);
-  graph.wait_for(b, a);
+/// kernels 100, a reduction of 80 over two ranks of dp beside kernels of 100, a wait, kernels 20.
+/// Alike: the reduction 100-180 is hidden by the kernels 100-200, and the step ends at 220. With
+/// the second rank at half speed:
+///
+///   rank 0   0-100, 100-200 beside the reduction, waits until 280, 280-300
+///   rank 1   0-200, reduces 200-280 beside 200-400, 400-440
+TEST(Engine, HidesAReductionUntilARankComesLate) {
+  HandScore hand;
+  hand.kernels(100);
+  const BeatIndex reduction = hand.collective(Stream::kReduce, Axis::kDpShard, 80);
+  hand.kernels(100);
+  hand.wait(reduction);
+  hand.kernels(20);
+  const std::vector<Score> scores = {hand.score};
+  const planner::DeviceMesh mesh = mesh_of({.dp_shard = 2});
+  const Differences alike;
+  Engine folded(scores, mesh, 1, alike);
+  folded.play();
+  EXPECT_EQ(folded.step_time(), 220);
+  const Differences differences = differences_of({.slow_ranks = {{1, 2}}}, mesh);
+  Engine engine(scores, mesh, 2, differences);
+  engine.play();
+  EXPECT_THAT(engine.times()[0].end, ElementsAre(300, 440));
+  EXPECT_THAT(engine.times()[0].exposed[static_cast<std::size_t>(Axis::kDpShard)],
+              ElementsAre(80, 0));
+}
+
+/// 2 x 2 ranks, a node for each pair of tp; rank 2, of the second node, is slower by 30. Groups of
+/// dp are {0, 2} and {1, 3}: a gather of 40 begins at 130 for the first and at 100 for the second.
+TEST(Engine, MakesGroupsOfTheMesh) {
+  HandScore hand;
+  hand.kernels(100);
+  hand.collective(Stream::kGather, Axis::kDpShard, 40);
+  const std::vector<Score> scores = {hand.score};
+  const planner::DeviceMesh mesh = mesh_of({.dp_shard = 2, .tp = 2});
+  const Differences differences = differences_of({.slow_ranks = {{2, 1.3}}}, mesh);
+  Engine engine(scores, mesh, 4, differences);
+  engine.play();
+  EXPECT_THAT(engine.times()[0].end, ElementsAre(170, 140, 170, 140));
+}
+
+/// Four nodes of one rank, in two groups of dp_shard 2 and pairs over dp_replicate. Node 3 has a
+/// quarter of its bandwidth: of a collective of 10 that does not depend on it and 30 that does, its
+/// group {2, 3} takes 10 + 4 x 30 = 130, the others 40.
+TEST(Engine, StretchesWhatPassesADegradedLink) {
+  HandScore hand;
+  hand.collective(Stream::kGather, Axis::kDpShard, 10, 30);
+  const std::vector<Score> scores = {hand.score};
+  planner::DeviceMesh mesh = mesh_of({.dp_replicate = 2, .dp_shard = 2});
+  mesh.ranks_per_node = 1;
+  const Differences differences = differences_of({.degraded_links = {{3, 0.25}}}, mesh);
+  Engine engine(scores, mesh, 4, differences);
+  engine.play();
+  EXPECT_THAT(engine.times()[0].end, ElementsAre(40, 40, 130, 130));
+}
+
+/// Two stages, one microbatch; the first sends after 100, 5 on the way; the second computes for 200
+/// and the gradient comes back, 5 on the way; backward 150. Then both sum the norm, 3.
+///
+///   stage 0   0-100, waits until 310, 310-460, sums 460-463
+///   stage 1   waits until 105, 105-305, waits for stage 0 until 460, sums 460-463
+TEST(Engine, PlaysStagesBesideEachOther) {
+  HandScore first;
+  first.kernels(100);
+  first.send(0, 5);
+  first.receive(1);
+  first.kernels(150);
+  first.meet_stages(3);
+  HandScore second;
+  second.receive(0);
+  second.kernels(200);
+  second.send(1, 5);
+  second.meet_stages(3);
+  const std::vector<Score> scores = {first.score, second.score};
+  planner::DeviceMesh mesh = mesh_of({});
+  mesh.sizes[Axis::kPp] = 2;
+  const Differences alike;
+  Engine engine(scores, mesh, 1, alike);
+  engine.play();
+  EXPECT_EQ(engine.step_time(), 463);
+  EXPECT_EQ(engine.times()[0].exposed[0][0], 210 + 3);
+  EXPECT_EQ(engine.times()[1].exposed[0][0], 105 + 155 + 3);
+}
+
+TEST(Engine, RefusesStagesThatWaitForEachOther) {
+  HandScore first;
+  first.receive(1);
+  first.send(0, 5);
+  HandScore second;
+  second.receive(0);
+  second.send(1, 5);
+  const std::vector<Score> scores = {first.score, second.score};
+  planner::DeviceMesh mesh = mesh_of({});
+  mesh.sizes[Axis::kPp] = 2;
+  const Differences alike;
+  Engine engine(scores, mesh, 1, alike);
   tests::expect_error(
-      common::ErrorCode::kInternal, [&] { play(graph); }, "simulator", "in a circle");
-}
-
-TEST(Engine, PlaysAMillionTasksAtOnce) {
-  TaskGraph graph(4);
-  std::mt19937 random(1);
-  for (TaskId task = 0; task < 1'000'000; ++task) {
-    graph.add(static_cast<std::int32_t>(random() % 4), static_cast<Picoseconds>(random() % 1000));
-    if (task > 0) graph.wait_for(task, static_cast<TaskId>(random() % static_cast<unsigned>(task)));
-  }
-  EXPECT_EQ(play(graph).events, 1'000'000);
+      common::ErrorCode::kInternal, [&] { engine.play(); }, "simulator", "in a circle");
 }
 
 }  // namespace

@@ -21,7 +21,12 @@ using planner::Axis;
 using planner::kAxes;
 using planner::Plan;
 
-double seconds(Picoseconds time) { return static_cast<double>(time) * 1e-12; }
+/// With the timeline of the first rank.
+SimulatedStep simulate_with_timeline(const Plan& plan) {
+  SimulationRequest request;
+  request.timelines = {0};
+  return simulate(plan, request);
+}
 
 RC_GTEST_PROP(Simulate, PeakOfMemoryIsTheEstimates, ()) {
   const Plan plan = planner::any_plan_of_any_architecture();
@@ -43,19 +48,20 @@ RC_GTEST_PROP(Simulate, PlaysTheFeedForwardDemoAsItIsPriced, ()) {
 
 RC_GTEST_PROP(Simulate, MemoryStartsAndEndsWithWhatPersists, ()) {
   const Plan plan = planner::any_plan_of_any_architecture();
-  const SimulatedStep step = simulate(plan);
+  const SimulatedStep step = simulate_with_timeline(plan);
+  const std::vector<MemorySample>& memory = step.timelines.front().memory;
   const planner::MemoryBreakdown persistent =
       planner::persistent_breakdown(planner::unrolled_step(plan).context);
-  RC_ASSERT(!step.memory.empty());
-  RC_ASSERT(step.memory.back().breakdown == persistent);
+  RC_ASSERT(!memory.empty());
+  RC_ASSERT(memory.back().breakdown == persistent);
   Picoseconds reached = -1;
   common::Bytes highest;
-  for (const MemorySample& sample : step.memory) {
+  for (const MemorySample& sample : memory) {
     RC_ASSERT(sample.time > reached);
     reached = sample.time;
     highest = std::max(highest, planner::total(sample.breakdown));
   }
-  RC_ASSERT(step.memory.front().time == 0);
+  RC_ASSERT(memory.front().time == 0);
   RC_ASSERT(reached <= step.step_time);
   RC_ASSERT(highest <= step.peak_memory);
 }
@@ -106,13 +112,17 @@ TEST(Simulate, TimesAgreeWithTheEstimatesOnRandomLayouts) {
 }
 
 /// Over pipeline and context as well, and with every option: every stage is played here, waiting
-/// for its neighbours' messages, and the estimate extrapolates that. RC_PARAMS=max_success=1000 in
+/// for its neighbours' messages, and the estimate extrapolates that. The gradient norm is summed
+/// over all stages here, so that none updates its parameters before the last has its gradients; the
+/// estimate lets them. Of very small models, whose update is a good part of the step, that is more
+/// than 3 % for some layouts in ten thousand. RC_PARAMS=max_success=1000 in
 /// the environment makes it 10,000 layouts; docs/planning.md has the result.
 TEST(Simulate, AgreesWithTheEstimatesOverAllAxes) {
   double worst = 0;
   double single = 0;
   int plans = 0;
   int interleaved = 0;
+  int beyond = 0;
   const bool held = rc::check([&] {
     for (int i = 0; i < 10; ++i) {
       Plan plan = planner::any_plan_over_all_axes();
@@ -131,17 +141,19 @@ TEST(Simulate, AgreesWithTheEstimatesOverAllAxes) {
       const double difference = std::abs(seconds(step.step_time) - estimated) / estimated;
       double& apart = plan.layout.mesh.sizes[Axis::kPp] == 1 ? single : worst;
       apart = std::max(apart, difference);
+      if (difference > 0.03) ++beyond;
       ++plans;
       if (plan.layout.virtual_stages > 1) ++interleaved;
     }
   });
   fmt::print(
       "over {} layouts of all axes ({} interleaved): step {:.2g} of itself apart with a pipeline, "
-      "{:.2g} without; tolerance 0.03\n",
-      plans, interleaved, worst, single);
+      "{:.2g} without; {} beyond the tolerance of 0.03\n",
+      plans, interleaved, worst, single, beyond);
   EXPECT_TRUE(held);
   EXPECT_GE(plans, 1000);
-  EXPECT_LT(worst, 0.03);
+  EXPECT_LT(worst, 0.1);
+  EXPECT_LE(beyond, plans / 200);
   EXPECT_LT(single, kTolerance);
 }
 
@@ -250,7 +262,8 @@ RC_GTEST_PROP(Simulate, SlicesAreTheProgramsKernelsAndCollectivesInOrder, ()) {
     }
   }
   std::vector<std::pair<const char*, common::Bytes>> played;
-  for (const SimulatedSlice& slice : simulate(plan).slices) {
+  const SimulatedStep step = simulate_with_timeline(plan);
+  for (const SimulatedSlice& slice : step.timelines.front().slices) {
     RC_ASSERT(slice.start >= 0 && slice.end > slice.start);
     if (std::string(slice.name) != "taken by collective") {
       played.emplace_back(slice.name, slice.bytes);
@@ -276,8 +289,10 @@ TEST(Simulate, ItsJsonHasItsKeys) {
   std::vector<std::string> keys;
   for (const auto& [key, value] : json.items()) keys.push_back(key);
   EXPECT_THAT(keys, testing::ElementsAre("schema_version", "step_time_s", "compute_s", "exposed_s",
-                                         "peak_memory_bytes", "peak_memory", "peak_instruction",
-                                         "stage", "instructions", "events"));
+                                         "pipeline_bubble", "peak_memory_bytes", "peak_memory",
+                                         "peak_instruction", "peak_time_s", "stage", "every_rank",
+                                         "ranks", "slowest_rank", "fastest_rank", "critical_path",
+                                         "instructions", "events"));
   EXPECT_EQ(json["peak_memory_bytes"], plan.estimate.memory.peak_allocated.value);
   EXPECT_EQ(json["exposed_s"].size(), planner::kMeshAxes.size());
 }

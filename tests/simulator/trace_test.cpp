@@ -14,8 +14,14 @@ namespace {
 
 using planner::Plan;
 
+SimulatedStep simulate_with_timeline(const Plan& plan, std::int64_t rank) {
+  SimulationRequest request;
+  request.timelines = {rank};
+  return simulate(plan, request);
+}
+
 formats::Trace trace_of(const Plan& plan, std::int64_t rank = 0) {
-  return to_trace(simulate(plan), plan.model, rank);
+  return to_trace(simulate_with_timeline(plan, rank), plan.model);
 }
 
 /// One block on 2 x 2 ranks of round figures: 1 GFLOP/s, 1 GB/s of memory, no launch overhead;
@@ -45,18 +51,26 @@ Plan tiny_plan() {
 }
 
 RC_GTEST_PROP(SimulatedTrace, HasNoNestingViolations, ()) {
+  const Plan plan = planner::any_plan_over_all_axes();
+  SimulationRequest request;
+  request.timelines = {0};
+  if (const std::int64_t world = planner::world_size(plan.layout.mesh); world > 1)
+    request.timelines.push_back(world - 1);
+  request.scenario.speed_spread = *rc::gen::element(0.0, 0.1);
+  request.scenario.jitter = *rc::gen::element(0.0, 0.1);
+  request.scenario.no_overlap = *rc::gen::arbitrary<bool>();
   const std::vector<std::string> violations =
-      formats::check_trace_nesting(trace_of(planner::any_plan()));
+      formats::check_trace_nesting(to_trace(simulate(plan, request), plan.model));
   if (!violations.empty()) RC_FAIL(violations.front());
 }
 
 RC_GTEST_PROP(SimulatedTrace, HoldsTheStepOnTheTracksOfItsStreams, ()) {
   const Plan plan = planner::any_plan();
-  const SimulatedStep step = simulate(plan);
-  const auto rank = *rc::gen::inRange<std::int64_t>(0, 100);
-  const formats::Trace trace = to_trace(step, plan.model, rank);
+  const auto rank = *rc::gen::inRange<std::int64_t>(0, planner::world_size(plan.layout.mesh));
+  const SimulatedStep step = simulate_with_timeline(plan, rank);
+  const formats::Trace trace = to_trace(step, plan.model);
   RC_ASSERT(trace.ranks == std::vector<std::int64_t>{rank});
-  RC_ASSERT(trace.slices.size() == step.slices.size());
+  RC_ASSERT(trace.slices.size() == step.timelines.front().slices.size());
   std::int64_t end = 0;
   for (const formats::TraceSlice& slice : trace.slices) {
     RC_ASSERT(slice.pid == rank);
@@ -72,11 +86,11 @@ RC_GTEST_PROP(SimulatedTrace, HoldsTheStepOnTheTracksOfItsStreams, ()) {
 /// A counter that is not set again keeps its value.
 RC_GTEST_PROP(SimulatedTrace, CountersSumToTheMemoryOverTime, ()) {
   const Plan plan = planner::any_plan();
-  const SimulatedStep step = simulate(plan);
-  const formats::Trace trace = to_trace(step, plan.model, 0);
+  const SimulatedStep step = simulate_with_timeline(plan, 0);
+  const formats::Trace trace = to_trace(step, plan.model);
   std::map<std::string, std::int64_t> held;
   auto counter = trace.counters.begin();
-  for (const MemorySample& sample : step.memory) {
+  for (const MemorySample& sample : step.timelines.front().memory) {
     for (; counter != trace.counters.end() && counter->time_ps == sample.time; ++counter) {
       held[counter->name] = counter->value;
     }
@@ -88,14 +102,70 @@ RC_GTEST_PROP(SimulatedTrace, CountersSumToTheMemoryOverTime, ()) {
   RC_ASSERT(counter == trace.counters.end());
 }
 
-TEST(SimulatedTrace, OfATinyStepIsTheGoldenFile) {
-  const std::string golden_path = MESHPLAN_SOURCE_DIR "/tests/simulator/golden/tiny_step.json";
-  const std::string written = formats::to_chrome_json(trace_of(tiny_plan()));
-  const std::string found_path = testing::TempDir() + "tiny_step.json";
-  common::write_file(found_path, written);
-  EXPECT_EQ(written, common::read_file(golden_path, common::Bytes(1 << 20)))
-      << "the trace found is in " << found_path << "; if the change is meant, check it by hand and "
-      << "copy it to " << golden_path;
+struct GoldenCase {
+  const char* name;
+  Plan plan;
+  SimulationRequest request;
+};
+
+/// The tiny step on another mesh, and otherwise, with the timelines of these ranks.
+GoldenCase golden_case(const char* name, const planner::MeshSizes& sizes,
+                       const std::vector<std::int64_t>& ranks) {
+  GoldenCase golden{name, tiny_plan(), {}};
+  planner::Layout layout = planner::layout_of(sizes);
+  layout.microbatch_size = 1;
+  golden.plan.layout = layout;
+  golden.request.timelines = ranks;
+  return golden;
+}
+
+/// Two stages of a block each, two microbatches: stage 0 runs both forward passes before its first
+/// backward pass.
+GoldenCase golden_pipeline() {
+  GoldenCase golden = golden_case("pipeline", {}, {0, 1});
+  golden.plan.model.num_hidden_layers = 2;
+  golden.plan.layout.mesh.sizes[planner::Axis::kPp] = 2;
+  golden.plan.layout.mesh.ranks_per_node = 2;
+  golden.plan.layout.accumulation = 2;
+  return golden;
+}
+
+std::vector<GoldenCase> golden_cases() {
+  std::vector<GoldenCase> cases;
+  cases.push_back(golden_case("tiny_step", {.dp_shard = 2, .tp = 2}, {0}));
+  cases.back().plan = tiny_plan();
+  cases.push_back(golden_pipeline());
+  // Rank 0 waits for rank 1 at every sum over tp.
+  cases.push_back(golden_case("slow_rank", {.tp = 2}, {0, 1}));
+  cases.back().request.scenario.slow_ranks = {{1, 1.5}};
+  // Compute goes on where each gather and reduction has ended.
+  cases.push_back(golden_case("no_overlap", {.dp_shard = 2}, {0}));
+  cases.back().request.scenario.no_overlap = true;
+  // Two nodes; a gather of 1 us and 0.512 us of bytes takes 1 us and 4 x 0.512 us.
+  cases.push_back(golden_case("degraded_link", {.dp_shard = 2}, {0}));
+  cases.back().plan.layout.mesh.ranks_per_node = 1;
+  cases.back().plan.cluster.inter_node = cases.back().plan.cluster.intra_node;
+  cases.back().request.scenario.degraded_links = {{1, 0.25}};
+  // Parameters are gathered once for both microbatches.
+  cases.push_back(golden_case("gathered_once", {.dp_shard = 2}, {0}));
+  cases.back().plan.layout.sharding = planner::Sharding::kShardGradOp;
+  cases.back().plan.layout.accumulation = 2;
+  return cases;
+}
+
+TEST(SimulatedTrace, OfSmallStepsAreTheGoldenFiles) {
+  for (const GoldenCase& golden : golden_cases()) {
+    const std::string file = std::string(golden.name) + ".json";
+    const std::string golden_path = MESHPLAN_SOURCE_DIR "/tests/simulator/golden/" + file;
+    const formats::Trace trace = to_trace(simulate(golden.plan, golden.request), golden.plan.model);
+    EXPECT_THAT(formats::check_trace_nesting(trace), testing::IsEmpty()) << golden.name;
+    const std::string written = formats::to_chrome_json(trace);
+    const std::string found_path = testing::TempDir() + file;
+    common::write_file(found_path, written);
+    EXPECT_TRUE(written == common::read_file(golden_path, common::Bytes(1 << 20)))
+        << "the trace found is in " << found_path << "; if the change is meant, check it by hand "
+        << "and copy it to " << golden_path;
+  }
 }
 
 TEST(SimulatedTrace, NamesInstructionsAndBytes) {
