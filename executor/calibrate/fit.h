@@ -4,13 +4,14 @@
 
 namespace meshplan::executor {
 
-/// What was measured at one size.
+/// What was measured at one size, of work that has its fixed part `steps` times.
 struct Measurement {
   double size;
   double seconds;
+  double steps = 1;
 };
 
-/// seconds = fixed + size / rate.
+/// seconds = steps * fixed + size / rate.
 struct LineFit {
   double fixed;
   double rate;

@@ -18,6 +18,7 @@ Json device_json(const DeviceSpec& device) {
       {"float8_peak_flops_per_s", device.float8_peak.value},
       {"matmul",
        {{"ceiling", device.matmul.ceiling}, {"half_flops", device.matmul.half_flops.value}}},
+      {"attention_flops_per_s", device.attention_rate.value},
       {"memory_bandwidth_bytes_per_s", device.memory_bandwidth.value},
       {"launch_overhead_s", device.launch_overhead.value},
       {"power_w", device.power.value},

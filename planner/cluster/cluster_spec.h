@@ -32,6 +32,9 @@ struct DeviceSpec {
   common::FlopsPerSecond float16_peak;
   common::FlopsPerSecond float8_peak;
   MatmulEfficiency matmul;
+  /// What attention reaches, forward and backward, where it is slower than matrix multiplies of as
+  /// many FLOPs; 0 = not known: as they are.
+  common::FlopsPerSecond attention_rate;
   common::BytesPerSecond memory_bandwidth;
   /// Host or launch time that every kernel costs at least.
   common::Seconds launch_overhead;

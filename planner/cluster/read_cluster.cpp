@@ -46,6 +46,7 @@ DeviceSpec read_device(const ClusterFields& fields) {
   device.float16_peak = FlopsPerSecond(fields.rate_or_none("float16_peak_flops_per_s"));
   device.float8_peak = FlopsPerSecond(fields.rate_or_none("float8_peak_flops_per_s"));
   device.matmul = fields.matmul("matmul");
+  device.attention_rate = FlopsPerSecond(fields.rate_or_none("attention_flops_per_s"));
   device.memory_bandwidth = common::BytesPerSecond(fields.rate("memory_bandwidth_bytes_per_s"));
   device.launch_overhead = fields.seconds("launch_overhead_s");
   device.power = common::Watts(fields.number_or("power_w", 0, 0, kMaxPower));

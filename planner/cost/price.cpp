@@ -28,6 +28,8 @@ common::Seconds kernel_time(const ClusterSpec& cluster, common::DataType param_d
     const double reached = (operation.float8 ? kFloat8Reached : 1.0) * efficiency.ceiling /
                            (1 + efficiency.half_flops.value / flops);
     time = std::max(time, operation.flops / (matmul_peak(device, type) * reached));
+    if (operation.kernel == KernelKind::kAttention && device.attention_rate.value > 0)
+      time = std::max(time, operation.flops / device.attention_rate);
   }
   return device.launch_overhead + time;
 }

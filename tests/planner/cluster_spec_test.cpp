@@ -48,6 +48,7 @@ bool is_optional(const std::string& key) {
   static const std::set<std::string> keys = {"/device/float16_peak_flops_per_s",
                                              "/device/float8_peak_flops_per_s",
                                              "/device/power_w",
+                                             "/device/attention_flops_per_s",
                                              "/device/host_bandwidth_bytes_per_s",
                                              "/host_memory_bytes",
                                              "/host_memory_bandwidth_bytes_per_s",
@@ -105,6 +106,7 @@ ClusterSpec any_cluster() {
   cluster.device.float16_peak = common::FlopsPerSecond(any_number(0, 1e16));
   cluster.device.float8_peak = common::FlopsPerSecond(any_number(0, 1e16));
   cluster.device.power = common::Watts(any_number(0, 2000));
+  cluster.device.attention_rate = common::FlopsPerSecond(any_number(0, 1e16));
   cluster.device.host_bandwidth = common::BytesPerSecond(any_number(0, 1e12));
   cluster.host_memory = common::Bytes(*rc::gen::inRange<std::int64_t>(0, std::int64_t{1} << 50));
   cluster.host_memory_bandwidth = common::BytesPerSecond(any_number(0, 1e13));

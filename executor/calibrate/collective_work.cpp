@@ -1,0 +1,90 @@
+#include "executor/calibrate/collective_work.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "common/error.h"
+#include "planner/cost/price.h"
+
+namespace meshplan::executor {
+namespace {
+
+using planner::CollectiveKind;
+
+/// A collective and its buffers: the whole tensor and this rank's part of it.
+class CollectiveWork {
+ public:
+  CollectiveWork(Communicator& group, CollectiveKind kind, std::int64_t elements, at::Device device)
+      : group_(group.unlogged()), kind_(kind) {
+    const std::int64_t each = std::max<std::int64_t>(1, elements / group.size());
+    whole_ = at::zeros({each * group.size()}, at::TensorOptions(at::kFloat).device(device));
+    part_ = at::zeros({each}, whole_.options());
+  }
+
+  Pending issue() {
+    switch (kind_) {
+      case CollectiveKind::kAllReduce:
+        return group_.all_reduce(whole_, ReduceOp::kSum);
+      case CollectiveKind::kAllGather:
+        return group_.all_gather(whole_, part_);
+      case CollectiveKind::kReduceScatter:
+        return group_.reduce_scatter(part_, whole_);
+      case CollectiveKind::kSend:
+      case CollectiveKind::kAllToAll:
+        break;
+    }
+    throw common::Error(common::ErrorCode::kInternal, "is not measured", to_string(kind_));
+  }
+
+  double wire_bytes() const {
+    const common::Bytes bytes(static_cast<std::int64_t>(whole_.nbytes()));
+    return static_cast<double>(planner::wire_bytes(kind_, bytes, group_.size()).value);
+  }
+
+ private:
+  Communicator group_;
+  CollectiveKind kind_;
+  at::Tensor whole_;
+  at::Tensor part_;
+};
+
+}  // namespace
+
+Measurement measure_collective(const RankTimer& timer, const ComputeWork& compute,
+                               Communicator& group, CollectiveKind kind, std::int64_t elements,
+                               at::Device device) {
+  CollectiveWork work(group, kind, elements, device);
+  const double both = timer.seconds_together([&] {
+    compute.run();
+    work.issue().wait();
+  });
+  // What is within the noise of the compute counts as a tenth of a percent of it.
+  const double seconds = std::max(both - compute.seconds, 1e-3 * compute.seconds);
+  return {work.wire_bytes(), seconds, static_cast<double>(group.size() - 1)};
+}
+
+double measure_overlap(const RankTimer& timer, const ComputeWork& compute, Communicator& group,
+                       at::Device device) {
+  double hidden = 0;
+  for (const CollectiveKind kind : {CollectiveKind::kAllGather, CollectiveKind::kReduceScatter}) {
+    CollectiveWork work(group, kind, 1 << 19, device);
+    const double apart = timer.seconds_together([&] {
+      compute.run();
+      work.issue().wait();
+    });
+    const double collective = std::max(apart - compute.seconds, 1e-6);
+    // Compute that lasts longer than the collective, as blocks do.
+    const int repeats = static_cast<int>(std::ceil(2 * collective / compute.seconds));
+    const double beside = timer.seconds_together([&] {
+      Pending pending = work.issue();
+      for (int i = 0; i < repeats; ++i) compute.run();
+      pending.wait();
+    });
+    hidden += std::clamp((repeats * compute.seconds + collective - beside) / collective, 0.0, 1.0);
+  }
+  return hidden / 2;
+}
+
+}  // namespace meshplan::executor
