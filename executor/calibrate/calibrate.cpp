@@ -91,6 +91,7 @@ void report(const planner::ClusterSpec& cluster) {
     }
   };
   report_link("within a node", cluster.intra_node);
+  if (cluster.whole_node) report_link("over all of a node", *cluster.whole_node);
   if (cluster.nodes > 1) report_link("between nodes", cluster.inter_node);
   spdlog::info("overlap          {:.0f} % of a collective runs beside compute",
                cluster.overlap * 100);

@@ -48,12 +48,15 @@ MeasuredJob with_fewer_tokens(MeasuredJob measured, planner::DeviceKind kind) {
   return measured;
 }
 
-MeasuredJob on_one_rank(MeasuredJob measured) {
+MeasuredJob with_longer_sequences(MeasuredJob measured) {
   measured.layout.mesh.sizes = planner::AxisSizes();
+  std::int64_t& sequence = measured.job.seq_length;
+  sequence = std::max(sequence, std::min(4 * sequence, measured.model.max_position_embeddings));
   return measured;
 }
 
 MeasuredJob twice_as_wide(MeasuredJob measured) {
+  measured.layout.mesh.sizes = planner::AxisSizes();
   measured.model.hidden_size *= 2;
   measured.model.head_dim *= 2;
   measured.model.intermediate_size *= 2;
@@ -146,16 +149,14 @@ ComputeWork measure_device(const RankTimer& timer, const MeasuredJob& measured, 
                            planner::DeviceSpec& spec) {
   const at::ScalarType type = device.is_cpu() ? at::kFloat : at::kBFloat16;
   const at::ScalarType other = device.is_cpu() ? at::kBFloat16 : at::kFloat;
-  std::vector<MeasuredJob> jobs = {measured};
-  if (planner::world_size(measured.layout.mesh) > 1) jobs.push_back(on_one_rank(measured));
-  if (measured.model.hidden_size <= kWidestDoubled)
-    jobs.push_back(twice_as_wide(on_one_rank(measured)));
+  std::vector<MeasuredJob> jobs = {measured, with_longer_sequences(measured)};
+  if (measured.model.hidden_size <= kWidestDoubled) jobs.push_back(twice_as_wide(measured));
 
   DeviceMeasurement measurement(timer, device);
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     jobs[i] = with_fewer_tokens(jobs[i], spec.kind);
     const StepContext context = context_of(jobs[i], spec.kind);
-    spdlog::info("kernels of a step, {} of {}: {} tokens, hidden {}, {} rows of the feed-forward",
+    spdlog::info("kernels of a step, {} of {}: {} tokens, hidden size {}, {} of the feed-forward",
                  i + 1, jobs.size(), context.tokens, context.model.hidden_size,
                  context.intermediate);
     measurement.add(context, type);

@@ -2,7 +2,9 @@
 
 #include <spdlog/spdlog.h>
 
+#include <array>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "planner/cost/price.h"
@@ -55,6 +57,26 @@ std::vector<MeasuredGroup> measured_groups(const planner::DeviceMesh& mesh,
   return measured;
 }
 
+LinkPoints measure_group(const RankTimer& timer, const ComputeWork& compute, Communicator& group,
+                         at::Device device) {
+  LinkPoints points;
+  for (CollectiveKind kind :
+       {CollectiveKind::kAllReduce, CollectiveKind::kAllGather, CollectiveKind::kReduceScatter}) {
+    for (std::int64_t elements : kElements) {
+      points[kind].push_back(measure_collective(timer, compute, group, kind, elements, device));
+      spdlog::debug("{:<16} over {} ranks, {:>9.0f} bytes on the wire: {:9.1f} us",
+                    planner::to_string(kind), group.size(), points[kind].back().size,
+                    points[kind].back().seconds * 1e6);
+    }
+  }
+  return points;
+}
+
+void add(LinkPoints& points, const LinkPoints& more) {
+  for (const auto& [kind, measured] : more)
+    points[kind].insert(points[kind].end(), measured.begin(), measured.end());
+}
+
 planner::LinkSpec own_memory(const planner::DeviceSpec& device) {
   const planner::CollectiveCost copy{device.launch_overhead, device.memory_bandwidth};
   return {copy, copy, copy};
@@ -67,21 +89,19 @@ void measure_links(const RankTimer& timer, const ComputeWork& compute,
                    MeshCommunicators& all, at::Device device, planner::ClusterSpec& cluster) {
   LinkPoints within;
   LinkPoints between;
+  std::optional<LinkPoints> whole;
   double overlap = 0;
   const std::vector<MeasuredGroup> measured = measured_groups(mesh, groups, all);
   for (const MeasuredGroup& each : measured) {
     spdlog::info("collectives of {} ranks ({}){}", each.group->size(), each.name,
                  each.spans_nodes ? ", between nodes" : "");
-    for (CollectiveKind kind :
-         {CollectiveKind::kAllReduce, CollectiveKind::kAllGather, CollectiveKind::kReduceScatter}) {
-      for (std::int64_t elements : kElements) {
-        const Measurement point =
-            measure_collective(timer, compute, *each.group, kind, elements, device);
-        spdlog::debug("{:<16} over {} ranks, {:>9.0f} bytes on the wire: {:9.1f} us",
-                      planner::to_string(kind), each.group->size(), point.size,
-                      point.seconds * 1e6);
-        (each.spans_nodes ? between : within)[kind].push_back(point);
-      }
+    const LinkPoints points = measure_group(timer, compute, *each.group, device);
+    if (each.spans_nodes) {
+      add(between, points);
+    } else if (each.group->size() == cluster.devices_per_node && !within.empty()) {
+      whole = points;
+    } else {
+      add(within, points);
     }
     overlap += measure_overlap(timer, compute, *each.group, device);
   }
@@ -91,6 +111,7 @@ void measure_links(const RankTimer& timer, const ComputeWork& compute,
   }
   cluster.intra_node = link_of(within.empty() ? between : within);
   cluster.inter_node = link_of(between.empty() ? within : between);
+  if (whole) cluster.whole_node = link_of(*whole);
   cluster.overlap = overlap / static_cast<double>(measured.size());
 }
 

@@ -76,6 +76,11 @@ std::int64_t world_size(const ClusterSpec& cluster) {
   return cluster.nodes * cluster.devices_per_node;
 }
 
+const LinkSpec& link_within_node(const ClusterSpec& cluster, std::int64_t ranks) {
+  const bool is_whole = cluster.whole_node && ranks == cluster.devices_per_node;
+  return is_whole ? *cluster.whole_node : cluster.intra_node;
+}
+
 common::FlopsPerSecond matmul_peak(const DeviceSpec& device, common::DataType type) {
   if (type == common::DataType::kFloat32) return device.float32_peak;
   if (type == common::DataType::kFloat8) return device.float8_peak;
@@ -84,7 +89,7 @@ common::FlopsPerSecond matmul_peak(const DeviceSpec& device, common::DataType ty
 }
 
 Json to_json(const ClusterSpec& cluster) {
-  return Json{{"schema_version", kSchemaVersion},
+  Json json{{"schema_version", kSchemaVersion},
               {"name", cluster.name},
               {"source", cluster.source},
               {"nodes", cluster.nodes},
@@ -98,6 +103,8 @@ Json to_json(const ClusterSpec& cluster) {
               {"host_memory_bytes", cluster.host_memory.value},
               {"host_memory_bandwidth_bytes_per_s", cluster.host_memory_bandwidth.value},
               {"reserved_memory_bytes", cluster.reserved_memory.value}};
+  if (cluster.whole_node) json["whole_node"] = link_json(*cluster.whole_node);
+  return json;
 }
 
 }  // namespace meshplan::planner

@@ -87,6 +87,9 @@ struct ClusterSpec {
   std::int64_t devices_per_node = 1;
   LinkSpec intra_node;
   LinkSpec inter_node;
+  /// What collectives over all devices of a node cost, where that is measured apart from those over
+  /// fewer: where ranks share cores, a group of all of them waits until each has had its turn.
+  std::optional<LinkSpec> whole_node = {};
   /// What inter_node is, by its name in the catalog; empty = another one.
   std::string network;
   /// Of one device; 0 = not known.
@@ -108,6 +111,9 @@ struct ClusterSpec {
 };
 
 std::int64_t world_size(const ClusterSpec& cluster);
+
+/// The link of a group of so many ranks within a node.
+const LinkSpec& link_within_node(const ClusterSpec& cluster, std::int64_t ranks);
 
 /// The peak of the device for matrix multiplies of this type.
 common::FlopsPerSecond matmul_peak(const DeviceSpec& device, common::DataType type);

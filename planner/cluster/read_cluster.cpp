@@ -66,6 +66,7 @@ ClusterSpec read_whole(const Json& json, const std::string& where, Complaints& c
   cluster.device = fields.object("device", read_device);
   cluster.intra_node = fields.link("intra_node");
   cluster.inter_node = fields.link("inter_node");
+  if (!fields.json().is_null("whole_node")) cluster.whole_node = fields.link("whole_node");
   cluster.network = fields.text_or("network", "");
   cluster.price = common::PricePerHour(fields.number_or("price_per_gpu_hour", 0, 0, kMaxPrice));
   cluster.overlap = fields.number("overlap", 0.0, 1.0);
@@ -123,7 +124,10 @@ ClusterSpec read_short(const Json& json, const std::string& where, Complaints& c
 /// A full cluster with what is changed of it.
 void change(ClusterSpec& cluster, const ClusterChanges& changes) {
   if (changes.nodes) cluster.nodes = *changes.nodes;
-  if (changes.devices_per_node) cluster.devices_per_node = *changes.devices_per_node;
+  if (changes.devices_per_node && *changes.devices_per_node != cluster.devices_per_node) {
+    cluster.devices_per_node = *changes.devices_per_node;
+    cluster.whole_node.reset();
+  }
   if (changes.price) cluster.price = common::PricePerHour(*changes.price);
   if (!changes.network) return;
   const NetworkEntry network = load_network(*changes.network, kNetwork);

@@ -83,8 +83,10 @@ void vary(Setting& setting, VariedInput input, double value) {
     case VariedInput::kInterBandwidth:
       return scale_bandwidth(setting.cluster.inter_node, value);
     case VariedInput::kIntraBandwidth:
+      if (setting.cluster.whole_node) scale_bandwidth(*setting.cluster.whole_node, value);
       return scale_bandwidth(setting.cluster.intra_node, value);
     case VariedInput::kLatency:
+      if (setting.cluster.whole_node) scale_latency(*setting.cluster.whole_node, value);
       scale_latency(setting.cluster.intra_node, value);
       scale_latency(setting.cluster.inter_node, value);
       return;

@@ -69,6 +69,18 @@ TEST(ClusterSpec, KeepsAFigureOfAllToAllWhereThereIsOne) {
   EXPECT_THAT(complaint(json), HasSubstr("cluster.json.intra_node.all_to_all.latency_s"));
 }
 
+TEST(ClusterSpec, KeepsWhatAWholeNodeCostsWhereItIsMeasured) {
+  Json json = valid();
+  EXPECT_FALSE(to_json(read_cluster(json, "cluster.json")).contains("whole_node"));
+  json["devices_per_node"] = 4;
+  json["whole_node"] = json["intra_node"];
+  json["whole_node"]["all_gather"]["latency_s"] = 0.25;
+  const ClusterSpec cluster = read_cluster(json, "cluster.json");
+  EXPECT_EQ(link_within_node(cluster, 4).all_gather.latency.value, 0.25);
+  EXPECT_EQ(link_within_node(cluster, 2), cluster.intra_node);
+  EXPECT_EQ(to_json(cluster), json);
+}
+
 std::string dotted(std::string path) {
   std::replace(path.begin(), path.end(), '/', '.');
   return "cluster.json" + path;
@@ -114,6 +126,7 @@ ClusterSpec any_cluster() {
   cluster.price = common::PricePerHour(any_number(0, 100));
   cluster.intra_node = any_link();
   cluster.inter_node = any_link();
+  if (*rc::gen::arbitrary<bool>()) cluster.whole_node = any_link();
   cluster.overlap = any_number(0, 1);
   cluster.reserved_memory =
       common::Bytes(*rc::gen::inRange<std::int64_t>(0, cluster.device.memory.value));
