@@ -2,8 +2,8 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <spdlog/cfg/env.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
@@ -48,17 +48,14 @@ MeasuredJob job_of(const CalibrationOptions& options, const LaunchEnvironment& e
   return measured;
 }
 
-common::Bytes host_memory() {
-  return common::Bytes(static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE));
-}
-
 planner::ClusterSpec cluster_of(const MeasuredJob& measured, const LaunchEnvironment& environment,
                                 at::Device device) {
   planner::ClusterSpec cluster;
   cluster.name = "calibrated";
   cluster.device.name = device.is_cpu() ? "cpu" : "gpu";
   cluster.device.kind = device.is_cpu() ? planner::DeviceKind::kCpu : planner::DeviceKind::kGpu;
-  cluster.device.memory = host_memory() / environment.local_world_size;
+  const std::int64_t sharers = device.is_cpu() ? environment.local_world_size : 1;
+  cluster.device.memory = memory_of(device) / sharers;
   cluster.nodes = environment.world_size / environment.local_world_size;
   cluster.devices_per_node = environment.local_world_size;
   cluster.source = fmt::format("meshplan calibrate: {} ranks at once, {} at sequence {} x {}",
@@ -77,9 +74,10 @@ planner::DeviceMesh flat(const planner::DeviceMesh& mesh) {
 
 void report(const planner::ClusterSpec& cluster) {
   const planner::DeviceSpec& device = cluster.device;
-  spdlog::info("matrix multiply  {:.1f} GFLOP/s a rank (float32), {:.1f} (bfloat16); attention {:.1f}",
-               device.float32_peak.value * 1e-9, device.bfloat16_peak.value * 1e-9,
-               device.attention_rate.value * 1e-9);
+  spdlog::info(
+      "matrix multiply  {:.1f} GFLOP/s a rank (float32), {:.1f} (bfloat16); attention {:.1f}",
+      device.float32_peak.value * 1e-9, device.bfloat16_peak.value * 1e-9,
+      device.attention_rate.value * 1e-9);
   spdlog::info("memory           {:.1f} GB/s a rank; smallest kernel {}",
                device.memory_bandwidth.value * 1e-9, common::human(device.launch_overhead));
   if (planner::world_size(cluster) == 1) return;
@@ -106,14 +104,14 @@ void calibrate(const CalibrationOptions& options) {
   Liveness liveness(rendezvous);
   liveness.guard([&] {
     const at::Device device = device_for(environment.local_rank);
-    const CommunicationOptions communication{
-        .single_node = environment.local_world_size == environment.world_size};
+    const CommunicationOptions communication{.single_node = environment.local_world_size ==
+                                                            environment.world_size};
     MeshCommunicators groups(measured.layout.mesh, environment.rank, device,
                              rendezvous.store("groups"), communication);
     MeshCommunicators all(flat(measured.layout.mesh), environment.rank, device,
                           rendezvous.store("all"), communication);
+    spdlog::cfg::load_env_levels();
     if (environment.rank != 0) spdlog::set_level(spdlog::level::warn);
-    if (environment.rank == 0 && getenv("CALIB_DEBUG")) spdlog::set_level(spdlog::level::debug);
     const RankTimer timer(all[Axis::kDpShard], device);
     planner::ClusterSpec cluster = cluster_of(measured, environment, device);
     const ComputeWork block = measure_device(timer, measured, device, cluster.device);

@@ -78,9 +78,8 @@ class Workshop {
   std::function<void()> matmul(const Operation& o) const {
     const std::string_view name = o.name;
     if (name.ends_with("weight gradient")) {
-      return [grad_out = random({o.k, o.m}), x = random({o.k, o.n}), grad = each_block({o.m, o.n})] {
-        linear_backward_weight(grad_out, x, grad->next());
-      };
+      return [grad_out = random({o.k, o.m}), x = random({o.k, o.n}),
+              grad = each_block({o.m, o.n})] { linear_backward_weight(grad_out, x, grad->next()); };
     }
     const at::Tensor in = random({o.m, o.k});
     const at::Tensor out = random({o.m, o.n});
@@ -130,11 +129,9 @@ class Workshop {
   }
 
   std::function<void()> rope() const {
-    const auto table = std::make_shared<RopeTable>(
-        make_rope_table(c_.model.rope, c_.model.head_dim, c_.job.seq_length, at::kFloat,
-                        options_.device()));
-    const at::Tensor rows =
-        random({c_.tokens, (c_.heads + c_.kv_heads) * c_.model.head_dim});
+    const auto table = std::make_shared<RopeTable>(make_rope_table(
+        c_.model.rope, c_.model.head_dim, c_.job.seq_length, at::kFloat, options_.device()));
+    const at::Tensor rows = random({c_.tokens, (c_.heads + c_.kv_heads) * c_.model.head_dim});
     return [=] { rotate(*table, Rotation::kForward, rows, rows); };
   }
 
@@ -162,7 +159,9 @@ class Workshop {
 
   /// In float32 whatever the parameters' type: 28 bytes an element.
   std::function<void()> adamw(const Operation& o) const {
-    const auto list = [&] { return std::vector<at::Tensor>{at::rand({o.bytes.value / 28}, statistics())}; };
+    const auto list = [&] {
+      return std::vector<at::Tensor>{at::rand({o.bytes.value / 28}, statistics())};
+    };
     const std::vector<at::Tensor> step = {at::full({}, 1.0, statistics())};
     return [step, master = list(), gradient = list(), first = list(), second = list()] {
       at::_fused_adamw_(master, gradient, first, second, {}, step, 1e-5, 0.9, 0.999, 0.01, 1e-8,

@@ -78,16 +78,15 @@ struct Total {
 class DeviceMeasurement {
  public:
   DeviceMeasurement(const RankTimer& timer, at::Device device)
-      : timer_(timer),
-        device_(device),
-        launch_(timer.seconds_alone(smallest_kernel(device))) {}
+      : timer_(timer), device_(device), launch_(timer.seconds_alone(smallest_kernel(device))) {}
 
   void add(const StepContext& context, at::ScalarType type) {
     for (const KernelWork& work : step_kernels(context, type, device_)) {
       const double seconds = timer_.seconds_alone(work.run);
       const double beyond = std::max(seconds - launch_, 0.01 * seconds);
-      spdlog::debug("{:<32} x {:<6.4g} {:10.1f} us {:8.2f} GFLOP/s {:8.2f} GB/s", work.operation.name,
-                    work.share, seconds * 1e6, work.operation.flops.value / seconds * 1e-9,
+      spdlog::debug("{:<32} x {:<6.4g} {:10.1f} us {:8.2f} GFLOP/s {:8.2f} GB/s",
+                    work.operation.name, work.share, seconds * 1e6,
+                    work.operation.flops.value / seconds * 1e-9,
                     static_cast<double>(work.operation.bytes.value) / seconds * 1e-9);
       switch (work.operation.kernel) {
         case KernelKind::kMatmul:

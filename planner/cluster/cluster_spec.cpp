@@ -90,19 +90,19 @@ common::FlopsPerSecond matmul_peak(const DeviceSpec& device, common::DataType ty
 
 Json to_json(const ClusterSpec& cluster) {
   Json json{{"schema_version", kSchemaVersion},
-              {"name", cluster.name},
-              {"source", cluster.source},
-              {"nodes", cluster.nodes},
-              {"devices_per_node", cluster.devices_per_node},
-              {"device", device_json(cluster.device)},
-              {"intra_node", link_json(cluster.intra_node)},
-              {"inter_node", link_json(cluster.inter_node)},
-              {"network", cluster.network},
-              {"price_per_gpu_hour", cluster.price.value},
-              {"overlap", cluster.overlap},
-              {"host_memory_bytes", cluster.host_memory.value},
-              {"host_memory_bandwidth_bytes_per_s", cluster.host_memory_bandwidth.value},
-              {"reserved_memory_bytes", cluster.reserved_memory.value}};
+            {"name", cluster.name},
+            {"source", cluster.source},
+            {"nodes", cluster.nodes},
+            {"devices_per_node", cluster.devices_per_node},
+            {"device", device_json(cluster.device)},
+            {"intra_node", link_json(cluster.intra_node)},
+            {"inter_node", link_json(cluster.inter_node)},
+            {"network", cluster.network},
+            {"price_per_gpu_hour", cluster.price.value},
+            {"overlap", cluster.overlap},
+            {"host_memory_bytes", cluster.host_memory.value},
+            {"host_memory_bandwidth_bytes_per_s", cluster.host_memory_bandwidth.value},
+            {"reserved_memory_bytes", cluster.reserved_memory.value}};
   if (cluster.whole_node) json["whole_node"] = link_json(*cluster.whole_node);
   return json;
 }

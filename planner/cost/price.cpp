@@ -38,8 +38,8 @@ common::Seconds collective_time(const ClusterSpec& cluster, const DeviceMesh& me
                                 const Operation& operation) {
   const std::int64_t ranks =
       operation.collective == CollectiveKind::kSend ? 2 : group_size(mesh, operation.axis);
-  const LinkSpec& link = spans_nodes(mesh, operation.axis) ? cluster.inter_node
-                                                           : link_within_node(cluster, ranks);
+  const LinkSpec& link =
+      spans_nodes(mesh, operation.axis) ? cluster.inter_node : link_within_node(cluster, ranks);
   const CollectiveCost& cost = link[operation.collective];
   return static_cast<double>(ranks - 1) * cost.latency +
          wire_bytes(operation.collective, operation.bytes, ranks) / cost.bandwidth;
