@@ -102,7 +102,7 @@ TEST(Price, OfAKernelIsTheHigherOfTheTwoRoofsAndTheLaunch) {
 
 TEST(Price, OfAttentionIsAtItsOwnRateWhereThatIsTheLower) {
   ClusterSpec cluster = round_cluster();
-  Operation kernel{.kernel = KernelKind::kAttention, .flops = common::Flops(1e9)};
+  Operation kernel{.kernel = KernelKind::kAttention, .flops = common::Flops(1e9), .bytes = {}};
   const auto seconds = [&] {
     return price(cluster, {}, DataType::kFloat32, kernel).duration.value;
   };
