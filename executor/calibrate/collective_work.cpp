@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "common/error.h"
@@ -50,19 +51,31 @@ class CollectiveWork {
   at::Tensor part_;
 };
 
+/// How often the work is done before a collective.
+constexpr std::array<int, 3> kWorkBefore = {1, 2, 4};
+
+/// Seconds that the collective adds, on average.
+double added_seconds(const RankTimer& timer, const ComputeWork& compute, CollectiveWork& work) {
+  double added = 0;
+  for (const int repeats : kWorkBefore) {
+    const double both = timer.seconds_together([&] {
+      for (int i = 0; i < repeats; ++i) compute.run();
+      work.issue().wait();
+    });
+    added += both - repeats * compute.seconds;
+  }
+  // What is within the noise of the compute counts as a tenth of a percent of it.
+  return std::max(added / static_cast<double>(kWorkBefore.size()), 1e-3 * compute.seconds);
+}
+
 }  // namespace
 
 Measurement measure_collective(const RankTimer& timer, const ComputeWork& compute,
                                Communicator& group, CollectiveKind kind, std::int64_t elements,
                                at::Device device) {
   CollectiveWork work(group, kind, elements, device);
-  const double both = timer.seconds_together([&] {
-    compute.run();
-    work.issue().wait();
-  });
-  // What is within the noise of the compute counts as a tenth of a percent of it.
-  const double seconds = std::max(both - compute.seconds, 1e-3 * compute.seconds);
-  return {work.wire_bytes(), seconds, static_cast<double>(group.size() - 1)};
+  return {work.wire_bytes(), added_seconds(timer, compute, work),
+          static_cast<double>(group.size() - 1)};
 }
 
 double measure_overlap(const RankTimer& timer, const ComputeWork& compute, Communicator& group,
@@ -70,11 +83,7 @@ double measure_overlap(const RankTimer& timer, const ComputeWork& compute, Commu
   double hidden = 0;
   for (const CollectiveKind kind : {CollectiveKind::kAllGather, CollectiveKind::kReduceScatter}) {
     CollectiveWork work(group, kind, 1 << 19, device);
-    const double apart = timer.seconds_together([&] {
-      compute.run();
-      work.issue().wait();
-    });
-    const double collective = std::max(apart - compute.seconds, 1e-6);
+    const double collective = added_seconds(timer, compute, work);
     // Compute that lasts longer than the collective, as blocks do.
     const int repeats = static_cast<int>(std::ceil(2 * collective / compute.seconds));
     const double beside = timer.seconds_together([&] {

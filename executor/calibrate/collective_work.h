@@ -19,8 +19,8 @@ struct ComputeWork {
 };
 
 /// Seconds that a collective of float32 adds to the work before it, by the bytes that a ring sends
-/// for it and the ring's steps. So ranks come to it as they do in a step: not in step with one
-/// another, and, where they share cores, while others compute.
+/// for it and the ring's steps: the mean after short and long work. So ranks come to it as they do
+/// in a step: apart from one another, and, where they share cores, while others compute.
 Measurement measure_collective(const RankTimer& timer, const ComputeWork& compute,
                                Communicator& group, planner::CollectiveKind kind,
                                std::int64_t elements, at::Device device);

@@ -69,12 +69,8 @@ double RankTimer::seconds_together(const std::function<void()>& call) const {
   barrier();
   const double each = mean(seconds_of(3, call)) / 3;
   const int calls = std::max(3, calls_within(kWindowSeconds, each));
-  std::vector<double> windows;
-  for (int window = 0; window < kWindows; ++window) {
-    barrier();
-    windows.push_back(mean(seconds_of(calls, call)) / calls);
-  }
-  return median(windows);
+  barrier();
+  return mean(seconds_of(calls, call)) / calls;
 }
 
 }  // namespace meshplan::executor

@@ -10,18 +10,19 @@ namespace meshplan::executor {
 
 /// Times what all ranks do at once, so that what they share (cores, memory, links) is shared in the
 /// figures as it is in a training step. Every figure is a mean over the ranks, the same on each,
-/// and the median of a few windows of time that are long beside the slices in which a scheduler
-/// deals cores out. All ranks ask for the same figures in the same order.
+/// and comes from windows of time that are long beside the slices in which a scheduler deals cores
+/// out. All ranks ask for the same figures in the same order.
 class RankTimer {
  public:
   /// `everyone` is the group of all ranks.
   RankTimer(const Communicator& everyone, c10::Device device);
 
   /// Seconds of one call of work that each rank does by itself, again and again while the others
-  /// do.
+  /// do: the median of three windows.
   double seconds_alone(const std::function<void()>& call) const;
 
-  /// Seconds of one call of work in which ranks wait for one another: each does it as often.
+  /// Seconds of one call of work in which ranks wait for one another, each doing it as often: of
+  /// one window.
   double seconds_together(const std::function<void()>& call) const;
 
  private:
