@@ -51,6 +51,8 @@ class CollectiveWork {
   at::Tensor part_;
 };
 
+/// Of the collective that is overlapped: as many as a block of parameters has.
+constexpr std::int64_t kOverlapElements = 1 << 20;
 /// How often the work is done before a collective.
 constexpr std::array<int, 3> kWorkBefore = {1, 2, 4};
 
@@ -82,7 +84,7 @@ double measure_overlap(const RankTimer& timer, const ComputeWork& compute, Commu
                        at::Device device) {
   double hidden = 0;
   for (const CollectiveKind kind : {CollectiveKind::kAllGather, CollectiveKind::kReduceScatter}) {
-    CollectiveWork work(group, kind, 1 << 19, device);
+    CollectiveWork work(group, kind, kOverlapElements, device);
     const double collective = added_seconds(timer, compute, work);
     // Compute that lasts longer than the collective, as blocks do.
     const int repeats = static_cast<int>(std::ceil(2 * collective / compute.seconds));
