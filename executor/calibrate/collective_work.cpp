@@ -56,18 +56,20 @@ constexpr std::int64_t kOverlapElements = 1 << 20;
 /// How often the work is done before a collective.
 constexpr std::array<int, 3> kWorkBefore = {1, 2, 4};
 
-/// Seconds that the collective adds, on average.
+/// Seconds that the collective adds, on average. The work alone is measured beside it each time:
+/// what else runs on the machine may change.
 double added_seconds(const RankTimer& timer, const ComputeWork& compute, CollectiveWork& work) {
+  const double alone = timer.seconds_together(compute);
   double added = 0;
   for (const int repeats : kWorkBefore) {
     const double both = timer.seconds_together([&] {
-      for (int i = 0; i < repeats; ++i) compute.run();
+      for (int i = 0; i < repeats; ++i) compute();
       work.issue().wait();
     });
-    added += both - repeats * compute.seconds;
+    added += both - repeats * alone;
   }
-  // What is within the noise of the compute counts as a tenth of a percent of it.
-  return std::max(added / static_cast<double>(kWorkBefore.size()), 1e-3 * compute.seconds);
+  // What is lost in the noise of the work counts as a hundredth of it.
+  return std::max(added / static_cast<double>(kWorkBefore.size()), 0.01 * alone);
 }
 
 }  // namespace
@@ -87,13 +89,14 @@ double measure_overlap(const RankTimer& timer, const ComputeWork& compute, Commu
     CollectiveWork work(group, kind, kOverlapElements, device);
     const double collective = added_seconds(timer, compute, work);
     // Compute that lasts longer than the collective, as blocks do.
-    const int repeats = static_cast<int>(std::ceil(2 * collective / compute.seconds));
+    const double alone = timer.seconds_together(compute);
+    const int repeats = static_cast<int>(std::ceil(2 * collective / alone));
     const double beside = timer.seconds_together([&] {
       Pending pending = work.issue();
-      for (int i = 0; i < repeats; ++i) compute.run();
+      for (int i = 0; i < repeats; ++i) compute();
       pending.wait();
     });
-    hidden += std::clamp((repeats * compute.seconds + collective - beside) / collective, 0.0, 1.0);
+    hidden += std::clamp((repeats * alone + collective - beside) / collective, 0.0, 1.0);
   }
   return hidden / 2;
 }

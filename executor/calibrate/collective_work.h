@@ -11,12 +11,8 @@
 
 namespace meshplan::executor {
 
-/// Work of every rank between two collectives of a training step, and the seconds that it takes
-/// while all ranks are at it.
-struct ComputeWork {
-  std::function<void()> run;
-  double seconds = 0;
-};
+/// Work of every rank between two collectives of a training step.
+using ComputeWork = std::function<void()>;
 
 /// Seconds that a collective of float32 adds to the work before it, by the bytes that a ring sends
 /// for it and the ring's steps: the mean after short and long work. So ranks come to it as they do

@@ -135,11 +135,9 @@ ComputeWork block_work(const RankTimer& timer, const StepContext& context, at::S
   }
   const double once = timer.seconds_alone(longest.run);
   const int repeats = std::max(1, static_cast<int>(kBetweenCollectives / once));
-  ComputeWork work{.run = [run = longest.run, repeats] {
+  return [run = longest.run, repeats] {
     for (int i = 0; i < repeats; ++i) run();
-  }};
-  work.seconds = timer.seconds_alone(work.run);
-  return work;
+  };
 }
 
 }  // namespace
