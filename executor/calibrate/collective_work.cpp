@@ -56,20 +56,31 @@ constexpr std::int64_t kOverlapElements = 1 << 20;
 /// How often the work is done before a collective.
 constexpr std::array<int, 3> kWorkBefore = {1, 2, 4};
 
+/// Of the work's time, what the difference of two measurements of it may be off by.
+constexpr double kNoise = 0.1;
+
+struct AddedSeconds {
+  double seconds;
+  double noise;
+};
+
 /// Seconds that the collective adds, on average. The work alone is measured beside it each time:
 /// what else runs on the machine may change.
-double added_seconds(const RankTimer& timer, const ComputeWork& compute, CollectiveWork& work) {
+AddedSeconds added_seconds(const RankTimer& timer, const ComputeWork& compute,
+                           CollectiveWork& work) {
   const double alone = timer.seconds_together(compute);
   double added = 0;
+  double worked = 0;
   for (const int repeats : kWorkBefore) {
     const double both = timer.seconds_together([&] {
       for (int i = 0; i < repeats; ++i) compute();
       work.issue().wait();
     });
     added += both - repeats * alone;
+    worked += repeats * alone;
   }
-  // What is lost in the noise of the work counts as a hundredth of it.
-  return std::max(added / static_cast<double>(kWorkBefore.size()), 0.01 * alone);
+  constexpr auto kTimes = static_cast<double>(kWorkBefore.size());
+  return {std::max(added / kTimes, 0.01 * alone), kNoise * worked / kTimes};
 }
 
 }  // namespace
@@ -78,8 +89,8 @@ Measurement measure_collective(const RankTimer& timer, const ComputeWork& comput
                                Communicator& group, CollectiveKind kind, std::int64_t elements,
                                at::Device device) {
   CollectiveWork work(group, kind, elements, device);
-  return {work.wire_bytes(), added_seconds(timer, compute, work),
-          static_cast<double>(group.size() - 1)};
+  const AddedSeconds added = added_seconds(timer, compute, work);
+  return {work.wire_bytes(), added.seconds, static_cast<double>(group.size() - 1), added.noise};
 }
 
 double measure_overlap(const RankTimer& timer, const ComputeWork& compute, Communicator& group,
@@ -87,7 +98,7 @@ double measure_overlap(const RankTimer& timer, const ComputeWork& compute, Commu
   double hidden = 0;
   for (const CollectiveKind kind : {CollectiveKind::kAllGather, CollectiveKind::kReduceScatter}) {
     CollectiveWork work(group, kind, kOverlapElements, device);
-    const double collective = added_seconds(timer, compute, work);
+    const double collective = added_seconds(timer, compute, work).seconds;
     // Compute that lasts longer than the collective, as blocks do.
     const double alone = timer.seconds_together(compute);
     const int repeats = static_cast<int>(std::ceil(2 * collective / alone));

@@ -10,8 +10,8 @@ LineFit fit_line(const std::vector<Measurement>& points) {
   double sy = 0;
   double xx = 0;
   double xy = 0;
-  for (const auto& [size, seconds, steps] : points) {
-    const double weight = 1 / (seconds * seconds);
+  for (const auto& [size, seconds, steps, noise] : points) {
+    const double weight = 1 / ((seconds + noise) * (seconds + noise));
     ss += weight * steps * steps;
     sx += weight * steps * size;
     sy += weight * steps * seconds;

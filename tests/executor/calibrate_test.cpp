@@ -31,6 +31,12 @@ TEST(LineFit, HasTheFixedPartOnceAStep) {
   EXPECT_NEAR(line.rate, 4, 1e-9);
 }
 
+TEST(LineFit, MakesLittleOfAPointThatIsLostInNoise) {
+  const std::vector<Measurement> points = {
+      {1, 1, 1, 1}, {2, 1e-6, 1, 1}, {4, 1, 1, 1}, {1e3, 6, 1, 1}};
+  EXPECT_GT(fit_line(points).fixed, 0.4);
+}
+
 TEST(LineFit, GoesThroughTheOriginWhereTheFixedPartWouldBeNegative) {
   const LineFit line = fit_line({{10, 1}, {20, 3}});
   EXPECT_EQ(line.fixed, 0);
