@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <limits>
 #include <string_view>
 
 #include "executor/calibrate/kernel_work.h"
@@ -15,10 +16,13 @@ using planner::Axis;
 using planner::KernelKind;
 using planner::StepContext;
 
-/// The largest multiply that is measured, so that all fit into a minute on one core.
+/// The largest multiply of a block, so that all fit into a minute on one core; larger ones of the
+/// head, and of blocks that are as large with the fewest tokens, are left out from kLeftOut times
+/// as many on.
 constexpr double kMostFlopsOnCpu = 8e9;
 constexpr double kMostFlopsOnGpu = 8e12;
-constexpr std::int64_t kLeastTokens = 32;
+constexpr double kLeftOut = 4;
+constexpr std::int64_t kLeastTokens = 128;
 /// Width up to which twice the width is measured as well.
 constexpr std::int64_t kWidestDoubled = 1024;
 /// Compute between two collectives lasts at least so long.
@@ -29,13 +33,34 @@ StepContext context_of(const MeasuredJob& measured, planner::DeviceKind kind) {
   return planner::make_step_context(measured.model, measured.job, measured.layout, kind);
 }
 
+double most_flops(planner::DeviceKind kind) {
+  return kind == planner::DeviceKind::kCpu ? kMostFlopsOnCpu : kMostFlopsOnGpu;
+}
+
+/// Of a block.
 double largest_multiply(const StepContext& c) {
-  return 2.0 * static_cast<double>(c.tokens) * static_cast<double>(c.model.hidden_size) * 2 *
-         static_cast<double>(std::max(c.intermediate, c.vocab_rows / 2));
+  return 4.0 * static_cast<double>(c.tokens) * static_cast<double>(c.model.hidden_size) *
+         static_cast<double>(c.intermediate);
+}
+
+/// Without multiplies that are too large; the smallest is there in any case.
+std::vector<KernelWork> measured_kernels(const StepContext& context, at::ScalarType type,
+                                         at::Device device) {
+  std::vector<KernelWork> works = step_kernels(context, type, device);
+  const auto flops_of = [](const KernelWork& work) {
+    return work.operation.kernel == KernelKind::kMatmul ? work.operation.flops.value : 0;
+  };
+  double smallest = std::numeric_limits<double>::infinity();
+  for (const KernelWork& work : works) {
+    if (flops_of(work) > 0) smallest = std::min(smallest, flops_of(work));
+  }
+  const double most = std::max(smallest, kLeftOut * most_flops(context.device));
+  std::erase_if(works, [&](const KernelWork& work) { return flops_of(work) > most; });
+  return works;
 }
 
 MeasuredJob with_fewer_tokens(MeasuredJob measured, planner::DeviceKind kind) {
-  const double most = kind == planner::DeviceKind::kCpu ? kMostFlopsOnCpu : kMostFlopsOnGpu;
+  const double most = most_flops(kind);
   std::int64_t& sequences = measured.layout.microbatch_size;
   std::int64_t& sequence = measured.job.seq_length;
   while (largest_multiply(context_of(measured, kind)) > most && sequence > kLeastTokens) {
@@ -81,7 +106,7 @@ class DeviceMeasurement {
       : timer_(timer), device_(device), launch_(timer.seconds_alone(smallest_kernel(device))) {}
 
   void add(const StepContext& context, at::ScalarType type) {
-    for (const KernelWork& work : step_kernels(context, type, device_)) {
+    for (const KernelWork& work : measured_kernels(context, type, device_)) {
       const double seconds = timer_.seconds_alone(work.run);
       const double beyond = std::max(seconds - launch_, 0.01 * seconds);
       spdlog::debug("{:<32} x {:<6.4g} {:10.1f} us {:8.2f} GFLOP/s {:8.2f} GB/s",
@@ -104,7 +129,7 @@ class DeviceMeasurement {
   /// Only the multiplies, whose rate is returned.
   double multiply_rate(const StepContext& context, at::ScalarType type) const {
     std::vector<Measurement> multiplies;
-    for (const KernelWork& work : step_kernels(context, type, device_)) {
+    for (const KernelWork& work : measured_kernels(context, type, device_)) {
       if (work.operation.kernel == KernelKind::kMatmul)
         multiplies.push_back({work.operation.flops.value, timer_.seconds_alone(work.run)});
     }

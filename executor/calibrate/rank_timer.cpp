@@ -48,10 +48,13 @@ double RankTimer::seconds_of(int calls, const std::function<void()>& call) const
 }
 
 double RankTimer::seconds_alone(const std::function<void()>& call) const {
-  seconds_of(2, call);
-  const int batch = calls_within(kBatchSeconds, seconds_of(1, call));
+  seconds_of(1, call);
+  const double once = mean(seconds_of(1, call));
+  const int batch = calls_within(kBatchSeconds, once);
+  // One call that is as long as a window, or longer, tells as much.
+  const int count = once > kWindowSeconds ? 1 : kWindows;
   std::vector<double> windows;
-  for (int window = 0; window < kWindows; ++window) {
+  for (int window = 0; window < count; ++window) {
     barrier();
     double calls = 0;
     double elapsed = 0;

@@ -18,7 +18,7 @@ class RankTimer {
   RankTimer(const Communicator& everyone, c10::Device device);
 
   /// Seconds of one call of work that each rank does by itself, again and again while the others
-  /// do: the median of three windows.
+  /// do: the median of three windows, or one long call.
   double seconds_alone(const std::function<void()>& call) const;
 
   /// Seconds of one call of work in which ranks wait for one another, each doing it as often: of
