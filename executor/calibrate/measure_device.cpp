@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <string_view>
 
 #include "executor/calibrate/kernel_work.h"
 #include "planner/program/expand.h"
@@ -151,16 +150,18 @@ class DeviceMeasurement {
   Total elementwise_;
 };
 
-/// The longest multiply of a block, repeated until it lasts long enough.
+/// The smallest multiply of a step, repeated until it lasts long enough.
 ComputeWork block_work(const RankTimer& timer, const StepContext& context, at::ScalarType type,
                        at::Device device) {
-  KernelWork longest;
-  for (KernelWork& work : step_kernels(context, type, device)) {
-    if (std::string_view(work.operation.name) == "gate_up") longest = std::move(work);
+  KernelWork smallest;
+  for (KernelWork& work : measured_kernels(context, type, device)) {
+    if (work.operation.kernel != KernelKind::kMatmul) continue;
+    if (!smallest.run || work.operation.flops.value < smallest.operation.flops.value)
+      smallest = std::move(work);
   }
-  const double once = timer.seconds_alone(longest.run);
+  const double once = timer.seconds_alone(smallest.run);
   const int repeats = std::max(1, static_cast<int>(kBetweenCollectives / once));
-  return [run = longest.run, repeats] {
+  return [run = smallest.run, repeats] {
     for (int i = 0; i < repeats; ++i) run();
   };
 }
