@@ -20,7 +20,7 @@ struct MeasuredJob {
 /// Sets what the device reaches in the kernels of training steps, all ranks at once: of the job, of
 /// sequences four times as long on one rank, and of a model twice as wide. Too much for a minute is
 /// measured on fewer tokens. Rates are a step's: all of its FLOPs, or bytes, by the time that they
-/// take. Returns the longest multiply of a block, which collectives are measured beside.
+/// take. Returns the step's smallest multiply, repeated, which collectives are measured beside.
 ComputeWork measure_device(const RankTimer& timer, const MeasuredJob& measured, at::Device device,
                            planner::DeviceSpec& spec);
 
