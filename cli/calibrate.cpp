@@ -70,7 +70,8 @@ int run_calibrate(const CalibrateFlags& flags) {
 
 Action define_calibrate(CLI::App& app) {
   app.description(
-      "Measure this machine with so many ranks at once, and write it as a cluster file\n\n"
+      "Measure this machine with so many ranks at once, and write it as a cluster file; takes less "
+      "than a minute\n\n"
       "Examples:\n"
       "  meshplan calibrate --ranks 4 -o cluster.json\n"
       "  meshplan calibrate --ranks 8 --tp 4 --model llama-3.2-1b --seq-length 2048 "

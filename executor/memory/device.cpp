@@ -1,10 +1,12 @@
 #include "executor/memory/device.h"
 
 #include <ATen/Context.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #ifdef MESHPLAN_WITH_CUDA
 #include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAFunctions.h>
 #endif
 
@@ -46,6 +48,19 @@ c10::Device device_for([[maybe_unused]] std::int64_t local_rank) {
   }
 #endif
   return c10::DeviceType::CPU;
+}
+
+common::Bytes memory_of([[maybe_unused]] c10::Device device) {
+#ifdef MESHPLAN_WITH_CUDA
+  if (device.is_cuda()) {
+    std::size_t free = 0;
+    std::size_t total = 0;
+    C10_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+    return common::Bytes(static_cast<std::int64_t>(total));
+  }
+#endif
+  return common::Bytes(static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) *
+                       ::sysconf(_SC_PAGESIZE));
 }
 
 common::Bytes peak_allocated(c10::Device device) {

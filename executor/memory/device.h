@@ -13,6 +13,9 @@ namespace meshplan::executor {
 /// device becomes this thread's current one, and torch's CUDA state is set up.
 c10::Device device_for(std::int64_t local_rank);
 
+/// The memory of the device, or of this machine, whose ranks share it.
+common::Bytes memory_of(c10::Device device);
+
 /// The most bytes of tensors at once since the last reset: on CPU `own_peak` of the counting
 /// allocator, on CUDA what the caching allocator handed out.
 common::Bytes peak_allocated(c10::Device device);

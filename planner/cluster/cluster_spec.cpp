@@ -18,6 +18,7 @@ Json device_json(const DeviceSpec& device) {
       {"float8_peak_flops_per_s", device.float8_peak.value},
       {"matmul",
        {{"ceiling", device.matmul.ceiling}, {"half_flops", device.matmul.half_flops.value}}},
+      {"attention_flops_per_s", device.attention_rate.value},
       {"memory_bandwidth_bytes_per_s", device.memory_bandwidth.value},
       {"launch_overhead_s", device.launch_overhead.value},
       {"power_w", device.power.value},
@@ -75,6 +76,7 @@ void scale_bandwidth(LinkSpec& link, double factor) {
 
 void scale_node_bandwidth(ClusterSpec& cluster, double factor) {
   scale_bandwidth(cluster.intra_node, factor);
+  if (cluster.whole_node) scale_bandwidth(*cluster.whole_node, factor);
   if (cluster.node_links) cluster.node_links->bandwidth = factor * cluster.node_links->bandwidth;
 }
 
@@ -85,8 +87,10 @@ void scale_network_bandwidth(ClusterSpec& cluster, double factor) {
 }
 
 void scale_latency(ClusterSpec& cluster, double factor) {
+  const auto scale = [factor](CollectiveCost& cost) { cost.latency = factor * cost.latency; };
   for (LinkSpec* link : {&cluster.intra_node, &cluster.inter_node})
-    change_costs(*link, [factor](CollectiveCost& cost) { cost.latency = factor * cost.latency; });
+    change_costs(*link, scale);
+  if (cluster.whole_node) change_costs(*cluster.whole_node, scale);
   if (cluster.node_links) {
     cluster.node_links->start = factor * cluster.node_links->start;
     cluster.node_links->hop = factor * cluster.node_links->hop;
@@ -129,6 +133,11 @@ std::int64_t world_size(const ClusterSpec& cluster) {
   return cluster.nodes * cluster.devices_per_node;
 }
 
+const LinkSpec& link_within_node(const ClusterSpec& cluster, std::int64_t ranks) {
+  const bool is_whole = cluster.whole_node && ranks == cluster.devices_per_node;
+  return is_whole ? *cluster.whole_node : cluster.intra_node;
+}
+
 common::FlopsPerSecond matmul_peak(const DeviceSpec& device, common::DataType type) {
   if (type == common::DataType::kFloat32) return device.float32_peak;
   if (type == common::DataType::kFloat8) return device.float8_peak;
@@ -153,6 +162,7 @@ Json to_json(const ClusterSpec& cluster) {
             {"reserved_memory_bytes", cluster.reserved_memory.value}};
   if (cluster.node_links) json["node_links"] = node_links_json(*cluster.node_links);
   if (cluster.node_network) json["node_network"] = node_network_json(*cluster.node_network);
+  if (cluster.whole_node) json["whole_node"] = link_json(*cluster.whole_node);
   return json;
 }
 

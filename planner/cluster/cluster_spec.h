@@ -33,6 +33,9 @@ struct DeviceSpec {
   common::FlopsPerSecond float16_peak;
   common::FlopsPerSecond float8_peak;
   MatmulEfficiency matmul;
+  /// What attention reaches, forward and backward, where it is slower than matrix multiplies of as
+  /// many FLOPs; 0 = not known: as they are.
+  common::FlopsPerSecond attention_rate;
   common::BytesPerSecond memory_bandwidth;
   /// Host or launch time that every kernel costs at least.
   common::Seconds launch_overhead;
@@ -89,6 +92,9 @@ struct ClusterSpec {
   LinkSpec inter_node;
   std::optional<NodeLinks> node_links;
   std::optional<NodeNetwork> node_network;
+  /// What collectives over all devices of a node cost, where that is measured apart from those over
+  /// fewer: where ranks share cores, a group of all of them waits until each has had its turn.
+  std::optional<LinkSpec> whole_node = {};
   /// What inter_node is, by its name in the catalog; empty = another one.
   std::string network;
   /// Of one device; 0 = not known.
@@ -115,6 +121,9 @@ std::int64_t world_size(const ClusterSpec& cluster);
 void scale_node_bandwidth(ClusterSpec& cluster, double factor);
 void scale_network_bandwidth(ClusterSpec& cluster, double factor);
 void scale_latency(ClusterSpec& cluster, double factor);
+
+/// The link of a group of so many ranks within a node.
+const LinkSpec& link_within_node(const ClusterSpec& cluster, std::int64_t ranks);
 
 /// The peak of the device for matrix multiplies of this type.
 common::FlopsPerSecond matmul_peak(const DeviceSpec& device, common::DataType type);

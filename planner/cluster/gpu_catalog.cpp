@@ -61,6 +61,7 @@ DeviceSpec read_gpu_device(const ClusterFields& fields) {
           .float16_peak = FlopsPerSecond(fields.rate("float16_peak_flops_per_s")),
           .float8_peak = FlopsPerSecond(fields.rate_or_none("float8_peak_flops_per_s")),
           .matmul = fields.matmul("matmul"),
+          .attention_rate = {},
           .memory_bandwidth = BytesPerSecond(fields.rate("memory_bandwidth_bytes_per_s")) *
                               fields.number("memory_efficiency", 1e-3, 1),
           .launch_overhead = fields.seconds("launch_overhead_s"),

@@ -57,6 +57,7 @@ DeviceSpec read_device(const ClusterFields& fields) {
   device.float16_peak = FlopsPerSecond(fields.rate_or_none("float16_peak_flops_per_s"));
   device.float8_peak = FlopsPerSecond(fields.rate_or_none("float8_peak_flops_per_s"));
   device.matmul = fields.matmul("matmul");
+  device.attention_rate = FlopsPerSecond(fields.rate_or_none("attention_flops_per_s"));
   device.memory_bandwidth = common::BytesPerSecond(fields.rate("memory_bandwidth_bytes_per_s"));
   device.launch_overhead = fields.seconds("launch_overhead_s");
   device.power = common::Watts(fields.number_or("power_w", 0, 0, kMaxPower));
@@ -78,6 +79,7 @@ ClusterSpec read_whole(const Json& json, const std::string& where, Complaints& c
   cluster.inter_node = fields.link("inter_node");
   cluster.node_links = fields.node_links("node_links");
   cluster.node_network = fields.node_network("node_network");
+  if (!fields.json().is_null("whole_node")) cluster.whole_node = fields.link("whole_node");
   cluster.network = fields.text_or("network", "");
   cluster.price = common::PricePerHour(fields.number_or("price_per_gpu_hour", 0, 0, kMaxPrice));
   cluster.overlap = fields.number("overlap", 0.0, 1.0);
@@ -164,7 +166,10 @@ ClusterSpec read_short(const Json& json, const std::string& where, Complaints& c
 /// A full cluster with what is changed of it.
 void change(ClusterSpec& cluster, const ClusterChanges& changes) {
   if (changes.nodes) cluster.nodes = *changes.nodes;
-  if (changes.devices_per_node) cluster.devices_per_node = *changes.devices_per_node;
+  if (changes.devices_per_node && *changes.devices_per_node != cluster.devices_per_node) {
+    cluster.devices_per_node = *changes.devices_per_node;
+    cluster.whole_node.reset();
+  }
   if (changes.price) cluster.price = common::PricePerHour(*changes.price);
   if (!changes.network) return;
   const NetworkEntry network = load_network(*changes.network, kNetwork);

@@ -32,6 +32,8 @@ common::Seconds kernel_time(const ClusterSpec& cluster, common::DataType param_d
     const double reached = (operation.float8 ? kFloat8Reached : 1.0) * efficiency.ceiling /
                            (1 + efficiency.half_flops.value / flops);
     time = std::max(time, operation.flops / (matmul_peak(device, type) * reached));
+    if (operation.kernel == KernelKind::kAttention && device.attention_rate.value > 0)
+      time = std::max(time, operation.flops / device.attention_rate);
   }
   return device.launch_overhead + time;
 }
@@ -44,7 +46,6 @@ NodeLinks links_of(const LinkSpec& measured) {
 
 common::Seconds measured_time(const LinkSpec& link, const Operation& operation,
                               std::int64_t ranks) {
-  if (operation.collective == CollectiveKind::kSend) ranks = 2;
   const CollectiveCost& cost = link[operation.collective];
   return static_cast<double>(ranks - 1) * cost.latency +
          wire_bytes(operation.collective, operation.bytes, ranks) / cost.bandwidth;
@@ -56,7 +57,9 @@ common::Seconds collective_time(const ClusterSpec& cluster, const DeviceMesh& me
   const bool spans = place.nodes > 1;
   const bool described = spans ? cluster.node_network.has_value() : cluster.node_links.has_value();
   if (!described || place.ranks <= 1) {
-    return measured_time(spans ? cluster.inter_node : cluster.intra_node, operation, place.ranks);
+    const std::int64_t ranks = operation.collective == CollectiveKind::kSend ? 2 : place.ranks;
+    return measured_time(spans ? cluster.inter_node : link_within_node(cluster, ranks), operation,
+                         ranks);
   }
   const NodeLinks links = cluster.node_links ? *cluster.node_links : links_of(cluster.intra_node);
   const NodeNetwork& network = cluster.node_network ? *cluster.node_network : kNoNetwork;

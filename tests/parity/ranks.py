@@ -43,7 +43,7 @@ def run_ranks(command: list[str], world_size: int, log: pathlib.Path, deadline: 
               environment: dict[str, str] | None = None) -> None:
     """Runs the command once a rank, one thread each; what rank R says goes to LOG.R. Raises Failed."""
     place = dict(os.environ, WORLD_SIZE=str(world_size), LOCAL_WORLD_SIZE=str(world_size), MASTER_ADDR="127.0.0.1",
-                 MASTER_PORT=str(free_port()), OMP_NUM_THREADS="1", **(environment or {}))
+                 MASTER_PORT=str(free_port()), **{"OMP_NUM_THREADS": "1", **(environment or {})})
     logs = [log.with_name(f"{log.name}.{rank}") for rank in range(world_size)]
     processes = []
     try:

@@ -48,6 +48,7 @@ bool is_optional(const std::string& key) {
   static const std::set<std::string> keys = {"/device/float16_peak_flops_per_s",
                                              "/device/float8_peak_flops_per_s",
                                              "/device/power_w",
+                                             "/device/attention_flops_per_s",
                                              "/device/host_bandwidth_bytes_per_s",
                                              "/host_memory_bytes",
                                              "/host_memory_bandwidth_bytes_per_s",
@@ -75,6 +76,18 @@ TEST(ClusterSpec, KeepsAFigureOfAllToAllWhereThereIsOne) {
   EXPECT_EQ(to_json(cluster), json);
   json["intra_node"]["all_to_all"].erase("latency_s");
   EXPECT_THAT(complaint(json), HasSubstr("cluster.json.intra_node.all_to_all.latency_s"));
+}
+
+TEST(ClusterSpec, KeepsWhatAWholeNodeCostsWhereItIsMeasured) {
+  Json json = valid();
+  EXPECT_FALSE(to_json(read_cluster(json, "cluster.json")).contains("whole_node"));
+  json["devices_per_node"] = 4;
+  json["whole_node"] = json["intra_node"];
+  json["whole_node"]["all_gather"]["latency_s"] = 0.25;
+  const ClusterSpec cluster = read_cluster(json, "cluster.json");
+  EXPECT_EQ(link_within_node(cluster, 4).all_gather.latency.value, 0.25);
+  EXPECT_EQ(link_within_node(cluster, 2), cluster.intra_node);
+  EXPECT_EQ(to_json(cluster), json);
 }
 
 std::string dotted(std::string path) {
@@ -114,6 +127,7 @@ ClusterSpec any_cluster() {
   cluster.device.float16_peak = common::FlopsPerSecond(any_number(0, 1e16));
   cluster.device.float8_peak = common::FlopsPerSecond(any_number(0, 1e16));
   cluster.device.power = common::Watts(any_number(0, 2000));
+  cluster.device.attention_rate = common::FlopsPerSecond(any_number(0, 1e16));
   cluster.device.host_bandwidth = common::BytesPerSecond(any_number(0, 1e12));
   cluster.host_memory = common::Bytes(*rc::gen::inRange<std::int64_t>(0, std::int64_t{1} << 50));
   cluster.host_memory_bandwidth = common::BytesPerSecond(any_number(0, 1e13));
@@ -141,6 +155,7 @@ ClusterSpec any_cluster() {
                             .gather_crowding = any_number(0, 2),
                             .reduce_crowding = any_number(0, 2)};
   }
+  if (*rc::gen::arbitrary<bool>()) cluster.whole_node = any_link();
   cluster.overlap = any_number(0, 1);
   cluster.reserved_memory =
       common::Bytes(*rc::gen::inRange<std::int64_t>(0, cluster.device.memory.value));

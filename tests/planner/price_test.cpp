@@ -100,6 +100,23 @@ TEST(Price, OfAKernelIsTheHigherOfTheTwoRoofsAndTheLaunch) {
   EXPECT_EQ(price(cluster, mesh, DataType::kFloat32, kernel).taken_from_compute.value, 0);
 }
 
+TEST(Price, OfAttentionIsAtItsOwnRateWhereThatIsTheLower) {
+  ClusterSpec cluster = round_cluster();
+  Operation kernel{.kernel = KernelKind::kAttention, .flops = common::Flops(1e9), .bytes = {}};
+  const auto seconds = [&] {
+    return price(cluster, {}, DataType::kFloat32, kernel).duration.value;
+  };
+  const double as_a_multiply = 1e-6 + 4e-3;
+  EXPECT_DOUBLE_EQ(seconds(), as_a_multiply);
+  cluster.device.attention_rate = common::FlopsPerSecond(1e11);
+  EXPECT_DOUBLE_EQ(seconds(), 1e-6 + 1e-2);
+  cluster.device.attention_rate = common::FlopsPerSecond(1e13);
+  EXPECT_DOUBLE_EQ(seconds(), as_a_multiply);
+  kernel.kernel = KernelKind::kMatmul;
+  cluster.device.attention_rate = common::FlopsPerSecond(1e11);
+  EXPECT_DOUBLE_EQ(seconds(), as_a_multiply);
+}
+
 TEST(Price, OfACollectiveIsLatencyAndRingBandwidthOfTheLinkSpanned) {
   const ClusterSpec cluster = round_cluster();
   DeviceMesh mesh;
