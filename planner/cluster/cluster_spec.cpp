@@ -88,8 +88,7 @@ void scale_network_bandwidth(ClusterSpec& cluster, double factor) {
 
 void scale_latency(ClusterSpec& cluster, double factor) {
   const auto scale = [factor](CollectiveCost& cost) { cost.latency = factor * cost.latency; };
-  for (LinkSpec* link : {&cluster.intra_node, &cluster.inter_node})
-    change_costs(*link, scale);
+  for (LinkSpec* link : {&cluster.intra_node, &cluster.inter_node}) change_costs(*link, scale);
   if (cluster.whole_node) change_costs(*cluster.whole_node, scale);
   if (cluster.node_links) {
     cluster.node_links->start = factor * cluster.node_links->start;

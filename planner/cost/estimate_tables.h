@@ -38,9 +38,9 @@ class EstimateTables {
   /// Its peak of allocated memory alone, which takes a fraction of the time.
   common::Bytes peak_allocated(const Layout& layout);
 
-  /// The price of each layout, in the same place of `estimates`; times may be rounded otherwise than
-  /// in the price of one. Those of a sort are priced one
-  /// after the other, wherever they stand. Requires as many estimates as layouts, fewer than 2^32.
+  /// The price of each layout, in the same place of `estimates`; times may be rounded otherwise
+  /// than in the price of one. Those of a sort are priced one after the other, wherever they stand.
+  /// Requires as many estimates as layouts, fewer than 2^32.
   void price(std::span<const Layout> layouts, std::span<QuickEstimate> estimates);
 
  private:

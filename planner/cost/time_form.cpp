@@ -28,9 +28,8 @@ void FormRank::skip(const Mark& before, const Repeated& repeated, std::int64_t t
   if (repeated.is_phase) {
     add_phases(before, repetition, times, once);
   } else {
-    each_bit(repetition.varies, [&](std::size_t region) {
-      form_.seconds[term_of_block(region)] += once;
-    });
+    each_bit(repetition.varies,
+             [&](std::size_t region) { form_.seconds[term_of_block(region)] += once; });
   }
 }
 
@@ -57,9 +56,8 @@ void FormRank::add_phases(const Mark& before, const Repetition& repetition, std:
     const double of_block = now[r] - before.of_block[r];
     form_.seconds[term_of_block(r)] += always * of_block;
     once -= of_block * static_cast<double>(growth_[r]);
-    each_bit(repetition.varies, [&](std::size_t i) {
-      form_.seconds[term_of_run(i - kRegions) + 1 + r] += of_block;
-    });
+    each_bit(repetition.varies,
+             [&](std::size_t i) { form_.seconds[term_of_run(i - kRegions) + 1 + r] += of_block; });
   }
   each_bit(repetition.varies,
            [&](std::size_t i) { form_.seconds[term_of_run(i - kRegions)] += once; });
