@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "cli/command.h"
+#include "cli/progress_bar.h"
 #include "cli/ranking.h"
 #include "cli/search_flags.h"
 #include "planner/search/automatic_sizes.h"
@@ -42,8 +43,10 @@ void search_every_choice(const CLI::App& app, std::size_t top, Ranking& ranking)
         "or energy, or leave out --every-choice",
         "--objective");
   }
+  ProgressBar bar("meshplan plan");
   planner::BestLayouts best = planner::best_layouts(
-      ranking.model.spec, ranking.cluster, ranking.job, every_choice_of(app, ranking.request), top);
+      ranking.model.spec, ranking.cluster, ranking.job, every_choice_of(app, ranking.request), top,
+      {.progress = [&bar](double part) { bar.show(part); }});
   ranking.found = {std::move(best.best), std::move(best.rejected)};
   ranking.considered = best.considered;
   ranking.slower = best.slower;

@@ -55,21 +55,24 @@ double tokens_of(const Job& job, const Layout& layout) {
 class BestSearch {
  public:
   BestSearch(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
-             const SearchSpace& space, std::size_t count, Pruning pruning)
+             const SearchSpace& space, std::size_t count, const BestLayoutsOptions& options)
       : model_(model),
         cluster_(cluster),
         job_(job),
         space_(narrowed(space, model, cluster)),
         count_(count),
-        prunes_(pruning == Pruning::kOn),
+        prunes_(options.pruning == Pruning::kOn),
+        progress_(options.progress),
         bounds_(model, cluster, job),
         tables_(model, cluster, job),
         fit_(model, cluster, tables_) {}
 
   BestLayouts run() {
     for (const Branch& mesh : meshes_of(cluster_, space_)) open_mesh(mesh);
-    for (; !open_.empty(); open_.pop()) {
+    while (!open_.empty()) {
       const Open next = open_.top();
+      open_.pop();
+      report_progress();
       if (next.layout) {
         price(next);
       } else {
@@ -141,6 +144,15 @@ class BestSearch {
     const std::vector<Violation> broken = violations(model_, cluster_, job_, layout);
     if (!broken.empty()) result_.rejected.push_back({layout, to_string(broken), {}, count});
     return !broken.empty();
+  }
+
+  void report_progress() {
+    if (!progress_) return;
+    std::int64_t done = result_.fitting + result_.slower;
+    for (; counted_ < result_.rejected.size(); ++counted_)
+      rejected_ += result_.rejected[counted_].count;
+    done += rejected_;
+    progress_(static_cast<double>(done) / static_cast<double>(result_.considered));
   }
 
   bool cannot_be_among_best(double least_seconds_per_token) const {
@@ -232,6 +244,10 @@ class BestSearch {
   SearchSpace space_;
   std::size_t count_;
   bool prunes_;
+  std::function<void(double)> progress_;
+  /// Of the result's rejections so many were counted, with so many layouts.
+  std::size_t counted_ = 0;
+  std::int64_t rejected_ = 0;
   LayoutBounds bounds_;
   /// Of what count_of() tells apart.
   std::map<std::array<std::int64_t, 3>, std::int64_t> counts_;
@@ -261,10 +277,11 @@ void check(const SearchSpace& space) {
 }  // namespace
 
 BestLayouts best_layouts(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
-                         const SearchSpace& space, std::size_t count, Pruning pruning) {
+                         const SearchSpace& space, std::size_t count,
+                         const BestLayoutsOptions& options) {
   check(space);
   if (count == 0) return {};
-  return BestSearch(model, cluster, job, space, count, pruning).run();
+  return BestSearch(model, cluster, job, space, count, options).run();
 }
 
 }  // namespace meshplan::planner

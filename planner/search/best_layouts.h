@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "planner/cost/estimate.h"
@@ -25,12 +26,18 @@ struct BestLayouts {
 /// Whether layouts are left out that cannot be among the best, by a bound of their time.
 enum class Pruning { kOff, kOn };
 
+struct BestLayoutsOptions {
+  Pruning pruning = Pruning::kOn;
+  /// Called now and then with the part that is done, from 0 to 1.
+  std::function<void(double)> progress = {};
+};
+
 /// The `count` fastest layouts of a space. Each of its layouts takes the fewest checkpointed blocks
 /// that fit, 0 under `none`, and then as many blocks kept gathered as fit; where it fits without
 /// checkpointing it is not tried with. Both ways of pruning give the same best. Throws
 /// kInvalidInput for sizes that are not positive.
 BestLayouts best_layouts(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
                          const SearchSpace& space, std::size_t count,
-                         Pruning pruning = Pruning::kOn);
+                         const BestLayoutsOptions& options = {});
 
 }  // namespace meshplan::planner

@@ -52,7 +52,7 @@ std::vector<Branch> branches_of(const Case& c) {
 }
 
 BestLayouts best(const Case& c, Pruning pruning, std::size_t count = 5) {
-  return best_layouts(c.model, c.cluster, c.job, c.space, count, pruning);
+  return best_layouts(c.model, c.cluster, c.job, c.space, count, {.pruning = pruning});
 }
 
 std::int64_t rejected(const BestLayouts& found) {
@@ -170,6 +170,21 @@ TEST(SearchSpace, HasEveryMeshOnce) {
     }
   }
   EXPECT_GT(seen.size(), 1000u);
+}
+
+/// Models whose blocks differ have no bounds, so that nothing is told apart before it is priced.
+TEST(BestLayouts, AreFoundWithoutBounds) {
+  Case c{small_model(2), load_cluster("local-cpu"), small_job(), {}};
+  c.model.moe.num_experts = 2;
+  c.model.moe.experts_per_token = 1;
+  c.model.moe.intermediate_size = 64;
+  c.model.moe.first_dense_blocks = 1;
+  c.space.microbatch_size = {1};
+  const BestLayouts all = best(c, Pruning::kOff);
+  const BestLayouts pruned = best(c, Pruning::kOn);
+  ASSERT_FALSE(all.best.empty());
+  EXPECT_EQ(all.considered, all.fitting + all.slower + rejected(all));
+  EXPECT_EQ(pruned.best.front().layout, all.best.front().layout);
 }
 
 TEST(BestLayouts, RefuseSizesThatAreNotPositive) {
