@@ -110,11 +110,11 @@ ProgramCost::Swing ProgramCost::swing_of(const Repeated& segment) const {
 
 void ProgramCost::add_traffic(const KindCost& kind, const Terms& runs) {
   // Over one axis or two, and most programs grow in few ways.
-  for (std::size_t t = 0; t < kTerms; ++t) {
-    if (runs[t] == 0) continue;
-    for (std::size_t a = 0; a < kAxes.size(); ++a) {
-      const AxisCounts& counts = kind.traffic[a];
-      if (counts.operations == 0) continue;
+  for (std::size_t a = 0; a < kAxes.size(); ++a) {
+    const AxisCounts& counts = kind.traffic[a];
+    if (counts.operations == 0) continue;
+    for (std::size_t t = 0; t < kTerms; ++t) {
+      if (runs[t] == 0) continue;
       traffic_[t][a].bytes += runs[t] * counts.bytes;
       traffic_[t][a].wire_bytes += runs[t] * counts.wire_bytes;
       traffic_[t][a].operations += runs[t] * counts.operations;
