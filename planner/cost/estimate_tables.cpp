@@ -72,8 +72,9 @@ std::vector<std::pair<std::int64_t, std::int64_t>> blocks_of(const ModelSpec& mo
 }
 
 /// One of these needs as much memory as any: of stages that treat as many blocks alike, the first
-/// has most microbatches under way. Requires blocks that are alike.
+/// has most microbatches under way. Where blocks differ it is all of them.
 std::vector<Stage> stages_that_peak(const ModelSpec& model, const Layout& layout) {
+  if (is_feed_forward(model) || first_other_block(model) != 0) return stages_of(model, layout);
   std::vector<Stage> stages;
   std::vector<std::vector<std::pair<std::int64_t, std::int64_t>>> seen;
   for (const Stage& stage : stages_of(model, layout)) {
@@ -106,11 +107,9 @@ QuickEstimate EstimateTables::price(const Layout& layout) {
 }
 
 common::Bytes EstimateTables::peak_allocated(const Layout& layout) {
-  if (is_feed_forward(model_) || first_other_block(model_) != 0)
-    return played(model_, cluster_, job_, layout).peak_allocated;
   QuickEstimate estimate;
   common::Bytes peak;
-  if (layout.virtual_stages > 1) {
+  if (!can_be_shortened(model_, layout)) {
     for (const Stage& stage : stages_that_peak(model_, layout))
       peak = std::max(peak, played_peak(model_, cluster_, job_, layout, stage));
     return peak;

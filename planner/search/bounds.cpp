@@ -31,7 +31,8 @@ LayoutBounds::LayoutBounds(const ModelSpec& model, const ClusterSpec& cluster, c
     : model_(model),
       cluster_(cluster),
       job_(job),
-      bounds_model_(!is_feed_forward(model) && first_other_block(model) == 0) {}
+      bounds_model_(!is_feed_forward(model)),
+      other_block_(bounds_model_ ? first_other_block(model) : 0) {}
 
 common::Seconds LayoutBounds::compute_time(const Layout& layout) {
   if (!bounds_model_) return {};
@@ -245,6 +246,7 @@ const LayoutBounds::Saving& LayoutBounds::saving_of(const Layout& layout) {
 }
 
 double LayoutBounds::chosen_recompute_time(const Layout& layout, const Stage& stage) {
+  if (other_block_ != 0) return 0;
   if (layout.activation_checkpointing == ActivationCheckpointing::kNone) return 0;
   const std::int64_t chosen = layout.checkpointed_blocks.value_or(model_.num_hidden_layers);
   std::int64_t blocks = 0;
@@ -256,6 +258,7 @@ double LayoutBounds::chosen_recompute_time(const Layout& layout, const Stage& st
 }
 
 double LayoutBounds::least_recompute_time(const Layout& layout, const Stage& stage) {
+  if (other_block_ != 0) return 0;
   const Saving& saving = saving_of(layout);
   const auto blocks = static_cast<double>(stage.blocks);
   const auto under_way = static_cast<double>(chunks_under_way(layout, stage));
@@ -299,9 +302,12 @@ const LayoutBounds::Passes& LayoutBounds::passes_of(const Layout& layout) {
     return Pass{.forward = seconds(Opcode::kForward, computation, unit),
                 .backward = seconds(Opcode::kBackward, computation, unit)};
   };
+  const Pass first = pass(Computation::kBlock, block_unit(model, 0));
+  const Pass other = pass(Computation::kBlock, block_unit(model, other_block_));
   found->second = {
       .embedding = pass(Computation::kEmbedding, embedding_unit(model)),
-      .block = pass(Computation::kBlock, block_unit(model, 0)),
+      .block = {.forward = std::min(first.forward, other.forward),
+                .backward = std::min(first.backward, other.backward)},
       .head = {.backward = seconds(Opcode::kLoss, Computation::kHead, head_unit(model))}};
   return found->second;
 }
@@ -316,9 +322,10 @@ const LayoutBounds::Elements& LayoutBounds::elements_of(const Layout& layout) {
                        job_.decay_norms_and_biases)
         .elements;
   };
-  found->second = {.embedding = elements(embedding_unit(model)),
-                   .block = elements(block_unit(model, 0)),
-                   .head = model.tie_word_embeddings ? 0 : elements(head_unit(model))};
+  found->second = {
+      .embedding = elements(embedding_unit(model)),
+      .block = std::min(elements(block_unit(model, 0)), elements(block_unit(model, other_block_))),
+      .head = model.tie_word_embeddings ? 0 : elements(head_unit(model))};
   return found->second;
 }
 

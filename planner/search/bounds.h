@@ -12,8 +12,8 @@
 namespace meshplan::planner {
 
 /// What layouts cannot undercut, worked out in a fraction of the time that pricing them takes. It
-/// is nothing for models whose blocks differ and the feed-forward demo; memory and collectives of
-/// experts that are shared out count nothing, either.
+/// is nothing for the feed-forward demo; memory and collectives of experts that are shared out, and
+/// what blocks that differ recompute, count nothing, either.
 class LayoutBounds {
  public:
   LayoutBounds(const ModelSpec& model, const ClusterSpec& cluster, const Job& job);
@@ -102,6 +102,9 @@ class LayoutBounds {
   ClusterSpec cluster_;
   Job job_;
   bool bounds_model_;
+  /// The first block that is unlike the model's first, 0 where all are alike; what each takes and
+  /// has is then the lesser of the two.
+  std::int64_t other_block_;
   /// Tp, cp, microbatch, sequence parallelism, whether there are stages, asynchronous tp and ep.
   using PassKey = std::array<std::int64_t, 7>;
   static PassKey key_of(const Layout& layout);
