@@ -36,7 +36,6 @@ class FormRank {
 
   const StreamClock& clock() const { return rank_.clock(); }
   void play(const PlayedInstruction& instruction) { rank_.play(instruction); }
-  void wait_for_message(double time) { rank_.wait_for_message(time); }
 
   struct Mark {
     StreamClock::Mark clock;

@@ -110,19 +110,20 @@ class BestSearch {
     }
   }
 
-  /// Layouts of a branch keep the same rules, but for what a host holds.
+  /// Layouts of a branch keep the same rules, but for those of ep and of what a host holds.
   void open_branch(Branch branch) {
     Layout& layout = branch.layout;
     if (breaks_rules(layout, count_of(branch))) return;
     if (space_.base.loss_chunks == 1)
       layout.loss_chunks = default_loss_chunks(model_, job_, layout);
     Layout smallest = layout;
-    smallest.optimizer_offload = space_.optimizer_offload.back();
-    if (space_.expert_parallel.size() == 1) {
-      smallest.mesh.expert_parallel = space_.expert_parallel.front();
-      if (const common::Bytes need = least_memory(smallest); need > cluster_.device.memory)
-        return reject_too_large(smallest, need, count_of(branch));
-    }
+    const std::vector<bool>& offloads = space_.optimizer_offload;
+    smallest.optimizer_offload =
+        std::find(offloads.begin(), offloads.end(), true) != offloads.end();
+    const common::Bytes need = least_memory(smallest);
+    // Of a choice of ep nothing is known.
+    if (space_.expert_parallel.size() == 1 && need > cluster_.device.memory)
+      return reject_too_large(smallest, need, count_of(branch));
     const double time = bounds_.compute_time(layout).value / tokens_of(job_, layout);
     open_.push({time, branches_.size(), {}});
     branches_.push_back(std::move(branch));
@@ -192,7 +193,8 @@ class BestSearch {
       return;
     }
     const Layout& layout = layouts_[open.branch][*open.layout];
-    if (layout.optimizer_offload && breaks_rules(layout, ways_of_checkpointing())) return;
+    const bool has_rules = layout.optimizer_offload || layout.mesh.expert_parallel > 1;
+    if (has_rules && breaks_rules(layout, ways_of_checkpointing())) return;
     price(layout, open.branch, *open.layout);
   }
 

@@ -15,6 +15,12 @@ std::optional<std::int64_t> accumulation_of(const SearchSpace& space, const Bran
   return *space.global_batch_size / once;
 }
 
+/// The choice where there is no other.
+template <class Choice>
+std::optional<Choice> only_one(const std::vector<Choice>& choices) {
+  return choices.size() == 1 ? std::optional<Choice>(choices.front()) : std::nullopt;
+}
+
 /// Each with every choice of sequence parallelism and asynchronous tp.
 void add_branches(const SearchSpace& space, Branch branch, std::vector<Branch>& branches) {
   Layout& layout = branch.layout;
@@ -25,6 +31,8 @@ void add_branches(const SearchSpace& space, Branch branch, std::vector<Branch>& 
     layout.sequence_parallel = tp && sequence_parallel;
     for (const bool async_tp : space.async_tp) {
       if (!layout.sequence_parallel && async_tp != space.async_tp.front()) continue;
+      // Where it has to be on, whole tokens on each rank of tp rule it out.
+      if (tp && !layout.sequence_parallel && only_one(space.async_tp) == true) continue;
       layout.async_tp = layout.sequence_parallel && async_tp;
       branches.push_back(branch);
     }
@@ -53,15 +61,15 @@ bool has_meaning(const Layout& layout, Sharding sharding) {
 }  // namespace
 
 SearchSpace narrowed(SearchSpace space, const ModelSpec& model, const ClusterSpec& cluster) {
-  if (model.moe.num_experts == 0) {
+  if (space.expert_parallel.empty()) {
     space.expert_parallel = {1};
-  } else if (space.expert_parallel.empty()) {
-    space.expert_parallel = allowed_divisors(model.moe.num_experts, {});
+    if (model.moe.num_experts > 0)
+      space.expert_parallel = allowed_divisors(model.moe.num_experts, {});
   }
   const bool has_host = cluster.device.kind == DeviceKind::kGpu &&
                         cluster.device.host_bandwidth.value > 0 &&
                         cluster.host_memory_bandwidth.value > 0;
-  if (!has_host) space.optimizer_offload = {false};
+  if (!has_host && space.optimizer_offload.size() > 1) space.optimizer_offload = {false};
   return space;
 }
 
@@ -84,10 +92,10 @@ std::vector<Branch> meshes_of(const ClusterSpec& cluster, const SearchSpace& spa
         mesh.layout.accumulation = 1;
         mesh.layout.sharding = Sharding::kFullShard;
         mesh.layout.virtual_stages = 1;
-        mesh.layout.mesh.expert_parallel = 1;
+        mesh.layout.mesh.expert_parallel = only_one(space.expert_parallel).value_or(1);
         mesh.layout.sequence_parallel = false;
         mesh.layout.async_tp = false;
-        mesh.layout.optimizer_offload = false;
+        mesh.layout.optimizer_offload = only_one(space.optimizer_offload).value_or(false);
       }
     }
   }

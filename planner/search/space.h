@@ -42,7 +42,8 @@ struct SearchSpace {
 };
 
 /// The space without choices that the model or the cluster does not have: sizes of ep, and an
-/// optimizer on a host that is not known.
+/// optimizer on a host that is not known. What is the only choice stays, to be rejected by its
+/// rule.
 SearchSpace narrowed(SearchSpace space, const ModelSpec& model, const ClusterSpec& cluster);
 
 /// Layouts that do the same work in a microbatch, on as many ranks: they differ in how dp is
@@ -54,8 +55,8 @@ struct Branch {
   std::int64_t dp = 1;
 };
 
-/// Every pp x cp x tp, with one microbatch and nothing else chosen: rules that it breaks all of
-/// branches_of() break. In this order, sizes ascending.
+/// Every pp x cp x tp of a narrowed space, with one microbatch and nothing chosen that there is a
+/// choice of: rules that it breaks all of branches_of() break. In this order, sizes ascending.
 std::vector<Branch> meshes_of(const ClusterSpec& cluster, const SearchSpace& space);
 
 /// The branches of a mesh: every microbatch that divides the global batch, with every choice of

@@ -189,6 +189,19 @@ TEST(BestLayouts, AreThoseOfTheWholeSpaceWhereBlocksDiffer) {
   EXPECT_LT(pruned.fitting, all.fitting);
 }
 
+TEST(BestLayouts, RejectTheOnlyChoiceByItsRule) {
+  Case experts{small_model(2), load_cluster("local-cpu"), small_job(), {}};
+  experts.space.expert_parallel = {2};
+  Case offload{small_model(2), load_cluster("local-cpu"), small_job(), {}};
+  offload.space.optimizer_offload = {true};
+  for (const Case& c : {experts, offload}) {
+    const BestLayouts found = best(c, Pruning::kOn);
+    EXPECT_TRUE(found.best.empty());
+    ASSERT_FALSE(found.rejected.empty());
+    EXPECT_EQ(rejected(found), found.considered);
+  }
+}
+
 TEST(BestLayouts, RefuseSizesThatAreNotPositive) {
   Case c{small_model(2), load_cluster("local-cpu"), small_job(), {}};
   c.space.tp = {1, 0};
