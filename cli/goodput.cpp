@@ -87,6 +87,10 @@ Question read_question(const GoodputFlags& flags, const planner::Plan& plan) {
   check(complaints, "--detection-seconds", flags.detection_seconds, 1e6, true);
   if (flags.checkpoint_seconds)
     check(complaints, "--checkpoint-seconds", *flags.checkpoint_seconds, 1e6, true);
+  else if (flags.storage_gigabytes == 0)
+    complaints.add("",
+                   "a checkpoint's time is not known: give --checkpoint-seconds, or "
+                   "--storage-bandwidth in GB/s");
   else
     check(complaints, "--storage-bandwidth", flags.storage_gigabytes, 1e9, false);
   if (flags.blocking_seconds)

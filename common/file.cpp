@@ -27,6 +27,23 @@ void write_all(int file, std::string_view content, const std::filesystem::path& 
   }
 }
 
+bool is_device_or_pipe(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::is_other(path, ignored);
+}
+
+void write_into(const std::filesystem::path& path, std::string_view content) {
+  const int file = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (file < 0) fail(path, "open");
+  try {
+    write_all(file, content, path);
+  } catch (...) {
+    ::close(file);
+    throw;
+  }
+  ::close(file);
+}
+
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path, Bytes limit) {
@@ -53,6 +70,7 @@ void write_file(const std::filesystem::path& path, std::string_view content) {
   if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), failure);
   if (failure)
     throw Error(ErrorCode::kIo, "cannot make its folder: " + failure.message(), path.string());
+  if (is_device_or_pipe(path)) return write_into(path, content);
   const std::filesystem::path temporary = path.string() + ".tmp-" + std::to_string(::getpid());
   const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (file < 0) fail(temporary, "create");

@@ -65,5 +65,13 @@ TEST(File, SaysWhyItsFolderCannotBeMade) {
       ErrorCode::kIo, [&] { write_file(folder / "file" / "below", "text"); }, "below", "folder");
 }
 
+TEST(File, ADeviceIsWrittenToAndStaysThere) {
+  write_file("/dev/null", "content");
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+  tests::expect_error(
+      ErrorCode::kIo, [] { write_file("/dev/full", "content"); }, "/dev/full", "No space left");
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/full"));
+}
+
 }  // namespace
 }  // namespace meshplan::common
