@@ -89,8 +89,8 @@ Question read_question(const GoodputFlags& flags, const planner::Plan& plan) {
     check(complaints, "--checkpoint-seconds", *flags.checkpoint_seconds, 1e6, true);
   else if (flags.storage_gigabytes == 0)
     complaints.add("",
-                   "a checkpoint's time is not known: give --checkpoint-seconds, or "
-                   "--storage-bandwidth in GB/s");
+                   "--storage-bandwidth=0: must be above 0, as no --checkpoint-seconds says what a "
+                   "checkpoint takes; give one of them");
   else
     check(complaints, "--storage-bandwidth", flags.storage_gigabytes, 1e9, false);
   if (flags.blocking_seconds)
