@@ -225,7 +225,7 @@ double EstimateTables::pipeline_time(const Layout& layout) {
     }
     return players;
   };
-  return play_rounds(layout.accumulation, stages_without).end();
+  return play_rounds(std::ssize(stages_), layout.accumulation, stages_without).end();
 }
 
 void EstimateTables::learn(const Sort& sort) {

@@ -17,21 +17,40 @@ inline std::int64_t pipeline_transient(std::int64_t stages) {
   return (8 + common::ceil_divide(16, stages)) * stages;
 }
 
+/// The other stages of a pipeline, as one of them sees them.
+template <class Rank>
+struct OtherStages {
+  const std::vector<Player<Rank>>& stages;
+  std::int64_t here = 0;
+
+  const std::vector<double>& arrivals(const PlayedInstruction& receive) const {
+    const std::int64_t count = std::ssize(stages);
+    const ChunkPlace to{.stage = here, .chunk = receive.chunk};
+    const ChunkPlace from = receive.at_input ? previous_chunk(to, count) : next_chunk(to, count);
+    const auto& sent = stages[static_cast<std::size_t>(from.stage)].sent();
+    return (receive.at_input ? sent.activations
+                             : sent.gradients)[static_cast<std::size_t>(from.chunk)];
+  }
+
+  std::optional<double> met(Message meeting) const {
+    const std::size_t step = meeting == Message::kMetByAll ? 1 : stages.size() - 1;
+    double last = 0;
+    for (std::size_t s = 0; s < stages.size(); s += step) {
+      const std::optional<double> came = stages[s].came_to(meeting);
+      if (!came) return std::nullopt;
+      last = std::max(last, *came);
+    }
+    return last;
+  }
+};
+
 /// Plays all stages, in the order of the pp axis, beside each other: a stage waits for what its
-/// neighbours send.
+/// neighbours send, and for the last where they meet.
 template <class Rank>
 void play_beside_each_other(std::vector<Player<Rank>>& stages) {
   const std::int64_t count = std::ssize(stages);
   const auto advance = [&](std::int64_t s) {
-    const auto arrivals = [&](const PlayedInstruction& receive) -> const std::vector<double>& {
-      const ChunkPlace here{.stage = s, .chunk = receive.chunk};
-      const ChunkPlace from =
-          receive.at_input ? previous_chunk(here, count) : next_chunk(here, count);
-      const auto& sent = stages[static_cast<std::size_t>(from.stage)].sent();
-      return (receive.at_input ? sent.activations
-                               : sent.gradients)[static_cast<std::size_t>(from.chunk)];
-    };
-    return stages[static_cast<std::size_t>(s)].advance(arrivals);
+    return stages[static_cast<std::size_t>(s)].advance(OtherStages<Rank>{stages, s});
   };
   // One round of messages at a time: there to the last stage, and back.
   for (bool all_done = false; !all_done;) {
@@ -93,19 +112,18 @@ struct PlayedPipeline {
   }
 };
 
-/// Plays a step of so many microbatches, of which only as many as it takes to see how they repeat.
-/// `stages_without(rounds)` makes the players of all stages, of one chunk each, for a step with so
-/// many rounds fewer.
+/// Plays a step of so many stages and microbatches, of which only as many as it takes to see how
+/// they repeat. `stages_without(rounds)` makes the players of all stages, of one chunk each, for a
+/// step with so many rounds fewer.
 template <class StagesWithout>
-auto play_rounds(std::int64_t microbatches, const StagesWithout& stages_without) {
+auto play_rounds(std::int64_t count, std::int64_t microbatches,
+                 const StagesWithout& stages_without) {
   PlayedPipeline<typename decltype(stages_without(0))::value_type::RankType> pipeline;
   auto& stages = pipeline.stages;
   const auto play = [&](std::int64_t played) {
     stages = stages_without(microbatches - played);
     play_beside_each_other(stages);
   };
-  stages = stages_without(0);
-  const std::int64_t count = std::ssize(stages);
   for (const std::int64_t rounds : {count + 8, 2 * count + 8, pipeline_transient(count)}) {
     if (microbatches <= rounds) {
       play(microbatches);

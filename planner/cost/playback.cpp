@@ -16,6 +16,21 @@ constexpr std::int64_t kCompiled = 3;
 
 QueueSet bit_of(Queue queue) { return static_cast<QueueSet>(1 << queue); }
 
+Message message_of(Opcode opcode) {
+  switch (opcode) {
+    case Opcode::kSendActivations:
+      return Message::kSent;
+    case Opcode::kReceiveActivations:
+      return Message::kReceived;
+    case Opcode::kGradientNorm:
+      return Message::kMetByAll;
+    case Opcode::kReduceTiedGradients:
+      return Message::kMetByEnds;
+    default:
+      return Message::kNone;
+  }
+}
+
 void note_use(QueueUse& use, const PlayedInstruction& instruction) {
   if (instruction.queue != kNoQueue) {
     const QueueSet bit = bit_of(instruction.queue);
@@ -126,11 +141,10 @@ class Compiler {
     PlayedInstruction played{
         .kind = static_cast<std::uint16_t>(shaped.kind),
         .queue = shape_.issues[shaped.kind] ? queue_of(instruction.stream) : kNoQueue,
+        .message = message_of(instruction.opcode),
         .at_input = instruction.computation == Computation::kEmbedding,
         .chunk = static_cast<std::uint8_t>(instruction.chunk),
         .timeless = instruction.opcode == Opcode::kReleaseParameters};
-    if (instruction.opcode == Opcode::kSendActivations) played.message = Message::kSent;
-    if (instruction.opcode == Opcode::kReceiveActivations) played.message = Message::kReceived;
     std::size_t known = 0;
     for (std::int64_t distance : instruction.waits) {
       const EndIndex end = distance == 0 ? kNoEnd : end_of(position_ - distance);

@@ -25,7 +25,12 @@ constexpr EndIndex end_index(Queue queue, std::size_t age) {
   return static_cast<EndIndex>(queue * kRememberedEnds + age);
 }
 
-enum class Message : std::uint8_t { kNone, kSent, kReceived };
+/// What stages have to do with one another in an instruction: at the end of some, those that have
+/// it wait for the last of them, which are all stages, or the first and the last.
+enum class Message : std::uint8_t { kNone, kSent, kReceived, kMetByAll, kMetByEnds };
+constexpr bool is_meeting(Message message) {
+  return message == Message::kMetByAll || message == Message::kMetByEnds;
+}
 
 /// An instruction as far as time is concerned.
 struct PlayedInstruction {

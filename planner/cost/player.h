@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <utility>
@@ -49,17 +50,20 @@ class Player {
     }
   }
 
-  /// Plays every microbatch, on until a message is needed that has not been sent; true at the
-  /// program's end. `arrivals(instruction)` are those of the messages, by microbatch, that an
-  /// instruction receives one of.
-  template <class Arrivals>
-  bool advance(const Arrivals& arrivals) {
+  /// Plays every microbatch, on until a message is needed that has not been sent, or others have
+  /// not come to where they meet; true at the program's end.
+  ///
+  /// - `others.arrivals(instruction)` are those of the messages, by microbatch, that an instruction
+  ///   receives one of.
+  /// - `others.met(meeting)` is when the last stage came to it, once all have.
+  template <class Others>
+  bool advance(const Others& others) {
     for (; at_.phase < playback_->phases.size(); ++at_.phase, at_.repetition = 0) {
       const Repeated& phase = playback_->phases[at_.phase];
       const bool in_turn = (phase.repetition.varies & bit_of_run(kInTurn)) != 0;
       for (; at_.repetition < count_of(phase.repetition, growth_); ++at_.repetition) {
         const std::uint32_t begin = at_.repetition == 0 ? phase.first : phase.others;
-        if (!advance(playback_->segments_at(begin, phase), arrivals)) return false;
+        if (!advance(playback_->segments_at(begin, phase), others)) return false;
         if (in_turn) rounds_.push_back(after_round());
       }
     }
@@ -68,6 +72,10 @@ class Player {
 
   const Rank& rank() const { return rank_; }
   const Sent& sent() const { return sent_; }
+  /// When it came to the meeting, if it has.
+  std::optional<double> came_to(Message meeting) const {
+    return came_[meeting == Message::kMetByAll ? 0 : 1];
+  }
 
   /// What a round of one forward and one backward pass leaves behind.
   struct Round {
@@ -129,9 +137,9 @@ class Player {
             .sent = sent.empty() ? 0 : sent.back() - clock.compute()};
   }
 
-  /// A segment that transfers is not repeated.
-  template <class Arrivals>
-  bool advance(std::span<const Repeated> segments, const Arrivals& arrivals) {
+  /// A segment in which stages have to do with one another is not repeated.
+  template <class Others>
+  bool advance(std::span<const Repeated> segments, const Others& others) {
     for (; at_.segment < segments.size(); ++at_.segment, at_.instruction = 0) {
       const Repeated& segment = segments[at_.segment];
       if (count_of(segment.repetition, growth_) > 1) {
@@ -141,8 +149,12 @@ class Player {
       const auto instructions = playback_->instructions_at(segment.first, segment);
       for (; at_.instruction < instructions.size(); ++at_.instruction) {
         const PlayedInstruction& instruction = instructions[at_.instruction];
-        if (instruction.message == Message::kReceived && !receive(instruction, arrivals))
+        if (instruction.message == Message::kReceived && !receive(instruction, others))
           return false;
+        if (is_meeting(instruction.message)) {
+          if (!meet(instruction, others)) return false;
+          continue;
+        }
         rank_.play(instruction);
         if (instruction.message == Message::kSent) send(instruction);
       }
@@ -151,10 +163,23 @@ class Player {
     return true;
   }
 
+  /// Plays the instruction once, then compute waits for the last stage, if all have come.
+  template <class Others>
+  bool meet(const PlayedInstruction& instruction, const Others& others) {
+    std::optional<double>& came = came_[instruction.message == Message::kMetByAll ? 0 : 1];
+    if (!came) {
+      rank_.play(instruction);
+      came = rank_.clock().compute();
+    }
+    const std::optional<double> last = others.met(instruction.message);
+    if (last) rank_.wait_for_message(*last);
+    return last.has_value();
+  }
+
   /// Compute waits for the message, if it has been sent. Each is for the chunk's next microbatch.
-  template <class Arrivals>
-  bool receive(const PlayedInstruction& instruction, const Arrivals& arrivals) {
-    const std::vector<double>& messages = arrivals(instruction);
+  template <class Others>
+  bool receive(const PlayedInstruction& instruction, const Others& others) {
+    const std::vector<double>& messages = others.arrivals(instruction);
     std::size_t& received =
         (instruction.at_input ? received_activations_ : received_gradients_)[instruction.chunk];
     if (received >= messages.size()) return false;
@@ -173,6 +198,8 @@ class Player {
   Cursor at_;
   std::vector<Round> rounds_;
   Sent sent_;
+  /// All stages' meeting, and that of the first and the last; a step has each once.
+  std::array<std::optional<double>, 2> came_;
   /// How many, by chunk.
   std::vector<std::size_t> received_activations_;
   std::vector<std::size_t> received_gradients_;

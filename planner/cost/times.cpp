@@ -130,7 +130,7 @@ PipelineTimes play_pipeline(const std::vector<PricedStage>& stages) {
   };
   PlayedPipeline<AccountedRank> pipeline;
   if (chunks == 1) {
-    pipeline = play_rounds(layout.accumulation, stages_without);
+    pipeline = play_rounds(std::ssize(stages), layout.accumulation, stages_without);
   } else {
     pipeline.stages = stages_without(0);
     play_beside_each_other(pipeline.stages);

@@ -112,17 +112,13 @@ TEST(Simulate, TimesAgreeWithTheEstimatesOnRandomLayouts) {
 }
 
 /// Over pipeline and context as well, and with every option: every stage is played here, waiting
-/// for its neighbours' messages, and the estimate extrapolates that. The gradient norm is summed
-/// over all stages here, so that none updates its parameters before the last has its gradients; the
-/// estimate lets them. Of very small models, whose update is a good part of the step, that is more
-/// than 3 % for some layouts in ten thousand. RC_PARAMS=max_success=1000 in
+/// for its neighbours' messages, and the estimate extrapolates that. RC_PARAMS=max_success=1000 in
 /// the environment makes it 10,000 layouts; docs/planning.md has the result.
 TEST(Simulate, AgreesWithTheEstimatesOverAllAxes) {
   double worst = 0;
   double single = 0;
   int plans = 0;
   int interleaved = 0;
-  int beyond = 0;
   const bool held = rc::check([&] {
     for (int i = 0; i < 10; ++i) {
       Plan plan = planner::any_plan_over_all_axes();
@@ -141,19 +137,17 @@ TEST(Simulate, AgreesWithTheEstimatesOverAllAxes) {
       const double difference = std::abs(seconds(step.step_time) - estimated) / estimated;
       double& apart = plan.layout.mesh.sizes[Axis::kPp] == 1 ? single : worst;
       apart = std::max(apart, difference);
-      if (difference > 0.03) ++beyond;
       ++plans;
       if (plan.layout.virtual_stages > 1) ++interleaved;
     }
   });
   fmt::print(
       "over {} layouts of all axes ({} interleaved): step {:.2g} of itself apart with a pipeline, "
-      "{:.2g} without; {} beyond the tolerance of 0.03\n",
-      plans, interleaved, worst, single, beyond);
+      "{:.2g} without; tolerance 0.03\n",
+      plans, interleaved, worst, single);
   EXPECT_TRUE(held);
   EXPECT_GE(plans, 1000);
-  EXPECT_LT(worst, 0.1);
-  EXPECT_LE(beyond, plans / 200);
+  EXPECT_LT(worst, 0.03);
   EXPECT_LT(single, kTolerance);
 }
 
