@@ -108,14 +108,15 @@ bool is_right(const planner::QuickEstimate& quick, const planner::Estimate& whol
 }
 
 /// So many distinct layouts of Llama-3.1-405B on 16,384 H100s in shuffled order, without a
-/// pipeline, a million at a time. The making of tables is part of it; 1,000 are compared
+/// pipeline, four million at a time. The making of tables is part of it; 1,000 are compared
 /// afterwards.
 void price_405b_layouts(benchmark::State& state) {
   const planner::ModelSpec model = planner::load_model("llama-3.1-405b");
   const planner::ClusterSpec cluster = h100_nodes(2048);
   const planner::Job job = bfloat16_job(8192);
   ShuffledLayouts shuffled(meshes_and_strategies(model, cluster, job));
-  std::vector<planner::Layout> layouts(1'000'000);
+  std::vector<planner::Layout> layouts(
+      static_cast<std::size_t>(std::min<std::int64_t>(state.range(0), 4'000'000)));
   std::vector<planner::QuickEstimate> estimates(layouts.size());
   for (auto _ : state) {
     planner::EstimateTables tables(model, cluster, job);

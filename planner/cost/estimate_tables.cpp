@@ -40,14 +40,32 @@ Instruction kind_of(Instruction instruction) {
   return instruction;
 }
 
-/// Estimates lie in no order: those to be written soon are fetched this many layouts ahead.
+/// What is priced in order lies in none: what is needed soon is fetched this many layouts ahead.
 constexpr std::size_t kAhead = 4;
 constexpr std::size_t kCacheLine = 64;
+enum Access { kRead, kWritten };
 
-void prefetch(QuickEstimate& estimate) {
-  const auto* bytes = reinterpret_cast<const char*>(&estimate);
-  for (std::size_t at = 0; at < sizeof(estimate); at += kCacheLine)
-    __builtin_prefetch(bytes + at, 1);
+template <class T>
+void prefetch(const T& value, Access access) {
+  const auto* bytes = reinterpret_cast<const char*>(&value);
+  for (std::size_t at = 0; at < sizeof(value); at += kCacheLine) {
+    if (access == kWritten) {
+      __builtin_prefetch(bytes + at, 1);
+    } else {
+      __builtin_prefetch(bytes + at, 0);
+    }
+  }
+}
+
+/// By a key below `keys`, in time that grows with both (Knuth, The Art of Computer Programming,
+/// vol. 3, section 5.2, algorithm D). Requires as much room in `to`.
+template <class T, class KeyOf>
+void sort_stably(const std::vector<T>& from, std::vector<T>& to, std::size_t keys,
+                 const KeyOf& key_of) {
+  std::vector<std::size_t> begins(keys + 1);
+  for (const T& value : from) ++begins[key_of(value) + 1];
+  for (std::size_t key = 0; key < keys; ++key) begins[key + 1] += begins[key];
+  for (const T& value : from) to[begins[key_of(value)]++] = value;
 }
 
 /// Whether the stage is the first, the last, both or neither.
@@ -55,33 +73,21 @@ std::int64_t place_of(const Stage& stage) {
   return (stage.is_first() ? 2 : 0) + (stage.is_last() ? 1 : 0);
 }
 
-/// What tells the blocks of a stage from those of another, by chunk: how many, and how many of them
-/// are checkpointed.
-std::vector<std::pair<std::int64_t, std::int64_t>> blocks_of(const ModelSpec& model,
-                                                             const Layout& layout,
-                                                             const Stage& stage) {
-  const bool checkpoints = layout.activation_checkpointing != ActivationCheckpointing::kNone;
-  const std::int64_t chosen =
-      checkpoints ? layout.checkpointed_blocks.value_or(model.num_hidden_layers) : 0;
-  std::vector<std::pair<std::int64_t, std::int64_t>> blocks;
-  for (const Chunk& chunk : chunks_of(model, layout, stage.index)) {
-    blocks.emplace_back(chunk.blocks,
-                        std::clamp<std::int64_t>(chosen - chunk.first_block, 0, chunk.blocks));
-  }
-  return blocks;
-}
-
-/// One of these needs as much memory as any: of stages that treat as many blocks alike, the first
-/// has most microbatches under way. Where blocks differ it is all of them.
+/// One of these needs as much memory as any. Of stages that treat as many blocks alike, that is
+/// the first whose microbatches go on for as long as gradients, and their
+/// buffers, take to be all there while its own most are under way. Where blocks differ it may be
+/// any stage, and where stages are interleaved, as each begins its backward passes at another place
+/// of the round.
 std::vector<Stage> stages_that_peak(const ModelSpec& model, const Layout& layout) {
-  if (is_feed_forward(model) || first_other_block(model) != 0) return stages_of(model, layout);
+  if (!can_be_shortened(model, layout)) return stages_of(model, layout);
+  constexpr std::int64_t kUntilAllBuffers = 3;
   std::vector<Stage> stages;
-  std::vector<std::vector<std::pair<std::int64_t, std::int64_t>>> seen;
+  std::vector<Regions> seen;
   for (const Stage& stage : stages_of(model, layout)) {
     if (!stage.is_first() && !stage.is_last()) {
-      auto blocks = blocks_of(model, layout, stage);
-      if (std::find(seen.begin(), seen.end(), blocks) != seen.end()) continue;
-      seen.push_back(std::move(blocks));
+      const auto [regions, runs] = lengths_of(layout, stage);
+      if (std::find(seen.begin(), seen.end(), regions) != seen.end()) continue;
+      if (runs[0] + kUntilAllBuffers <= layout.accumulation) seen.push_back(regions);
     }
     stages.push_back(stage);
   }
@@ -124,26 +130,37 @@ common::Bytes EstimateTables::peak_allocated(const Layout& layout) {
 }
 
 void EstimateTables::price(std::span<const Layout> layouts, std::span<QuickEstimate> estimates) {
-  order_.clear();
+  sorts_.clear();
+  sorts_.reserve(layouts.size());
   for (std::size_t i = 0; i < layouts.size(); ++i) {
     if (!can_be_shortened(model_, layouts[i]) || is_pipeline(layouts[i])) {
       estimates[i] = price(layouts[i]);
     } else {
-      order_.push_back(sort_of(layouts[i], stage_at(model_, layouts[i], 0)));
-      order_.back().layout = static_cast<std::uint32_t>(i);
+      sorts_.push_back(sort_of(layouts[i], stage_at(model_, layouts[i], 0)));
+      sorts_.back().layout = static_cast<std::uint32_t>(i);
     }
   }
-  std::sort(order_.begin(), order_.end(), [](const Sort& a, const Sort& b) {
-    return std::pair(a.costs, a.program) < std::pair(b.costs, b.program);
-  });
+  put_in_order();
   for (std::size_t i = 0; i < order_.size(); ++i) {
-    const Sort& sort = order_[i];
+    if (i + 2 * kAhead < order_.size()) prefetch(sorts_[order_[i + 2 * kAhead].index], kRead);
+    if (i + kAhead < order_.size())
+      prefetch(estimates[sorts_[order_[i + kAhead].index].layout], kWritten);
+    const Sort& sort = sorts_[order_[i].index];
     select(sort);
-    if (i + kAhead < order_.size()) prefetch(estimates[order_[i + kAhead].layout]);
     QuickEstimate& estimate = estimates[sort.layout];
     price(cost_, sort, estimate);
     estimate.step_time = common::Seconds(cost_.step_time_of_many(sort.growth));
   }
+}
+
+void EstimateTables::put_in_order() {
+  half_ordered_.resize(sorts_.size());
+  for (std::size_t i = 0; i < sorts_.size(); ++i)
+    half_ordered_[i] = {sorts_[i].costs, sorts_[i].program, static_cast<std::uint32_t>(i)};
+  order_.resize(sorts_.size());
+  sort_stably(half_ordered_, order_, programs_.size(), [](const Place& p) { return p.program; });
+  order_.swap(half_ordered_);
+  sort_stably(half_ordered_, order_, costs_.size(), [](const Place& p) { return p.costs; });
 }
 
 void EstimateTables::price(ProgramCost& cost, const Sort& sort, QuickEstimate& estimate) const {
@@ -320,16 +337,20 @@ std::size_t EstimateTables::number_of(const Instruction& kind) {
   return number;
 }
 
-/// Multiply and xor-shift of each number in turn (Steele, Lea, Flood 2014, "Fast splittable
-/// pseudorandom number generators", section 3, has the constants).
+/// A sum of products, which do not wait for one another, with odd multiples of the golden ratio
+/// (Knuth, The Art of Computer Programming, vol. 3, section 6.4); its high bits are mixed into the
+/// low ones.
 std::size_t EstimateTables::KeyHash::operator()(const Key& key) const {
-  std::uint64_t hash = 0x9e3779b97f4a7c15u;
+  constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15u;
+  std::uint64_t hash = 0;
+  std::uint64_t factor = kGolden;
   for (std::int64_t number : key) {
-    hash ^= static_cast<std::uint64_t>(number);
-    hash *= 0xbf58476d1ce4e5b9u;
-    hash ^= hash >> 31;
+    hash += static_cast<std::uint64_t>(number) * factor;
+    factor = factor * kGolden | 1;
   }
-  return hash;
+  hash ^= hash >> 32;
+  hash *= kGolden;
+  return hash ^ (hash >> 29);
 }
 
 }  // namespace meshplan::planner

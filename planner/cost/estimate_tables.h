@@ -61,18 +61,27 @@ class EstimateTables {
     /// By their index.
     std::uint32_t costs = 0;
     std::uint32_t program = 0;
-    /// Among the layouts that are priced together.
-    std::uint32_t layout = 0;
     /// Of the program there is.
     Growth growth{};
     std::int64_t microbatches = 0;
+    /// Among the layouts that are priced together.
+    std::uint32_t layout = 0;
 
     bool has_cost_of(const Sort& other) const {
       return costs == other.costs && program == other.program;
     }
   };
 
+  /// What sorts are put in order by, and where in their list it stands.
+  struct Place {
+    std::uint32_t costs = 0;
+    std::uint32_t program = 0;
+    std::uint32_t index = 0;
+  };
+
   Sort sort_of(const Layout& layout, const Stage& stage);
+  /// Leaves the place of each of sorts_ in order_, those with the same cost beside each other.
+  void put_in_order();
   std::uint32_t costs_of(const Layout& layout, const Stage& stage);
   std::uint32_t program_of(const Layout& layout, const Stage& stage, const ProgramLengths& lengths);
   std::size_t number_of(const Instruction& kind);
@@ -109,7 +118,10 @@ class EstimateTables {
   ProgramCost cost_;
   /// What cost_ is of; nothing when it may be out of date.
   std::optional<Sort> selected_;
-  std::vector<Sort> order_;
+  /// Of layouts that are priced together.
+  std::vector<Sort> sorts_;
+  std::vector<Place> order_;
+  std::vector<Place> half_ordered_;
   std::vector<Sort> stages_;
   std::vector<std::size_t> cost_of_stage_;
   std::vector<ProgramCost> pipeline_;

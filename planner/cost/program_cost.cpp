@@ -1,5 +1,7 @@
 #include "planner/cost/program_cost.h"
 
+#include <bit>
+
 namespace meshplan::planner {
 namespace {
 
@@ -58,21 +60,22 @@ Repetition without_last(Repetition repetition) {
 
 KindCost kind_cost(const InstructionCost& cost) {
   KindCost kind{.time = {.before = cost.before.total.value, .after = cost.after.total.value},
-                .memory = {.net_total = cost.net_total.value, .peak_total = cost.peak_total.value}};
+                .net_total = cost.net_total.value,
+                .peak_total = cost.peak_total.value};
   if (cost.issued) {
     kind.time.awaited = cost.issued->awaited;
     kind.time.duration = cost.issued->duration.value;
     kind.time.taken = cost.issued->taken.value;
   }
   for (std::size_t c = 0; c < kMemoryClasses; ++c) {
-    kind.memory.net[c] = cost.net[c].value;
-    kind.memory.peak[c] = cost.peak[c].value;
-    kind.memory.moves = kind.memory.moves || kind.memory.net[c] != 0;
+    kind.net[c] = cost.net[c].value;
+    kind.peak[c] = cost.peak[c].value;
+    kind.moves = kind.moves || kind.net[c] != 0;
   }
   for (std::size_t a = 0; a < kAxes.size(); ++a) {
     const AxisTraffic& axis = cost.traffic[a];
     kind.traffic[a] = {axis.bytes.value, axis.wire_bytes.value, axis.operations};
-    kind.communicates = kind.communicates || axis.operations > 0;
+    if (axis.operations > 0) kind.axes |= static_cast<AxisSet>(1 << a);
   }
   return kind;
 }
@@ -84,7 +87,7 @@ void ProgramCost::set(const ShortProgram& program, std::span<const KindCost* con
   traffic_ = {};
   for (std::size_t k = 0; k < kinds.size(); ++k) {
     times_.push_back(kinds[k]->time);
-    if (kinds[k]->communicates) add_traffic(*kinds[k], program.runs[k]);
+    add_traffic(*kinds[k], program.runs[k]);
   }
   time_.holds = false;
   moment_.reset();
@@ -98,21 +101,21 @@ void ProgramCost::set(const ShortProgram& program, std::span<const KindCost* con
 ProgramCost::Swing ProgramCost::swing_of(const Repeated& segment) const {
   Swing swing;
   for (std::uint32_t i = 0; i < segment.size; ++i) {
-    const KindMemory& memory = cost_of(segment, i).memory;
-    if (swing.net + memory.peak_total > swing.peak) {
-      swing.peak = swing.net + memory.peak_total;
+    const KindCost& cost = cost_of(segment, i);
+    if (swing.net + cost.peak_total > swing.peak) {
+      swing.peak = swing.net + cost.peak_total;
       swing.at = i;
     }
-    swing.net += memory.net_total;
+    swing.net += cost.net_total;
   }
   return swing;
 }
 
 void ProgramCost::add_traffic(const KindCost& kind, const Terms& runs) {
   // Over one axis or two, and most programs grow in few ways.
-  for (std::size_t a = 0; a < kAxes.size(); ++a) {
+  for (unsigned axes = kind.axes; axes != 0; axes &= axes - 1) {
+    const auto a = static_cast<std::size_t>(std::countr_zero(axes));
     const AxisCounts& counts = kind.traffic[a];
-    if (counts.operations == 0) continue;
     for (std::size_t t = 0; t < kTerms; ++t) {
       if (runs[t] == 0) continue;
       traffic_[t][a].bytes += runs[t] * counts.bytes;
@@ -168,8 +171,8 @@ ProgramCost::Moment ProgramCost::highest_moment(const Growth& growth) const {
 
 void ProgramCost::hold(const Repeated& segment, std::uint32_t instructions, const Terms& runs) {
   for (std::uint32_t i = 0; i < instructions; ++i) {
-    const KindMemory& memory = cost_of(segment, i).memory;
-    if (memory.moves) add(held_, memory.net, runs);
+    const KindCost& cost = cost_of(segment, i);
+    if (cost.moves) add(held_, cost.net, runs);
   }
 }
 
@@ -196,7 +199,7 @@ void ProgramCost::add_up_until(const Moment& moment) {
     hold(segment, segment.size, runs_of(once, without_last(segment.repetition)));
   const std::uint32_t highest = swings_[moment.segment].at;
   hold(segment, highest, runs_of(once, once));
-  add(held_[0], cost_of(segment, highest).memory.peak, 1);
+  add(held_[0], cost_of(segment, highest).peak, 1);
 }
 
 }  // namespace meshplan::planner

@@ -15,15 +15,6 @@ namespace meshplan::planner {
 /// In bytes, by class.
 using ByteCounts = std::array<std::int64_t, kMemoryClasses>;
 
-struct KindMemory {
-  std::int64_t net_total = 0;
-  std::int64_t peak_total = 0;
-  ByteCounts net{};
-  ByteCounts peak{};
-  /// Whether net is not 0 throughout.
-  bool moves = false;
-};
-
 /// What goes over an axis.
 struct AxisCounts {
   std::int64_t bytes = 0;
@@ -32,12 +23,22 @@ struct AxisCounts {
 };
 using TrafficCounts = std::array<AxisCounts, kAxes.size()>;
 
-/// An instruction's cost without what only a full estimate tells.
-struct KindCost {
+/// Axes by their bit.
+using AxisSet = std::uint8_t;
+
+/// An instruction's cost without what only a full estimate tells. What every program is set up from
+/// comes first, to share a cache line.
+struct alignas(64) KindCost {
   KindTime time;
-  KindMemory memory;
+  /// Those that have traffic.
+  AxisSet axes = 0;
+  /// Whether net is not 0 throughout.
+  bool moves = false;
+  std::int64_t net_total = 0;
+  std::int64_t peak_total = 0;
   TrafficCounts traffic{};
-  bool communicates = false;
+  ByteCounts net{};
+  ByteCounts peak{};
 };
 KindCost kind_cost(const InstructionCost& cost);
 

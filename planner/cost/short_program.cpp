@@ -12,7 +12,9 @@ namespace meshplan::planner {
 namespace {
 
 /// Longer regions repeat what these have: the first and last few blocks are unlike the others.
-constexpr std::int64_t kLong = 8;
+constexpr std::int64_t kLong = 6;
+/// Of what repeats in a long region: the last two are alike in what they wait for.
+constexpr std::int64_t kFewestRepetitions = 3;
 
 /// The long regions whose middle the segment's repetitions go through: a longer one lengthens them.
 GrowsWith regions_in(std::int64_t first_block, const Regions& regions,
@@ -29,8 +31,8 @@ GrowsWith regions_in(std::int64_t first_block, const Regions& regions,
     const std::int64_t middle = begin + kLong / 2;
     if (regions.blocks[r] < kLong || middle < std::min(from, to) || middle > std::max(from, to))
       continue;
-    if (segment.repetition.count == 1)
-      throw common::Error(common::ErrorCode::kInternal, "a long region has no repetitions",
+    if (segment.repetition.count < kFewestRepetitions)
+      throw common::Error(common::ErrorCode::kInternal, "a long region has too few repetitions",
                           "step program");
     varies |= bit_of_region(r);
   }

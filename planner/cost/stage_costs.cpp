@@ -10,6 +10,8 @@ namespace meshplan::planner {
 namespace {
 
 constexpr std::uint16_t kUnknown = 0xffff;
+/// As many as most programs have.
+constexpr std::size_t kKinds = 32;
 
 ByteCounts held_by(StepContext& context, std::int64_t microbatches) {
   context.layout.accumulation = microbatches;
@@ -22,6 +24,7 @@ ByteCounts held_by(StepContext& context, std::int64_t microbatches) {
 }  // namespace
 
 StageCosts::StageCosts(StepContext context) : context_(std::move(context)) {
+  costs_.reserve(kKinds);
   held_ = held_by(context_, 0);
   held_per_microbatch_ = held_by(context_, 1);
   for (std::size_t c = 0; c < kMemoryClasses; ++c) held_per_microbatch_[c] -= held_[c];
