@@ -5,9 +5,7 @@
 #include <utility>
 
 #include "planner/cost/estimate.h"
-#include "planner/cost/memory.h"
 #include "planner/cost/pipeline_player.h"
-#include "planner/cost/priced_program.h"
 #include "planner/model/feed_forward_model.h"
 #include "planner/model/parameter_table.h"
 
@@ -25,18 +23,11 @@ QuickEstimate played(const ModelSpec& model, const ClusterSpec& cluster, const J
   return quick;
 }
 
-common::Bytes played_peak(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
-                          const Layout& layout, const Stage& stage) {
-  const StepContext context =
-      make_step_context(model, job, layout, cluster.device.kind, stage.index);
-  const StepProgram program = build_program(model, job, layout, stage.index);
-  return total(memory_peak(context, price_program(context, cluster, program)).breakdown);
-}
-
 /// What of it tells how an instruction expands.
 Instruction kind_of(Instruction instruction) {
   instruction.waits = {};
   instruction.microbatch = 0;
+  instruction.chunk = 0;
   return instruction;
 }
 
@@ -73,6 +64,23 @@ std::int64_t place_of(const Stage& stage) {
   return (stage.is_first() ? 2 : 0) + (stage.is_last() ? 1 : 0);
 }
 
+/// What tells the blocks of a stage from those of another: how many, where all are alike.
+std::int64_t kinds_of_blocks(const ModelSpec& model, const Stage& stage) {
+  constexpr std::int64_t kBeyondBlocks = 1 << 20;
+  return first_other_block(model) == 0 ? stage.blocks : (stage.index + 1) * kBeyondBlocks;
+}
+
+/// What shapes programs beside their lengths.
+std::int64_t way_of_sharding(const Layout& layout) {
+  return static_cast<std::int64_t>(without_replicas(layout.sharding)) * 2 +
+         static_cast<std::int64_t>(layout.gradient_accumulation);
+}
+std::int64_t uses_of_axes(const Layout& layout) {
+  const AxisSizes& sizes = layout.mesh.sizes;
+  return (layout.sequence_parallel ? 8 : 0) + (sizes[Axis::kTp] > 1 ? 4 : 0) +
+         (sharding_ranks(layout.mesh) > 1 ? 2 : 0) + (sizes[Axis::kDpReplicate] > 1 ? 1 : 0);
+}
+
 /// One of these needs as much memory as any. Of stages that treat as many blocks alike, that is
 /// the first whose microbatches go on for as long as gradients, and their
 /// buffers, take to be all there while its own most are under way. Where blocks differ it may be
@@ -102,7 +110,8 @@ EstimateTables::EstimateTables(const ModelSpec& model, const ClusterSpec& cluste
     : model_(model), cluster_(cluster), job_(job) {}
 
 QuickEstimate EstimateTables::price(const Layout& layout) {
-  if (!can_be_shortened(model_, layout)) return played(model_, cluster_, job_, layout);
+  if (is_feed_forward(model_)) return played(model_, cluster_, job_, layout);
+  make_room();
   if (is_pipeline(layout)) return price_pipeline(layout);
   const Sort sort = sort_of(layout, stage_at(model_, layout, 0));
   select(sort);
@@ -113,13 +122,10 @@ QuickEstimate EstimateTables::price(const Layout& layout) {
 }
 
 common::Bytes EstimateTables::peak_allocated(const Layout& layout) {
+  if (is_feed_forward(model_)) return played(model_, cluster_, job_, layout).peak_allocated;
+  make_room();
   QuickEstimate estimate;
   common::Bytes peak;
-  if (!can_be_shortened(model_, layout)) {
-    for (const Stage& stage : stages_that_peak(model_, layout))
-      peak = std::max(peak, played_peak(model_, cluster_, job_, layout, stage));
-    return peak;
-  }
   for (const Stage& stage : stages_that_peak(model_, layout)) {
     const Sort sort = sort_of(layout, stage);
     select(sort);
@@ -129,16 +135,29 @@ common::Bytes EstimateTables::peak_allocated(const Layout& layout) {
   return peak;
 }
 
+void EstimateTables::make_room() {
+  constexpr std::size_t kMostInstructions = 8'000'000;
+  if (instructions_ <= kMostInstructions) return;
+  program_index_.clear();
+  programs_.clear();
+  instructions_ = 0;
+  selected_.reset();
+}
+
 void EstimateTables::price(std::span<const Layout> layouts, std::span<QuickEstimate> estimates) {
+  const auto has_one_sort = [this](const Layout& layout) {
+    return can_be_shortened(model_, layout) && !is_pipeline(layout);
+  };
+  // Programs may be forgotten as these are priced.
+  for (std::size_t i = 0; i < layouts.size(); ++i) {
+    if (!has_one_sort(layouts[i])) estimates[i] = price(layouts[i]);
+  }
   sorts_.clear();
   sorts_.reserve(layouts.size());
   for (std::size_t i = 0; i < layouts.size(); ++i) {
-    if (!can_be_shortened(model_, layouts[i]) || is_pipeline(layouts[i])) {
-      estimates[i] = price(layouts[i]);
-    } else {
-      sorts_.push_back(sort_of(layouts[i], stage_at(model_, layouts[i], 0)));
-      sorts_.back().layout = static_cast<std::uint32_t>(i);
-    }
+    if (!has_one_sort(layouts[i])) continue;
+    sorts_.push_back(sort_of(layouts[i], stage_at(model_, layouts[i], 0)));
+    sorts_.back().layout = static_cast<std::uint32_t>(i);
   }
   put_in_order();
   for (std::size_t i = 0; i < order_.size(); ++i) {
@@ -232,17 +251,34 @@ QuickEstimate EstimateTables::price_pipeline(const Layout& layout) {
 }
 
 double EstimateTables::pipeline_time(const Layout& layout) {
+  if (layout.virtual_stages > 1) return interleaved_time(layout);
   const auto stages_without = [&](std::int64_t rounds) {
     std::vector<TimedPlayer> players;
     players.reserve(stages_.size());
     for (std::size_t s = 0; s < stages_.size(); ++s) {
       Growth growth = stages_[s].growth;
       growth[kRegions + kInTurn] -= rounds;
-      players.push_back(pipeline_[cost_of_stage_[s]].player(growth));
+      players.push_back(pipeline_[cost_of_stage_[s]].player(growth, 1));
     }
     return players;
   };
   return play_rounds(std::ssize(stages_), layout.accumulation, stages_without).end();
+}
+
+double EstimateTables::interleaved_time(const Layout& layout) {
+  Layout shorter = layout;
+  shorter.accumulation = std::min(layout.accumulation, pipeline_transient(std::ssize(stages_)));
+  if (shorter.accumulation < layout.accumulation) set_stages(shorter);
+  PlayedPipeline<TimedRank> pipeline;
+  const auto chunks = static_cast<std::size_t>(layout.virtual_stages);
+  for (const std::size_t cost : cost_of_stage_)
+    pipeline.stages.push_back(pipeline_[cost].player({}, chunks));
+  play_beside_each_other(pipeline.stages);
+  if (shorter.accumulation < layout.accumulation) {
+    pipeline.rest = static_cast<double>(layout.accumulation - shorter.accumulation) *
+                    cycle_of(pipeline.stages).value();
+  }
+  return pipeline.end();
 }
 
 void EstimateTables::learn(const Sort& sort) {
@@ -269,6 +305,11 @@ void EstimateTables::set(ProgramCost& cost, const Sort& sort) {
 }
 
 EstimateTables::Sort EstimateTables::sort_of(const Layout& layout, const Stage& stage) {
+  if (!can_be_shortened(model_, layout)) {
+    return {.costs = costs_of(layout, stage),
+            .program = whole_program_of(layout, stage),
+            .microbatches = layout.accumulation};
+  }
   const ProgramLengths lengths = lengths_of(layout, stage);
   Sort sort{.costs = costs_of(layout, stage),
             .program = program_of(layout, stage, lengths),
@@ -292,7 +333,7 @@ std::uint32_t EstimateTables::costs_of(const Layout& layout, const Stage& stage)
                    layout.loss_chunks,
                    layout.mesh.ranks_per_node,
                    layout.mesh.expert_parallel,
-                   stage.blocks * 4 + place_of(stage)};
+                   kinds_of_blocks(model_, stage) * 4 + place_of(stage)};
   const auto [found, is_new] =
       costs_index_.try_emplace(key, static_cast<std::uint32_t>(costs_.size()));
   if (is_new) {
@@ -303,7 +344,6 @@ std::uint32_t EstimateTables::costs_of(const Layout& layout, const Stage& stage)
 
 std::uint32_t EstimateTables::program_of(const Layout& layout, const Stage& stage,
                                          const ProgramLengths& lengths) {
-  const AxisSizes& sizes = layout.mesh.sizes;
   const auto& [regions, runs] = shortened(lengths);
   const Key key = {regions.blocks[0],
                    regions.blocks[1],
@@ -312,22 +352,42 @@ std::uint32_t EstimateTables::program_of(const Layout& layout, const Stage& stag
                    runs[0],
                    runs[1],
                    static_cast<std::int64_t>(layout.activation_checkpointing),
-                   static_cast<std::int64_t>(without_replicas(layout.sharding)) * 2 +
-                       static_cast<std::int64_t>(layout.gradient_accumulation),
-                   (layout.sequence_parallel ? 8 : 0) + (sizes[Axis::kTp] > 1 ? 4 : 0) +
-                       (sharding_ranks(layout.mesh) > 1 ? 2 : 0) +
-                       (sizes[Axis::kDpReplicate] > 1 ? 1 : 0),
+                   way_of_sharding(layout),
+                   uses_of_axes(layout),
                    layout.mesh.expert_parallel > 1,
                    place_of(stage)};
   const auto [found, is_new] =
       program_index_.try_emplace(key, static_cast<std::uint32_t>(programs_.size()));
-  if (is_new) {
-    Program program{short_program(model_, job_, layout, stage), {}};
-    for (const Instruction& kind : program.program.kinds)
-      program.kinds.push_back(number_of(kind_of(kind)));
-    programs_.push_back(std::move(program));
-  }
+  if (is_new) add_program(short_program(model_, job_, layout, stage));
   return found->second;
+}
+
+std::uint32_t EstimateTables::whole_program_of(const Layout& layout, const Stage& stage) {
+  const bool checkpoints = layout.activation_checkpointing != ActivationCheckpointing::kNone;
+  const bool releases = without_replicas(layout.sharding) == Sharding::kFullShard;
+  const std::int64_t blocks = model_.num_hidden_layers;
+  // The first number is none of a cut program's.
+  const Key key = {-layout.virtual_stages,
+                   layout.mesh.sizes[Axis::kPp],
+                   stage.index,
+                   layout.accumulation,
+                   checkpoints ? std::min(blocks, layout.checkpointed_blocks.value_or(blocks)) : 0,
+                   releases ? std::min(blocks, layout.blocks_kept_gathered) : 0,
+                   static_cast<std::int64_t>(layout.activation_checkpointing),
+                   way_of_sharding(layout),
+                   uses_of_axes(layout),
+                   layout.mesh.expert_parallel > 1};
+  const auto [found, is_new] =
+      program_index_.try_emplace(key, static_cast<std::uint32_t>(programs_.size()));
+  if (is_new) add_program(whole_program(model_, job_, layout, stage));
+  return found->second;
+}
+
+void EstimateTables::add_program(ShortProgram program) {
+  Program& added = programs_.emplace_back(Program{std::move(program), {}});
+  for (const Instruction& kind : added.program.kinds)
+    added.kinds.push_back(number_of(kind_of(kind)));
+  instructions_ += added.program.playback.instructions.size();
 }
 
 std::size_t EstimateTables::number_of(const Instruction& kind) {

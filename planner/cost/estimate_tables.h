@@ -84,6 +84,8 @@ class EstimateTables {
   void put_in_order();
   std::uint32_t costs_of(const Layout& layout, const Stage& stage);
   std::uint32_t program_of(const Layout& layout, const Stage& stage, const ProgramLengths& lengths);
+  std::uint32_t whole_program_of(const Layout& layout, const Stage& stage);
+  void add_program(ShortProgram program);
   std::size_t number_of(const Instruction& kind);
 
   /// Works out what the sort's kinds of instruction cost.
@@ -100,6 +102,9 @@ class EstimateTables {
   void set_stages(const Layout& layout);
   QuickEstimate price_pipeline(const Layout& layout);
   double pipeline_time(const Layout& layout);
+  double interleaved_time(const Layout& layout);
+  /// Forgets programs where they have become too many.
+  void make_room();
 
   ModelSpec model_;
   ClusterSpec cluster_;
@@ -109,6 +114,8 @@ class EstimateTables {
   /// By what shapes programs.
   Index program_index_;
   std::vector<Program> programs_;
+  /// Of all of them.
+  std::size_t instructions_ = 0;
   /// By the sizes of what layouts do.
   Index costs_index_;
   std::vector<StageCosts> costs_;

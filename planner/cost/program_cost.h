@@ -48,9 +48,9 @@ class ProgramCost {
   /// Takes the place of the program there was. Costs are by kind; both have to outlive their use.
   void set(const ShortProgram& program, std::span<const KindCost* const> kinds);
 
-  /// A rank of a pipeline that runs the program, longer by `growth`.
-  TimedPlayer player(const Growth& growth) const {
-    return TimedPlayer(*playback_, growth, TimedRank(times_), 1);
+  /// A rank of a pipeline's stage of so many chunks that runs the program, longer by `growth`.
+  TimedPlayer player(const Growth& growth, std::size_t chunks) const {
+    return TimedPlayer(*playback_, growth, TimedRank(times_), chunks);
   }
 
   /// The step's time in seconds; the program is longer by `growth`, as it is for all of these.

@@ -81,6 +81,15 @@ std::int64_t same_unit(const ModelSpec& from, const ModelSpec& to, std::int64_t 
   return unit == head_unit(from) ? head_unit(to) : block_unit(to, 0);
 }
 
+/// The first block that is as large, so that stages have as few kinds as can be.
+std::int64_t first_alike(const StepContext& context, std::int64_t unit) {
+  const std::int64_t first = block_unit(context.model, 0);
+  if (unit == kNoUnit || unit < first || unit == head_unit(context.model)) return unit;
+  std::int64_t alike = first;
+  while (&context.sizes_of(alike) != &context.sizes_of(unit)) ++alike;
+  return alike;
+}
+
 }  // namespace
 
 ProgramLengths lengths_of(const Layout& layout, const Stage& stage) {
@@ -133,6 +142,23 @@ ShortProgram short_program(const ModelSpec& model, const Job& job, const Layout&
   for (Instruction& kind : program.kinds) {
     kind.unit = same_unit(context.model, whole, kind.unit);
     kind.retires = same_unit(context.model, whole, kind.retires);
+  }
+  return program;
+}
+
+ShortProgram whole_program(const ModelSpec& model, const Job& job, const Layout& layout,
+                           const Stage& stage) {
+  ShortProgram program{
+      .playback = {}, .kinds = {}, .runs = {}, .lengths = lengths_of(layout, stage)};
+  const StepContext context = make_step_context(model, job, layout, DeviceKind::kGpu, stage.index);
+  ProgramShape shape = shape_of(context, build_program(model, job, layout, stage.index));
+  if (layout.virtual_stages == 1) let_runs_grow(program.lengths.runs, first_run(job), shape.phases);
+  program.playback = playback_of(shape);
+  program.runs = runs_of_kinds(shape);
+  program.kinds = std::move(shape.kinds);
+  for (Instruction& kind : program.kinds) {
+    kind.unit = first_alike(context, kind.unit);
+    kind.retires = first_alike(context, kind.retires);
   }
   return program;
 }

@@ -36,7 +36,8 @@ ProgramLengths shortened(const ProgramLengths& lengths);
 /// Whether the layout's programs can be cut: blocks are alike, and stages not interleaved.
 bool can_be_shortened(const ModelSpec& model, const Layout& layout);
 
-/// The shortest program with the same kinds of instruction in the same order as a stage's.
+/// The shortest program with the same kinds of instruction in the same order as a stage's; or the
+/// stage's own, where that cannot be told.
 struct ShortProgram {
   Playback playback;
   /// An instruction of each kind, on units of the whole model, and how often it is run.
@@ -45,6 +46,10 @@ struct ShortProgram {
   ProgramLengths lengths;
 };
 ShortProgram short_program(const ModelSpec& model, const Job& job, const Layout& layout,
+                           const Stage& stage);
+/// The stage's own program, of a layout that cannot be cut. It is to be played with no growth but
+/// fewer rounds.
+ShortProgram whole_program(const ModelSpec& model, const Job& job, const Layout& layout,
                            const Stage& stage);
 
 /// How much longer the stage's own program is.
