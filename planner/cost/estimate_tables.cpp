@@ -1,6 +1,7 @@
 #include "planner/cost/estimate_tables.h"
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -124,15 +125,14 @@ QuickEstimate EstimateTables::price(const Layout& layout) {
 common::Bytes EstimateTables::peak_allocated(const Layout& layout) {
   if (is_feed_forward(model_)) return played(model_, cluster_, job_, layout).peak_allocated;
   make_room();
-  QuickEstimate estimate;
-  common::Bytes peak;
+  std::int64_t peak = 0;
   for (const Stage& stage : stages_that_peak(model_, layout)) {
     const Sort sort = sort_of(layout, stage);
     select(sort);
-    price_memory(cost_, sort, estimate);
-    peak = std::max(peak, estimate.peak_allocated);
+    const ByteCounts held = costs_[sort.costs].held(sort.microbatches);
+    peak = std::max(peak, std::accumulate(held.begin(), held.end(), cost_.peak_total(sort.growth)));
   }
-  return peak;
+  return common::Bytes(peak);
 }
 
 void EstimateTables::make_room() {

@@ -8,7 +8,9 @@ PricedInstruction price_instruction(const StepContext& context, const ClusterSpe
                                     const Instruction& instruction) {
   const DeviceMesh& mesh = context.layout.mesh;
   PricedInstruction priced;
-  for (const Operation& operation : expand(context, instruction)) {
+  const Operations operations = expand(context, instruction);
+  priced.operations.reserve(operations.size());
+  for (const Operation& operation : operations) {
     priced.operations.push_back(
         {operation, price(cluster, mesh, context.job.param_dtype, operation)});
   }

@@ -143,7 +143,7 @@ TrafficCounts ProgramCost::traffic(const Growth& growth) const { return at(traff
 
 ByteCounts ProgramCost::peak_memory(const Growth& growth) {
   const Moment moment = highest_moment(growth);
-  if (moment_ != moment) add_up_until(moment);
+  if (!moment_ || !moment_->is_at(moment)) add_up_until(moment);
   moment_ = moment;
   return at(held_, growth);
 }
@@ -166,6 +166,7 @@ ProgramCost::Moment ProgramCost::highest_moment(const Growth& growth) const {
     highest = moment;
     highest.last_of_phase = level.now > 0;
   }
+  highest.total = step.peak;
   return highest;
 }
 

@@ -60,6 +60,8 @@ class ProgramCost {
 
   /// What the step holds at its highest, above what it holds all through.
   ByteCounts peak_memory(const Growth& growth);
+  /// The sum of it, which takes a fraction of the time.
+  std::int64_t peak_total(const Growth& growth) const { return highest_moment(growth).total; }
 
   TrafficCounts traffic(const Growth& growth) const;
 
@@ -76,14 +78,18 @@ class ProgramCost {
   };
 
   /// Where in the step memory is highest: in the first or the last repetition of a segment, in the
-  /// first or the last of its phase.
+  /// first or the last of its phase; and how much is held there.
   struct Moment {
+    std::int64_t total = 0;
     std::size_t phase = 0;
     std::size_t segment = 0;
     bool last_of_segment = false;
     bool last_of_phase = false;
 
-    bool operator==(const Moment&) const = default;
+    bool is_at(const Moment& other) const {
+      return phase == other.phase && segment == other.segment &&
+             last_of_segment == other.last_of_segment && last_of_phase == other.last_of_phase;
+    }
   };
 
   const KindCost& cost_of(const Repeated& segment, std::uint32_t instruction) const {

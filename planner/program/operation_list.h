@@ -7,6 +7,9 @@ namespace meshplan::planner {
 /// Appends operations in the order of issue.
 class OperationList {
  public:
+  /// With room for those of most instructions.
+  OperationList() { operations_.reserve(64); }
+
   void allocate(const char* name, MemoryClass memory, std::int64_t bytes);
   void free(const char* name, MemoryClass memory, std::int64_t bytes);
 

@@ -50,15 +50,11 @@ common::Seconds LayoutBounds::time_as_chosen(const Layout& layout) {
 common::Seconds LayoutBounds::time(const Layout& layout, Recomputed recomputed) {
   if (!bounds_model_) return {};
   if (layout.mesh.expert_parallel > 1) return compute_time(layout);
-  const BlockCollectives collectives = collectives_of(layout);
-  if (layout.virtual_stages == 1)
-    return common::Seconds(least_time(layout, collectives, recomputed)) + update_time(layout);
-  // Collectives of interleaved chunks may overlap otherwise, and their activations add up
-  // otherwise.
-  BlockCollectives messages;
-  messages.send = collectives.send;
-  const Recomputed known = recomputed == Recomputed::kLeast ? Recomputed::kNone : recomputed;
-  return common::Seconds(least_time(layout, messages, known)) + update_time(layout);
+  // Activations of interleaved chunks add up otherwise.
+  const bool unknown = layout.virtual_stages > 1 && recomputed == Recomputed::kLeast;
+  return common::Seconds(
+             least_time(layout, collectives_of(layout), unknown ? Recomputed::kNone : recomputed)) +
+         update_time(layout);
 }
 
 common::Seconds LayoutBounds::update_time(const Layout& layout) {
@@ -85,6 +81,7 @@ double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& co
                                 Recomputed recomputed) {
   const auto& [embedding, block, head] = passes_of(layout);
   const auto microbatches = static_cast<double>(layout.accumulation);
+  const auto chunks = static_cast<double>(layout.virtual_stages);
   // Of the stages before, which a microbatch passes through first and last.
   double before = 0;
   double longest = 0;
@@ -101,10 +98,12 @@ double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& co
     if (recomputed == Recomputed::kChosen) backward += chosen_recompute_time(layout, stage);
     // Copies that are kept may last through the passes ahead.
     const auto ahead = static_cast<double>(warm_up_passes(stage, layout));
-    const double gathers = ((microbatches - ahead) * blocks - 2) * collectives.gather;
+    const double passes_after = microbatches * chunks - ahead;
+    const double gathers = (passes_after * in_chunk - 2) * collectives.gather;
     const double reductions =
         ((microbatches - 1) * blocks) * collectives.reduce + (blocks - 2) * collectives.last_reduce;
-    const double in_order = std::max(0.0, blocks - 2);
+    // Those of a pass go on one after the other.
+    const double in_order = std::max(0.0, (chunks == 1 ? blocks : 0) - 2);
     const double last_backward = std::max(backward, in_order * collectives.last_reduce);
     const double messages = 2 * collectives.send;
     if (stage.is_last()) {
@@ -188,15 +187,19 @@ std::int64_t LayoutBounds::slice_elements(const Layout& layout, const Stage& sta
 std::int64_t LayoutBounds::bytes_beside_activations(const Layout& layout, const Stage& stage) {
   const Elements& elements = elements_of(layout);
   const Sharding sharding = without_replicas(layout.sharding);
+  const bool interleaved = layout.virtual_stages > 1;
+  // Of chunks in turn, others may not have begun, or have ended.
+  const std::int64_t in_chunk = stage.blocks / layout.virtual_stages;
   std::int64_t bytes = 0;
   if (sharding_ranks(layout.mesh) > 1 && !keeps_whole(sharding)) {
     // At the end of the forward pass, or in the loss.
-    const std::int64_t blocks = sharding == Sharding::kFullShard ? 1 : stage.blocks;
-    const std::int64_t head = stage.is_last() ? elements.head : 0;
+    const std::int64_t blocks = sharding == Sharding::kFullShard ? 1 : in_chunk;
+    const std::int64_t head = stage.is_last() && !interleaved ? elements.head : 0;
     bytes += (blocks * elements.block + head) * common::size_of(job_.param_dtype);
   }
   if (layout.accumulation * layout.virtual_stages > chunks_under_way(layout, stage)) {
-    const std::int64_t slice = slice_elements(layout, stage);
+    const std::int64_t slice = interleaved ? in_chunk * elements.block / sharding_ranks(layout.mesh)
+                                           : slice_elements(layout, stage);
     const bool whole = accumulates_whole_gradients(layout);
     bytes +=
         (whole ? slice * sharding_ranks(layout.mesh) : slice) * common::size_of(job_.reduce_dtype);
@@ -292,8 +295,10 @@ const LayoutBounds::Passes& LayoutBounds::passes_of(const Layout& layout) {
   const auto [found, is_new] = passes_.try_emplace(key_of(layout));
   if (!is_new) return found->second;
   const StepContext context = make_step_context(model_, job_, layout, cluster_.device.kind);
-  const auto seconds = [&](Opcode opcode, Computation computation, std::int64_t unit) {
-    const Instruction instruction{.opcode = opcode, .computation = computation, .unit = unit};
+  const auto seconds = [&](Opcode opcode, Computation computation, std::int64_t unit,
+                           Recompute recompute = {}) {
+    const Instruction instruction{
+        .opcode = opcode, .computation = computation, .unit = unit, .recompute = recompute};
     const InstructionCost cost = price_instruction(context, cluster_, instruction).cost;
     return cost.before.total.value + cost.after.total.value;
   };
@@ -302,8 +307,20 @@ const LayoutBounds::Passes& LayoutBounds::passes_of(const Layout& layout) {
     return Pass{.forward = seconds(Opcode::kForward, computation, unit),
                 .backward = seconds(Opcode::kBackward, computation, unit)};
   };
-  const Pass first = pass(Computation::kBlock, block_unit(model, 0));
-  const Pass other = pass(Computation::kBlock, block_unit(model, other_block_));
+  Pass first = pass(Computation::kBlock, block_unit(model, 0));
+  const Pass other =
+      other_block_ == 0 ? first : pass(Computation::kBlock, block_unit(model, other_block_));
+  if (layout.async_tp) {
+    // What is computed twice may spare a collective more than it takes, where pieces hide others.
+    Layout tried = layout;
+    tried.checkpointed_blocks.reset();
+    for (const auto way : {ActivationCheckpointing::kSelective, ActivationCheckpointing::kFull}) {
+      tried.activation_checkpointing = way;
+      first.backward =
+          std::min(first.backward, seconds(Opcode::kBackward, Computation::kBlock,
+                                           block_unit(model, 0), recompute_of(tried, 0)));
+    }
+  }
   found->second = {
       .embedding = pass(Computation::kEmbedding, embedding_unit(model)),
       .block = {.forward = std::min(first.forward, other.forward),
