@@ -102,7 +102,7 @@ void read_sizes(const ConfigFields& fields, const Family& family, ModelSpec& mod
           : fields.size(intermediate);
   model.num_hidden_layers =
       fields.size(key(keys.layers, kCommonKeys.layers), std::nullopt, kMaxLayers);
-  model.vocab_size = fields.size("vocab_size");
+  model.vocab_size = fields.size(key(keys.vocabulary, kCommonKeys.vocabulary));
   model.max_position_embeddings =
       fields.size(key(keys.positions, kCommonKeys.positions), family.max_position_embeddings);
   model.num_attention_heads = fields.size(key(keys.heads, kCommonKeys.heads));
@@ -207,6 +207,7 @@ ModelSpec load_model(const std::string& model) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) path /= "config.json";
   if (std::filesystem::is_regular_file(path, ignored)) return read_model_file(path);
+  if (const auto similar = similar_catalog_name("models", model)) return load_model(*similar);
   throw Error(
       ErrorCode::kInvalidInput,
       fmt::format("'{:.300}' is neither a catalog name, nor a folder with config.json, nor a "
