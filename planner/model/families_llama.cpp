@@ -18,6 +18,8 @@ constexpr std::array kUseBias = {FlagKey{&Traits::qkv_bias, "use_bias", false},
 constexpr std::array kGlmFlags = {FlagKey{&Traits::qkv_bias, "attention_bias", true}};
 constexpr std::array kGlm4MoeFlags = {FlagKey{&Traits::qkv_bias, "attention_bias", false},
                                       FlagKey{&Traits::qk_norm, "use_qk_norm", false}};
+constexpr std::array kHeliumFlags = {FlagKey{&Traits::qkv_bias, "attention_bias", false},
+                                     FlagKey{&Traits::feed_forward_bias, "mlp_bias", false}};
 constexpr std::array kQwen2MoeFlags = {FlagKey{&Traits::qkv_bias, "qkv_bias", true}};
 constexpr std::array kSeedOssFlags = {
     FlagKey{&Traits::qkv_bias, "attention_bias", true},
@@ -212,7 +214,7 @@ const std::array kRows = {
     Family{.family = ModelFamily::kHelium,
            .name = "helium",
            .architecture = "HeliumForCausalLM",
-           .flags = kAttentionAndMlpBias,
+           .flags = kHeliumFlags,
            .num_key_value_heads = 20,
            .head_dim = 128,
            .has_head_dim = true,
@@ -230,12 +232,12 @@ const std::array kRows = {
     Family{.family = ModelFamily::kInternlm3,
            .name = "internlm3",
            .architecture = "InternLM3ForCausalLM",
-           .flags = kAttentionAndMlpBias,
            .num_key_value_heads = 2,
            .head_dim = 128,
            .has_head_dim = true,
            .max_position_embeddings = 32768,
-           .norm_epsilon = 1e-5},
+           .norm_epsilon = 1e-5,
+           .special = read_internlm3},
     Family{.family = ModelFamily::kMinimaxM2,
            .name = "minimax_m2",
            .architecture = "MiniMaxM2ForCausalLM",

@@ -115,6 +115,12 @@ void read_chatglm(const ConfigFields& fields, ModelSpec& model) {
   model.attention_output_bias = model.feed_forward_bias = bias;
 }
 
+void read_internlm3(const ConfigFields& fields, ModelSpec& model) {
+  model.qkv_bias = fields.flag("qkv_bias", fields.flag("attention_bias", false));
+  model.attention_output_bias = model.feed_forward_bias =
+      fields.flag("bias", fields.flag("mlp_bias", false));
+}
+
 void read_qwen(const ConfigFields& fields, ModelSpec& model) {
   if (model.intermediate_size % 2 != 0) {
     fields.complain("intermediate_size",

@@ -20,6 +20,8 @@ void read_mpt(const ConfigFields& fields, ModelSpec& model);
 void read_baichuan(const ConfigFields& fields, ModelSpec& model);
 /// chatglm: kv_channels, multi_query_attention and its groups, add_bias_linear.
 void read_chatglm(const ConfigFields& fields, ModelSpec& model);
+/// internlm3: qkv_bias and bias, as its own code has them, or as transformers writes them.
+void read_internlm3(const ConfigFields& fields, ModelSpec& model);
 /// qwen: intermediate_size counts gate and up together; kv_channels, no_bias.
 void read_qwen(const ConfigFields& fields, ModelSpec& model);
 /// dbrx: attn_config and ffn_config.

@@ -77,7 +77,7 @@ FAMILIES = {
     # Its heads do not take head_dim for the width of their output, so it is hidden_size over them.
     "helium": (COMMON | {"head_dim": 16}, LLAMA_OPTIONS),
     "hunyuan_v1_dense": (HEAD_DIM, ATTENTION_BIAS),
-    "internlm3": (HEAD_DIM, LLAMA_OPTIONS),
+    "internlm3": (HEAD_DIM, [{}, {"qkv_bias": True, "bias": True}, {"tie_word_embeddings": True}]),
     "jais2": (HEAD_DIM, [{}, {"attention_bias": False}, {"mlp_bias": False}]),
     "minimax_m2": (HEAD_DIM, [{"num_local_experts": 6, "num_experts_per_tok": 2}]),
     "ministral": (HEAD_DIM, [{}, {"sliding_window": None}]),
