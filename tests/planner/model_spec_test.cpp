@@ -158,10 +158,12 @@ TEST(ModelSpec, RefusesSizesOutOfBounds) {
 
 TEST(ModelSpec, RefusesUnknownFamiliesWithTheFieldsThatAreMissing) {
   Json config = minimal("mamba");
-  EXPECT_THAT(complaint(config),
-              AllOf(HasSubstr("config.json.model_type: unknown family 'mamba'; use arcee, bloom,"),
-                    HasSubstr("starcoder2, or describe the architecture under \"meshplan\""),
-                    HasSubstr("missing for that: meshplan")));
+  EXPECT_THAT(
+      complaint(config),
+      AllOf(
+          HasSubstr("config.json.model_type: unknown family 'mamba'; use arcee, baichuan, bloom,"),
+          HasSubstr("vaultgemma, or describe the architecture under \"meshplan\""),
+          HasSubstr("missing for that: meshplan")));
   config.erase("num_attention_heads");
   config.erase("vocab_size");
   EXPECT_THAT(complaint(config),
