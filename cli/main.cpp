@@ -131,7 +131,7 @@ int run(const std::vector<std::string>& arguments) {
     CLI::App* app = root.add_subcommand(subcommand.name);
     actions[subcommand.name] = subcommand.define(*app);
     for (CLI::Option* option : app->get_options()) {
-      if (takes_numbers(*option)) option->check(within_64_bits());
+      if (takes_numbers(*option)) option->check(within_64_bits(option->get_name()));
     }
   }
   if (!parse(root, arguments)) return 0;

@@ -35,15 +35,17 @@ CLI::Validator finite_non_negative() {
           ""};
 }
 
-CLI::Validator within_64_bits() {
-  return {[](std::string& text) -> std::string {
+CLI::Validator within_64_bits(const std::string& flag) {
+  return {[flag](std::string& text) -> std::string {
             std::int64_t number = 0;
             const char* const begin = text.data() + (text.starts_with('+') ? 1 : 0);
             const auto [end, error] = std::from_chars(begin, text.data() + text.size(), number);
-            const bool whole = end == text.data() + text.size();
-            return error == std::errc::result_out_of_range && whole
-                       ? fmt::format("{} is beyond 64 bits; use at most 9223372036854775807", text)
-                       : "";
+            if (error == std::errc::result_out_of_range && end == text.data() + text.size()) {
+              throw common::Error(
+                  common::ErrorCode::kInvalidInput,
+                  fmt::format("{} is beyond 64 bits; use from -2^63 to 2^63 - 1", text), flag);
+            }
+            return "";
           },
           ""};
 }
