@@ -13,6 +13,7 @@
 
 #include "cli/command.h"
 #include "cli/help.h"
+#include "cli/options.h"
 #include "common/error.h"
 
 namespace meshplan::cli {
@@ -85,6 +86,14 @@ std::string alternative(const CLI::App& root, const std::string& word) {
   return suggestion(word, subcommand_names());
 }
 
+/// Whether help shows the option's value as one letter, or as a list of them: those are numbers of
+/// 63 bits, but for M and C, a model and a cluster, and the seed, which has 64.
+bool takes_numbers(const CLI::Option& option) {
+  const std::string type = option.get_type_name();
+  const bool letter = type.size() == 1 || (type.size() > 1 && (type[1] == ',' || type[1] == '|'));
+  return letter && type[0] != 'M' && type[0] != 'C' && option.get_single_name() != "seed";
+}
+
 /// Reads the command line; false when it asked for help or the version, which is then printed.
 bool parse(CLI::App& root, const std::vector<std::string>& arguments) {
   // CLI11 takes them from the back.
@@ -97,12 +106,15 @@ bool parse(CLI::App& root, const std::vector<std::string>& arguments) {
     return false;
   } catch (const CLI::ParseError& error) {
     const std::vector<CLI::App*> chosen = root.get_subcommands();
+    const bool converted = dynamic_cast<const CLI::ConversionError*>(&error) == nullptr;
     // A mistyped flag explains a missing one better than the other way round.
     const std::vector<std::string> unexpected = root.remaining(true);
-    const std::string problem = unexpected.empty()
-                                    ? error.what()
-                                    : fmt::format("unexpected argument {}{}", unexpected.front(),
-                                                  alternative(root, unexpected.front()));
+    const std::string problem =
+        unexpected.empty()
+            ? error.what() +
+                  std::string(converted ? "" : ": must be a number, and whole if it counts")
+            : fmt::format("unexpected argument {}{}", unexpected.front(),
+                          alternative(root, unexpected.front()));
     throw Error(ErrorCode::kUsage,
                 fmt::format("{}; see meshplan {}--help", problem,
                             chosen.empty() ? "" : chosen.front()->get_name() + " "));
@@ -118,6 +130,9 @@ int run(const std::vector<std::string>& arguments) {
   for (const Subcommand& subcommand : kSubcommands) {
     CLI::App* app = root.add_subcommand(subcommand.name);
     actions[subcommand.name] = subcommand.define(*app);
+    for (CLI::Option* option : app->get_options()) {
+      if (takes_numbers(*option)) option->check(within_64_bits(option->get_name()));
+    }
   }
   if (!parse(root, arguments)) return 0;
   const int code = actions.at(root.get_subcommands().front()->get_name())();

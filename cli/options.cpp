@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <cmath>
 #include <filesystem>
 
@@ -34,6 +35,21 @@ CLI::Validator finite_non_negative() {
           ""};
 }
 
+CLI::Validator within_64_bits(const std::string& flag) {
+  return {[flag](std::string& text) -> std::string {
+            std::int64_t number = 0;
+            const char* const begin = text.data() + (text.starts_with('+') ? 1 : 0);
+            const auto [end, error] = std::from_chars(begin, text.data() + text.size(), number);
+            if (error == std::errc::result_out_of_range && end == text.data() + text.size()) {
+              throw common::Error(
+                  common::ErrorCode::kInvalidInput,
+                  fmt::format("{} is beyond 64 bits; use from -2^63 to 2^63 - 1", text), flag);
+            }
+            return "";
+          },
+          ""};
+}
+
 CLI::Option* add_model_flag(CLI::App& app, std::string& model, const std::string& names) {
   return app
       .add_option(names, model,
@@ -45,6 +61,11 @@ CLI::Option* add_model_flag(CLI::App& app, std::string& model, const std::string
 LoadedModel load_model(const std::string& model) {
   LoadedModel loaded{planner::load_model(model), model};
   if (planner::catalog_text("models", model)) return loaded;
+  std::error_code ignored;
+  if (!std::filesystem::exists(model, ignored)) {
+    loaded.source = loaded.spec.name;
+    return loaded;
+  }
   std::filesystem::path path = std::filesystem::absolute(model).lexically_normal();
   if (path.filename() == "config.json" || !path.has_filename()) path = path.parent_path();
   loaded.source = path.string();

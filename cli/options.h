@@ -30,6 +30,10 @@ CLI::Option* add_choice(CLI::App& app, const std::string& flag, Value& value, Pa
 /// Refuses what is not a finite number of at least 0; CLI11's own check lets nan through.
 CLI::Validator finite_non_negative();
 
+/// Throws kInvalidInput for an integer beyond 64 bits, which CLI11 turns into the nearest one that
+/// is not.
+CLI::Validator within_64_bits(const std::string& flag);
+
 /// A model by the name that the user gave.
 struct LoadedModel {
   planner::ModelSpec spec;

@@ -9,6 +9,7 @@
 #include "cli/progress_bar.h"
 #include "cli/ranking.h"
 #include "cli/search_flags.h"
+#include "common/text.h"
 #include "planner/search/automatic_sizes.h"
 #include "planner/search/best_layouts.h"
 
@@ -29,9 +30,11 @@ void require_divisors(const char* axis, const std::vector<std::int64_t>& sizes,
   const std::int64_t world = planner::world_size(cluster);
   for (std::int64_t size : sizes) {
     if (size >= 1 && world % size == 0) continue;
-    throw common::Error(common::ErrorCode::kInvalidInput,
-                        fmt::format("{}={}: must divide the cluster's {} nodes x {} devices = {}",
-                                    axis, size, cluster.nodes, cluster.devices_per_node, world));
+    throw common::Error(
+        common::ErrorCode::kInvalidInput,
+        fmt::format("{}={}: must divide the cluster's {} {} x {} devices = {}; use {}", axis, size,
+                    cluster.nodes, cluster.nodes == 1 ? "node" : "nodes", cluster.devices_per_node,
+                    world, common::divisors(world)));
   }
 }
 

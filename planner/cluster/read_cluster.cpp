@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <optional>
@@ -94,8 +95,9 @@ ClusterSpec read_whole(const Json& json, const std::string& where, Complaints& c
   return cluster;
 }
 
-/// The cluster that the short keys name, or nothing where they name none.
-std::optional<ClusterSpec> composed(const ClusterFields& fields) {
+/// The cluster that the short keys name. Where they name none, one of the catalog stands in, so
+/// that the other keys can be checked all the same.
+ClusterSpec composed(const ClusterFields& fields) {
   Complaints& complaints = fields.complaints();
   const JsonObject& object = fields.json();
   const auto at = [&object](const char* key) { return object.where() + "." + key; };
@@ -114,8 +116,10 @@ std::optional<ClusterSpec> composed(const ClusterFields& fields) {
   if (object.has("devices_per_node")) {
     complaints.add(at("devices_per_node"), "is for full cluster files; use gpus_per_node");
   }
-  if (!gpu || !network || nodes == 0 || gpus == 0) return std::nullopt;
-  return compose_cluster(*gpu, *network, nodes, gpus);
+  if (!gpu) gpu = load_gpu(catalog_names("gpus").front(), "catalog");
+  if (!network) network = load_network(gpu->network, "catalog");
+  return compose_cluster(*gpu, *network, std::max<std::int64_t>(1, nodes),
+                         std::max<std::int64_t>(1, gpus));
 }
 
 /// What is measured is not described as well, unless the file does both.
@@ -147,15 +151,14 @@ void set_network(Json& whole, Json& changes, const ClusterFields& fields) {
 ClusterSpec read_short(const Json& json, const std::string& where, Complaints& complaints) {
   const JsonObject object(json, where);
   const ClusterFields fields(object, complaints);
-  std::optional<ClusterSpec> cluster = composed(fields);
-  // Other fields can only be checked against a cluster; what is wrong with the names hides them.
-  if (!cluster) return {};
+  const ClusterSpec cluster = composed(fields);
   Json changes = json;
-  for (const char* key : {kGpu, kNodes, kGpusPerNode, kNetwork}) changes.erase(key);
-  if (changes.empty()) return *cluster;
-  Json whole = to_json(*cluster);
+  for (const char* key : {kGpu, kNodes, kGpusPerNode, kNetwork, "devices_per_node"})
+    changes.erase(key);
+  if (changes.empty()) return cluster;
+  Json whole = to_json(cluster);
   if (!changes.contains("source"))
-    whole["source"] = "set in the cluster file: " + changes.dump() + "\n" + cluster->source;
+    whole["source"] = "set in the cluster file: " + changes.dump() + "\n" + cluster.source;
   drop_description(whole, changes, "intra_node", "node_links");
   drop_description(whole, changes, "inter_node", "node_network");
   set_network(whole, changes, fields);
@@ -214,6 +217,14 @@ ClusterSpec read_changed(Json json, const std::string& where, const ClusterChang
 
 ClusterSpec read_cluster(const Json& json, const std::string& where) {
   Complaints complaints;
+  if (json.is_object() && !json.contains(kGpu) && !json.contains("device") &&
+      !json.contains("intra_node")) {
+    throw Error(ErrorCode::kInvalidInput,
+                fmt::format("is missing; use {}, or describe the cluster in full, with \"device\" "
+                            "(docs/clusters.md)",
+                            fmt::join(catalog_names("gpus"), ", ")),
+                where + "." + kGpu);
+  }
   const ClusterSpec cluster =
       is_short(json) ? read_short(json, where, complaints) : read_whole(json, where, complaints);
   complaints.throw_if_any(where);
@@ -230,6 +241,8 @@ ClusterSpec load_cluster(const std::string& cluster, const ClusterChanges& chang
   if (std::filesystem::is_regular_file(path, ignored)) {
     return read_changed(common::read_json_file(path), path.string(), changes);
   }
+  if (const auto similar = similar_catalog_name("clusters", cluster))
+    return load_cluster(*similar, changes);
   throw Error(ErrorCode::kInvalidInput,
               fmt::format("'{:.300}' is neither a catalog name nor a cluster file; the catalog has "
                           "{}",

@@ -115,7 +115,8 @@ void check_model(Rules& rules, const ModelSpec& model, const Job& job, std::int6
                 to_string(model.family), fmt::join(beyond, ", "));
   rules.require(
       model.max_position_embeddings == 0 || job.seq_length <= model.max_position_embeddings,
-      "seq_length_within_positions", "seq_length={}: at most max_position_embeddings={}",
+      "seq_length_within_positions",
+      "seq_length={}: at most max_position_embeddings={}; use less, or a config.json with more",
       job.seq_length, model.max_position_embeddings);
   rules.require(model.num_attention_heads > 0, "attention_heads_known",
                 "the model has neither num_key_value_heads nor num_attention_heads, so tp cannot "

@@ -8,7 +8,7 @@ namespace {
 
 std::vector<Family> all_rows() {
   std::vector<Family> rows;
-  for (const std::span<const Family> some : {llama_families(), gpt_families()})
+  for (const std::span<const Family> some : {llama_families(), gpt_families(), own_code_families()})
     rows.insert(rows.end(), some.begin(), some.end());
   std::ranges::sort(rows, {}, &Family::family);
   return rows;

@@ -34,6 +34,10 @@ constexpr std::array kPhimoeFlags = {
     FlagKey{&Traits::qkv_bias, "attention_bias", false},
     FlagKey{&Traits::attention_output_bias, "attention_bias", false},
     FlagKey{&Traits::output_head_bias, "lm_head_bias", false}};
+constexpr std::array kJais2Flags = {FlagKey{&Traits::qkv_bias, "attention_bias", true},
+                                    FlagKey{&Traits::attention_output_bias, "attention_bias", true},
+                                    FlagKey{&Traits::feed_forward_bias, "mlp_bias", true}};
+constexpr std::array kPersimmonFlags = {FlagKey{&Traits::qk_norm, "qk_layernorm", true}};
 constexpr std::array kStablelmFlags = {
     FlagKey{&Traits::qkv_bias, "use_qkv_bias", false},
     FlagKey{&Traits::qk_norm, "qk_layernorm", false},
@@ -71,6 +75,11 @@ constexpr SizeKeys kGptKeys = {.hidden = "n_embd",
                                .positions = "n_positions",
                                .norm_epsilon = "layer_norm_epsilon",
                                .activation = "activation_function"};
+constexpr SizeKeys kOpenaiGptKeys = [] {
+  SizeKeys keys = kGptKeys;
+  keys.activation = "afn";
+  return keys;
+}();
 constexpr SizeKeys kLayerNormEps = {.norm_epsilon = "layer_norm_eps"};
 
 const std::array kRows = {
@@ -215,6 +224,17 @@ const std::array kRows = {
            .norm_epsilon = 1e-5,
            .special = read_gptj_rotation,
            .names = kGptjNames},
+    Family{.family = ModelFamily::kJais2,
+           .name = "jais2",
+           .architecture = "Jais2ForCausalLM",
+           .traits = {.norm = NormKind::kLayer, .norm_bias = true, .gated_feed_forward = false},
+           .flags = kJais2Flags,
+           .keys = kLayerNormEps,
+           .has_head_dim = true,
+           .max_position_embeddings = 8192,
+           .activation = "relu2",
+           .norm_epsilon = 1e-5,
+           .names = kPlainNames},
     Family{.family = ModelFamily::kMpt,
            .name = "mpt",
            .architecture = "MptForCausalLM",
@@ -251,6 +271,20 @@ const std::array kRows = {
            .flags = kAttentionBias,
            .has_head_dim = true,
            .norm_epsilon = 1e-5},
+    Family{.family = ModelFamily::kOpenaiGpt,
+           .name = "openai-gpt",
+           .architecture = "OpenAIGPTLMHeadModel",
+           .traits = with_all_biases({.norm_placement = NormPlacement::kAfter,
+                                      .final_norm = false,
+                                      .positions = Positions::kLearned,
+                                      .gated_feed_forward = false}),
+           .keys = kOpenaiGptKeys,
+           .max_position_embeddings = 512,
+           .intermediate_per_hidden = 4,
+           .activation = "gelu",
+           .norm_epsilon = 1e-5,
+           .tie_word_embeddings = true,
+           .names = kOpenaiGptNames},
     Family{.family = ModelFamily::kOpt,
            .name = "opt",
            .architecture = "OPTForCausalLM",
@@ -267,6 +301,17 @@ const std::array kRows = {
            .tie_word_embeddings = true,
            .special = read_opt,
            .names = kOptNames},
+    Family{.family = ModelFamily::kPersimmon,
+           .name = "persimmon",
+           .architecture = "PersimmonForCausalLM",
+           .traits = with_all_biases({.gated_feed_forward = false}),
+           .flags = kPersimmonFlags,
+           .keys = kLayerNormEps,
+           .max_position_embeddings = 16384,
+           .activation = "relu2",
+           .norm_epsilon = 1e-5,
+           .rotated_part = 0.5,
+           .names = kPersimmonNames},
     Family{.family = ModelFamily::kPhi,
            .name = "phi",
            .architecture = "PhiForCausalLM",

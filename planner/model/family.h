@@ -18,6 +18,7 @@ struct SizeKeys {
   const char* heads = "num_attention_heads";
   const char* kv_heads = "num_key_value_heads";
   const char* intermediate = "intermediate_size";
+  const char* vocabulary = "vocab_size";
   const char* positions = "max_position_embeddings";
   const char* norm_epsilon = "rms_norm_eps";
   const char* activation = "hidden_act";
@@ -43,8 +44,9 @@ inline constexpr std::array kAttentionAndMlpBias = {
 
 /// Which blocks attend through the window. kNone: none. kAll: all, unless sliding_window is null.
 /// kSwitched: with use_sliding_window, those from max_window_layers on, or as layer_types says.
-/// kPattern: as layer_types says, else all but every sliding_window_pattern-th.
-enum class WindowRule { kNone, kAll, kSwitched, kPattern };
+/// kPattern: as layer_types says, else all but every sliding_window_pattern-th. kTyped: as
+/// layer_types says, else all.
+enum class WindowRule { kNone, kAll, kSwitched, kPattern, kTyped };
 
 struct WindowKeys {
   WindowRule rule = WindowRule::kNone;
@@ -72,6 +74,13 @@ struct MoeKeys {
   /// decoder_sparse_step and mlp_only_layers.
   bool sparse_step = false;
 };
+
+/// As DeepSeek spells it, and those that came after.
+inline constexpr MoeKeys kDeepseekMoe = {.experts = "n_routed_experts",
+                                         .default_per_token = 1,
+                                         .default_expert_size = 1408,
+                                         .shared_experts = "n_shared_experts",
+                                         .first_dense = "first_k_dense_replace"};
 
 /// Names of modules in a checkpoint; a parameter's name adds ".weight" or ".bias". Those of a block
 /// come after its prefix.
@@ -151,9 +160,10 @@ struct Family {
   ModuleNames names = {};
 };
 
-/// The rows, in two files.
+/// The rows, in three files.
 std::span<const Family> llama_families();
 std::span<const Family> gpt_families();
+std::span<const Family> own_code_families();
 
 /// All of them, in the order of ModelFamily.
 std::span<const Family> families();

@@ -35,6 +35,14 @@ inline constexpr ModuleNames kCodegenNames = [] {
   names.query_key_value = "attn.qkv_proj";
   return names;
 }();
+inline constexpr ModuleNames kOpenaiGptNames = [] {
+  ModuleNames names = kGptNames;
+  names.embedding = "transformer.tokens_embed";
+  names.position_embedding = "transformer.positions_embed";
+  names.attention_output_norm = "ln_1";
+  names.feed_forward_output_norm = "ln_2";
+  return names;
+}();
 inline constexpr ModuleNames kGptNeoNames = {.embedding = "transformer.wte",
                                              .position_embedding = "transformer.wpe",
                                              .blocks = "transformer.h",
@@ -107,6 +115,13 @@ inline constexpr ModuleNames kPhiNames = {.final_norm = "model.final_layernorm",
                                           .key_norm = "self_attn.k_layernorm",
                                           .up = "mlp.fc1",
                                           .down = "mlp.fc2"};
+inline constexpr ModuleNames kPersimmonNames = {.final_norm = "model.final_layernorm",
+                                                .query_key_value = "self_attn.query_key_value",
+                                                .attention_output = "self_attn.dense",
+                                                .query_norm = "self_attn.q_layernorm",
+                                                .key_norm = "self_attn.k_layernorm",
+                                                .up = "mlp.dense_h_to_4h",
+                                                .down = "mlp.dense_4h_to_h"};
 inline constexpr ModuleNames kStablelmNames = {.query_norm = "self_attn.q_layernorm.norms",
                                                .key_norm = "self_attn.k_layernorm.norms",
                                                .numbered_head_norms = true};
@@ -124,6 +139,39 @@ inline constexpr ModuleNames kMixtralNames = {.router = "block_sparse_moe.gate",
                                               .expert_gate = "w1",
                                               .expert_up = "w3",
                                               .expert_down = "w2"};
-inline constexpr ModuleNames kGlm4MoeNames = {.shared_expert = "mlp.shared_experts"};
+inline constexpr ModuleNames kSharedExpertsNames = {.shared_expert = "mlp.shared_experts"};
+inline constexpr ModuleNames kHunyuanNames = {.query_norm = "self_attn.query_layernorm",
+                                              .key_norm = "self_attn.key_layernorm"};
+inline constexpr ModuleNames kBaichuanNames = {.query_key_value = "self_attn.W_pack"};
+inline constexpr ModuleNames kInternlm2Names = {.embedding = "model.tok_embeddings",
+                                                .output_head = "output",
+                                                .input_norm = "attention_norm",
+                                                .feed_forward_norm = "ffn_norm",
+                                                .query_key_value = "attention.wqkv",
+                                                .attention_output = "attention.wo",
+                                                .gate = "feed_forward.w1",
+                                                .up = "feed_forward.w3",
+                                                .down = "feed_forward.w2"};
+inline constexpr ModuleNames kQwenNames = [] {
+  ModuleNames names = kGptNames;
+  names.inputs_first = false;
+  names.gate = "mlp.w2";
+  names.up = "mlp.w1";
+  return names;
+}();
+inline constexpr ModuleNames kExaoneNames = [] {
+  ModuleNames names = kGptNeoNames;
+  names.gate = "mlp.c_fc_0";
+  names.up = "mlp.c_fc_1";
+  return names;
+}();
+inline constexpr ModuleNames kChatglmNames = {.embedding = "transformer.embedding.word_embeddings",
+                                              .blocks = "transformer.encoder.layers",
+                                              .final_norm = "transformer.encoder.final_layernorm",
+                                              .output_head = "transformer.output_layer",
+                                              .query_key_value = "self_attention.query_key_value",
+                                              .attention_output = "self_attention.dense",
+                                              .gate_up = "mlp.dense_h_to_4h",
+                                              .down = "mlp.dense_4h_to_h"};
 
 }  // namespace meshplan::planner

@@ -57,6 +57,7 @@ std::int64_t windowed_blocks(const ConfigFields& fields, const Family& family,
     return std::max<std::int64_t>(
         0, layers - fields.count("max_window_layers", kDefaultMaxWindowLayers));
   }
+  if (family.window.rule == WindowRule::kTyped) return layers;
   const std::int64_t pattern = read_pattern(fields, family.window.pattern);
   return pattern == 0 ? 0 : layers - layers / pattern;
 }

@@ -29,6 +29,27 @@ constexpr std::array kActivations = {
     "relu2",   "relu6",      "sigmoid",       "silu",      "swish",      "tanh",
 };
 
+/// Keys of blocks that the step program has no operations for.
+struct UnplannedKey {
+  const char* key;
+  const char* what;
+};
+constexpr std::array kUnplannedKeys = {
+    UnplannedKey{"kv_lora_rank", "latent keys and values"},
+    UnplannedKey{"linear_num_key_heads", "heads of linear attention"},
+    UnplannedKey{"ssm_state_size", "state spaces"},
+    UnplannedKey{"state_size", "state spaces"},
+    UnplannedKey{"mamba_d_state", "state spaces"},
+};
+
+/// "; kv_lora_rank: ... are not planned", or nothing.
+std::string unplanned(const JsonObject& object) {
+  for (const auto& [key, what] : kUnplannedKeys) {
+    if (!object.is_null(key)) return fmt::format("; {}: {} are not planned", key, what);
+  }
+  return "";
+}
+
 /// What any decoder needs, and the config of an unknown architecture may lack.
 std::string missing_fields(const JsonObject& object) {
   std::vector<std::string> missing;
@@ -51,7 +72,8 @@ std::string missing_fields(const JsonObject& object) {
                 kTraitsKey, missing_fields(object))
           : "or save its text_config as a config.json of its own";
   throw Error(ErrorCode::kInvalidInput,
-              fmt::format("{}; use {}, {}", problem, family_names(), remedy), where);
+              fmt::format("{}; use {}, {}{}", problem, family_names(), remedy, unplanned(object)),
+              where);
 }
 
 const Family& read_family(const JsonObject& object) {
@@ -102,7 +124,7 @@ void read_sizes(const ConfigFields& fields, const Family& family, ModelSpec& mod
           : fields.size(intermediate);
   model.num_hidden_layers =
       fields.size(key(keys.layers, kCommonKeys.layers), std::nullopt, kMaxLayers);
-  model.vocab_size = fields.size("vocab_size");
+  model.vocab_size = fields.size(key(keys.vocabulary, kCommonKeys.vocabulary));
   model.max_position_embeddings =
       fields.size(key(keys.positions, kCommonKeys.positions), family.max_position_embeddings);
   model.num_attention_heads = fields.size(key(keys.heads, kCommonKeys.heads));
@@ -133,6 +155,9 @@ void read_rest(const ConfigFields& fields, const Family& family, ModelSpec& mode
 
 /// What must hold between fields that were read.
 void check(const ConfigFields& fields, const ModelSpec& model) {
+  for (const auto& [key, what] : kUnplannedKeys) {
+    if (!fields.is_null(key)) fields.complain(key, fmt::format("{} are not planned", what));
+  }
   const std::int64_t heads = model.num_attention_heads;
   const std::int64_t kv_heads = model.num_key_value_heads;
   if (heads > 0 && kv_heads > 0 && heads % kv_heads != 0) {
@@ -207,6 +232,7 @@ ModelSpec load_model(const std::string& model) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) path /= "config.json";
   if (std::filesystem::is_regular_file(path, ignored)) return read_model_file(path);
+  if (const auto similar = similar_catalog_name("models", model)) return load_model(*similar);
   throw Error(
       ErrorCode::kInvalidInput,
       fmt::format("'{:.300}' is neither a catalog name, nor a folder with config.json, nor a "

@@ -93,6 +93,44 @@ void read_mpt(const ConfigFields& fields, ModelSpec& model) {
   });
 }
 
+void read_baichuan(const ConfigFields& fields, ModelSpec& model) {
+  if (fields.is_null("max_position_embeddings") && !fields.is_null("model_max_length")) {
+    model.positions = Positions::kAlibi;
+    model.max_position_embeddings = fields.size("model_max_length");
+  }
+}
+
+void read_chatglm(const ConfigFields& fields, ModelSpec& model) {
+  if (!fields.flag("rmsnorm", true)) {
+    model.norm = NormKind::kLayer;
+    model.norm_bias = true;
+  }
+  model.final_norm = fields.flag("post_layer_norm", true);
+  model.head_dim = fields.size("kv_channels", model.head_dim);
+  model.num_key_value_heads = fields.flag("multi_query_attention", false)
+                                  ? fields.size("multi_query_group_num", 1)
+                                  : model.num_attention_heads;
+  const bool bias = fields.flag("add_bias_linear", false);
+  model.qkv_bias = bias || fields.flag("add_qkv_bias", false);
+  model.attention_output_bias = model.feed_forward_bias = bias;
+}
+
+void read_internlm3(const ConfigFields& fields, ModelSpec& model) {
+  model.qkv_bias = fields.flag("qkv_bias", fields.flag("attention_bias", false));
+  model.attention_output_bias = model.feed_forward_bias =
+      fields.flag("bias", fields.flag("mlp_bias", false));
+}
+
+void read_qwen(const ConfigFields& fields, ModelSpec& model) {
+  if (model.intermediate_size % 2 != 0) {
+    fields.complain("intermediate_size",
+                    fmt::format("{} must be even: it counts gate and up", model.intermediate_size));
+  }
+  model.intermediate_size /= 2;
+  model.head_dim = fields.size("kv_channels", model.head_dim);
+  model.attention_output_bias = model.feed_forward_bias = !fields.flag("no_bias", true);
+}
+
 void read_dbrx(const ConfigFields& fields, ModelSpec& model) {
   model.num_key_value_heads = 1;
   with_object(fields, "attn_config", [&model](const ConfigFields& attention) {

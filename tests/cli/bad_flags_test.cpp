@@ -56,7 +56,10 @@ const std::vector<BadFlag> kShared = {
     {"--cluster", "no-such-cluster", kInvalid, "no-such-cluster", "h100-sxm"},
     {"--nodes", "0", kInvalid, "nodes=0", "from 1 to 1000000"},
     {"--nodes", "1000001", kInvalid, "nodes=1000001", "from 1 to 1000000"},
-    {"--nodes", "one", kUsage, "--nodes", "one"},
+    {"--nodes", "one", kUsage, "--nodes", "must be a number"},
+    {"--nodes", "99999999999999999999", kInvalid, "--nodes: 99999999999999999999",
+     "beyond 64 bits"},
+    {"--seq-length", "99999999999999999999", kInvalid, "--seq-length", "beyond 64 bits"},
     {"--gpus-per-node", "0", kInvalid, "gpus_per_node=0", "from 1 to 1024"},
     {"--gpus-per-node", "1025", kInvalid, "gpus_per_node=1025", "from 1 to 1024"},
     {"--network", "string", kInvalid, "'string'", "roce-400-per-gpu"},
@@ -101,20 +104,24 @@ TEST(BadFlags, OfAnEstimateAreRefused) {
 
 TEST(BadFlags, OfAPlanAreRefused) {
   expect_refused("plan", kShared);
-  expect_refused("plan",
-                 {{"--tp", "3", kInvalid, "tp=3", "must divide the cluster's"},
-                  {"--dp-shard", "0", kInvalid, "dp_shard=0", "must divide the cluster's"},
-                  {"--dp-replicate", "-2", kInvalid, "dp_replicate=-2", "must divide"},
-                  {"--pp", "3", kInvalid, "pp=3", "must divide"},
-                  {"--cp", "3", kInvalid, "cp=3", "must divide"},
-                  {"--tp", "1,many", kUsage, "--tp", "many"},
-                  {"--microbatch-size", "0", kInvalid, "microbatch_size", "at least 1"},
-                  {"--microbatch-size", "many", kUsage, "--microbatch-size", "a number or auto"},
-                  {"--global-batch-size", "0", kInvalid, "global_batch_size", "at least 1"},
-                  {"--loss-chunks", "-1", kInvalid, "loss_chunks", "at least 1"},
-                  {"--objective", "beauty", kUsage, "--objective", "cost or energy"},
-                  {"--objective", "cost", kInvalid, "objective=cost", "--gpu-price"},
-                  {"--top", "0", kUsage, "--top", "0"}});
+  expect_refused(
+      "plan",
+      {{"--tp", "3", kInvalid, "tp=3", "the cluster's 1 node x 4 devices = 4; use 1, 2 or 4"},
+       {"--tp", "1,99999999999999999999", kInvalid, "--tp", "beyond 64 bits"},
+       {"--microbatch-size", "99999999999999999999", kInvalid, "--microbatch-size",
+        "beyond 64 bits"},
+       {"--dp-shard", "0", kInvalid, "dp_shard=0", "must divide the cluster's"},
+       {"--dp-replicate", "-2", kInvalid, "dp_replicate=-2", "must divide"},
+       {"--pp", "3", kInvalid, "pp=3", "must divide"},
+       {"--cp", "3", kInvalid, "cp=3", "must divide"},
+       {"--tp", "1,many", kUsage, "--tp", "many"},
+       {"--microbatch-size", "0", kInvalid, "microbatch_size", "at least 1"},
+       {"--microbatch-size", "many", kUsage, "--microbatch-size", "a number or auto"},
+       {"--global-batch-size", "0", kInvalid, "global_batch_size", "at least 1"},
+       {"--loss-chunks", "-1", kInvalid, "loss_chunks", "at least 1"},
+       {"--objective", "beauty", kUsage, "--objective", "cost or energy"},
+       {"--objective", "cost", kInvalid, "objective=cost", "--gpu-price"},
+       {"--top", "0", kUsage, "--top", "0"}});
 }
 
 TEST(BadFlags, OfWhatIfAreRefused) {

@@ -107,7 +107,8 @@ TEST(PlanCommand, SaysWhyALayoutIsRejected) {
 TEST(PlanCommand, RefusesSizesThatNoMeshOfTheClusterHas) {
   const Ended size = plan({"--tp", "1,3"});
   EXPECT_EQ(size.exit_code, 3);
-  EXPECT_THAT(size.err, HasSubstr("tp=3: must divide the cluster's 1 nodes x 4 devices = 4"));
+  EXPECT_THAT(size.err,
+              HasSubstr("tp=3: must divide the cluster's 1 node x 4 devices = 4; use 1, 2 or 4"));
   const Ended product = plan({"--tp", "4", "--dp-shard", "4"});
   EXPECT_EQ(product.exit_code, 4);
   EXPECT_THAT(product.err, HasSubstr("no mesh of 4 ranks"));

@@ -108,6 +108,20 @@ def covering_set(cases: list[Case], strength: int) -> list[Case]:
         references.add(best.reference)
 
 
+def widened(chosen: list[Case], cases: list[Case], count: int) -> list[Case]:
+    """The chosen cases and as many more as make `count`, those that add most triples of choices, with references that are needed already."""
+    references = {case.reference for case in chosen}
+    missing = {case: tuples_of(case, 3) for case in cases if case.reference in references}
+    covered = set().union(*(tuples_of(case, 3) for case in chosen))
+    wide = list(chosen)
+    while len(wide) < count:
+        best = max(missing, key=lambda case: len(missing[case] - covered))
+        wide.append(best)
+        covered |= missing[best]
+    return wide
+
+
 def cases_of_ci() -> list[Case]:
-    """Every pair of choices in float32, every choice in bfloat16."""
-    return covering_set(all_cases(), 2) + covering_set(all_cases("bfloat16"), 1)
+    """60 cases: every pair of choices in float32, every choice in bfloat16, and triples in float32."""
+    of_bfloat16 = covering_set(all_cases("bfloat16"), 1)
+    return widened(covering_set(all_cases(), 2), all_cases(), 60 - len(of_bfloat16)) + of_bfloat16

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains the same jobs with meshplan and with its peer (PyTorch's FSDP2 x DTensor tensor parallelism), step by step, and compares.
 
-    build/venv/bin/python tests/parity/parity.py                 a set of cases that has every pair of choices (continuous integration)
+    build/venv/bin/python tests/parity/parity.py                 60 cases that have every pair of choices (continuous integration)
     build/venv/bin/python tests/parity/parity.py --full          every combination; goes on where it was stopped
     build/venv/bin/python tests/parity/parity.py --only no_shard qwen3 --list
 
@@ -155,6 +155,11 @@ def summary(results: list[Result], chosen: list[Case]) -> str:
         lines.append(f"{dtype}, {len(measured)} cases: largest difference of the loss {max(r.loss for r in measured):.1e} "
                      f"(tolerance {tolerance:g}), of the gradient norm {max(r.norm for r in measured):.1e}{norm}, of memory "
                      f"{max(abs(r.memory) for r in measured):.2%} (tolerance {MEMORY_TOLERANCE:.0%})")
+    compared = [result for result in results if not result.message]
+    if compared:
+        worst = max(compared, key=lambda result: abs(result.memory))
+        lines.append(f"worst of memory: {worst.case} {worst.memory:+.2%}; collectives, with their bytes, of {sum(r.collectives_equal for r in compared)} "
+                     f"of {len(compared)} cases equal the plan's")
     passed = sum(result.passed for result in results)
     return "\n".join([*lines, f"{passed} of {len(results)} cases passed"])
 

@@ -49,6 +49,16 @@ TEST(Catalog, HasNothingUnderOtherNames) {
   EXPECT_TRUE(catalog_names("recipes").empty());
 }
 
+TEST(Catalog, KnowsAnEntryInOtherCaseAndByItsFirstWords) {
+  EXPECT_EQ(similar_catalog_name("models", "Llama-3.1-405B"), "llama-3.1-405b");
+  EXPECT_EQ(similar_catalog_name("models", "Mistral-7B"), "mistral-7b-v0.1");
+  EXPECT_EQ(load_model("Mixtral-8x7B").name, "mixtral-8x7b-v0.1");
+  EXPECT_EQ(load_cluster("H200").device.name, load_cluster("h200-sxm").device.name);
+  EXPECT_EQ(similar_catalog_name("clusters", "h100"), std::nullopt) << "there are two";
+  EXPECT_EQ(similar_catalog_name("models", "llama-3.1-405"), std::nullopt) << "part of a word";
+  EXPECT_EQ(similar_catalog_name("models", ""), std::nullopt);
+}
+
 TEST(Catalog, EveryModelLoadsUnderItsName) {
   for (const std::string& name : catalog_names("models")) {
     EXPECT_EQ(load_model(name).name, name);

@@ -158,10 +158,12 @@ TEST(ModelSpec, RefusesSizesOutOfBounds) {
 
 TEST(ModelSpec, RefusesUnknownFamiliesWithTheFieldsThatAreMissing) {
   Json config = minimal("mamba");
-  EXPECT_THAT(complaint(config),
-              AllOf(HasSubstr("config.json.model_type: unknown family 'mamba'; use arcee, bloom,"),
-                    HasSubstr("starcoder2, or describe the architecture under \"meshplan\""),
-                    HasSubstr("missing for that: meshplan")));
+  EXPECT_THAT(
+      complaint(config),
+      AllOf(
+          HasSubstr("config.json.model_type: unknown family 'mamba'; use arcee, baichuan, bloom,"),
+          HasSubstr("vaultgemma, or describe the architecture under \"meshplan\""),
+          HasSubstr("missing for that: meshplan")));
   config.erase("num_attention_heads");
   config.erase("vocab_size");
   EXPECT_THAT(complaint(config),
@@ -194,6 +196,37 @@ TEST(ModelSpec, ReadsAnArchitectureThatDescribesItself) {
             "config.json.meshplan.norm: 'batch' is unknown; use rms, layer");
   EXPECT_THAT(complaint(with(minimal("mine"), {{"meshplan", {{"normal", true}}}})),
               HasSubstr("config.json.meshplan.normal: unknown key"));
+}
+
+TEST(ModelSpec, RefusesBlocksThatTheProgramHasNoOperationsFor) {
+  const Json latent = with(minimal("deepseek_v3"), {{"kv_lora_rank", 512}});
+  EXPECT_THAT(complaint(latent),
+              AllOf(HasSubstr("unknown family 'deepseek_v3'; use arcee"),
+                    HasSubstr("missing for that: meshplan"),
+                    HasSubstr("kv_lora_rank: latent keys and values are not planned")));
+  EXPECT_EQ(complaint(with(latent, {{"meshplan", Json::object()}})),
+            "config.json.kv_lora_rank: latent keys and values are not planned");
+}
+
+TEST(ModelSpec, ReadsTheConfigsOfArchitecturesWithCodeOfTheirOwn) {
+  const Json qwen = with(minimal("qwen"), {{"kv_channels", 24}, {"seq_length", 512}});
+  EXPECT_EQ(read(qwen).intermediate_size, 64) << "128 counts gate and up";
+  EXPECT_EQ(read(qwen).head_dim, 24);
+  EXPECT_EQ(read(to_json(read(qwen))), read(qwen));
+  EXPECT_THAT(complaint(with(qwen, {{"intermediate_size", 127}})),
+              HasSubstr("intermediate_size: 127 must be even"));
+  const Json baichuan = minimal("baichuan");
+  EXPECT_EQ(read(baichuan).positions, Positions::kRotary);
+  EXPECT_EQ(read(with(baichuan, {{"model_max_length", 512}})).positions, Positions::kAlibi);
+  const Json chatglm = with(minimal("chatglm"), {{"padded_vocab_size", 300},
+                                                 {"vocab_size", nullptr},
+                                                 {"multi_query_attention", true},
+                                                 {"multi_query_group_num", 2},
+                                                 {"add_qkv_bias", true}});
+  EXPECT_EQ(read(chatglm).vocab_size, 300);
+  EXPECT_EQ(read(chatglm).num_key_value_heads, 2);
+  EXPECT_TRUE(read(chatglm).qkv_bias);
+  EXPECT_FALSE(read(chatglm).feed_forward_bias);
 }
 
 TEST(ModelSpec, NamesAllThatIsWrongAtOnce) {

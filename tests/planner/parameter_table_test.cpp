@@ -39,11 +39,15 @@ TEST(ParameterTable, CountsWhatIsPublished) {
 
 // Billions, as the models' pages and papers give them.
 TEST(ParameterTable, CountsThePublishedActiveParametersOfMixtures) {
-  const std::map<std::string, double> active = {
-      {"mistralai/Mixtral-8x7B-v0.1", 12.9}, {"mistralai/Mixtral-8x22B-v0.1", 39},
-      {"Qwen/Qwen1.5-MoE-A2.7B", 2.7},       {"Qwen/Qwen3-30B-A3B", 3.3},
-      {"Qwen/Qwen3-235B-A22B", 22},          {"databricks/dbrx-base", 36},
-      {"allenai/OLMoE-1B-7B-0924", 1.3},     {"microsoft/Phi-3.5-MoE-instruct", 6.6}};
+  const std::map<std::string, double> active = {{"mistralai/Mixtral-8x7B-v0.1", 12.9},
+                                                {"mistralai/Mixtral-8x22B-v0.1", 39},
+                                                {"Qwen/Qwen1.5-MoE-A2.7B", 2.7},
+                                                {"Qwen/Qwen3-30B-A3B", 3.3},
+                                                {"Qwen/Qwen3-235B-A22B", 22},
+                                                {"databricks/dbrx-base", 36},
+                                                {"allenai/OLMoE-1B-7B-0924", 1.3},
+                                                {"microsoft/Phi-3.5-MoE-instruct", 6.6},
+                                                {"deepseek-ai/deepseek-moe-16b-base", 2.8}};
   std::size_t checked = 0;
   for (const common::JsonObject& json : published_models()) {
     const ModelSpec model = read(json.at("config"));

@@ -98,7 +98,8 @@ const std::vector<Spoilt> kModel = {
        c.model.num_key_value_heads = 0;
        c.model.num_attention_heads = 0;
      }},
-    {"seq_length_within_positions", "seq_length=5000: at most max_position_embeddings=4096",
+    {"seq_length_within_positions",
+     "seq_length=5000: at most max_position_embeddings=4096; use less, or a config.json with more",
      [](Case& c) { c.job.seq_length = 5000; }},
 };
 

@@ -138,6 +138,16 @@ TEST(ShortCluster, RefusesWhatTheCatalogDoesNotHaveAllAtOnce) {
                       "2000"),
             HasSubstr("cluster.json.network: 'wifi' is no network of the catalog; use "
                       "efa-3200, ")));
+  EXPECT_THAT(complaint({{"gpu", "h900"},
+                         {"colour", "red"},
+                         {"price_per_gpu_hour", -3},
+                         {"oversubscription", 0.5},
+                         {"device", {{"power_w", "x"}}}}),
+              AllOf(HasSubstr("5 things are wrong"), HasSubstr("cluster.json.gpu: 'h900'"),
+                    HasSubstr("colour: unknown key"), HasSubstr("price_per_gpu_hour: must be"),
+                    HasSubstr("oversubscription: must be"), HasSubstr("device.power_w: must be")));
+  EXPECT_THAT(complaint({{"nodes", 7}}),
+              HasSubstr("cluster.json.gpu: is missing; use a100-40gb-sxm, a100-80gb-sxm, "));
   EXPECT_THAT(complaint({{"gpu", 7}}), HasSubstr("cluster.json.gpu: must be a string, is 7"));
   EXPECT_EQ(complaint(with(kShort, {{"network", 7}})),
             "cluster.json.network: must be a string, is 7");
