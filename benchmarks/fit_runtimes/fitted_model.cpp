@@ -158,7 +158,6 @@ void FittedModel::list_time() {
   for (const auto& [name, runtimes] : sharers()) {
     const Runtimes skewed = name == "torch" ? Runtimes{"torch_eager", "torch_compile"} : runtimes;
     add(name + ".tp_skew", kTime, skewed, 1.3, 0.4, &RuntimeProfile::tp_skew);
-    add(name + ".regather_hidden", kTime, runtimes, 0.5, 0.5, &RuntimeProfile::regather_hidden);
     add(name + ".sharding_slowdown", kTime, runtimes, 0.3, 0.7, &RuntimeProfile::sharding_slowdown);
     add(name + ".loss_bytes_per_logit", kTime, runtimes, 20, 0.4,
         &RuntimeProfile::loss_bytes_per_logit);
@@ -170,10 +169,13 @@ void FittedModel::list_time() {
     add(name + ".block_issue_time", kTime, runtimes, host ? 2e-3 : 1e-3, host ? 0.7 : 0.6,
         &RuntimeProfile::block_issue_time);
   }
+  add("tp_overlap", kTime, {"megatron", "nanotron"}, 0.8, 0.3, &RuntimeProfile::tp_overlap);
   add("torch.async_tp_hidden", kTime, kTorch, 0.4, 0.4, &RuntimeProfile::async_tp_hidden);
   add("torch.graph_recompute", kTime, kTorch, 0.3, 0.5, &RuntimeProfile::graph_recompute);
   add("nanotron.pipeline_issue_time", kTime, {"nanotron"}, 2e-3, 1,
       &RuntimeProfile::pipeline_issue_time);
+  add("nanotron.crowded_message_time", kTime, {"nanotron"}, 0.2, 0.5,
+      &RuntimeProfile::crowded_message_time);
   add("nanotron.pipeline_issue_growth", kTime, {"nanotron"}, 0.2, 0.7,
       &RuntimeProfile::pipeline_issue_growth);
 }

@@ -173,11 +173,12 @@ double bar_of(const std::string& runtime, const std::string& quantity) {
   return quantity == "throughput" && found != kThroughput.end() ? found->second : 0;
 }
 
+/// Of the rows of the fold: those of the sweep, or all others.
 planner::ValidationSummary judge(const FittedModel& model, const std::vector<WeighedRun>& runs,
-                                 const Fold& fold) {
+                                 const Fold& fold, bool sweep) {
   std::vector<MeasuredRun> left_out;
   for (const WeighedRun& run : runs) {
-    if (!fold.holds(run.measured) || prefix_of(run.measured) == "sweep") continue;
+    if (!fold.holds(run.measured) || (prefix_of(run.measured) == "sweep") != sweep) continue;
     left_out.push_back(run.measured);
     model.adopt(*left_out.back().run);
   }
@@ -185,21 +186,33 @@ planner::ValidationSummary judge(const FittedModel& model, const std::vector<Wei
 }
 
 void print_table(const Fold& fold, const planner::ValidationSummary& in_sample,
-                 const planner::ValidationSummary& held_out) {
+                 const planner::ValidationSummary& held_out, bool sweep) {
   for (const auto& [runtime, quantities] : held_out.runtimes) {
     for (const auto& [quantity, s] : quantities) {
       if (s.rows == 0) continue;
       const double bar = bar_of(runtime, quantity);
       const double limit = 1.5 * bar;
       fmt::print("{:<34} {:<16} {:<26} {:>4} {:>9.1f} {:>9.1f} {:>+6.1f} {:>6.1f} {:>8}{}\n",
-                 fold.name, runtime, quantity, s.rows,
+                 fold.name, sweep ? "layout sweep" : runtime, quantity, s.rows,
                  100 * in_sample.runtimes.at(runtime).at(quantity).median, 100 * s.median,
                  100 * s.bias, 100 * s.worst,
                  bar > 0 ? fmt::format("{:.1f}", 100 * limit) : std::string("-"),
                  bar > 0 && s.median > limit ? " above" : "");
     }
   }
+  for (const planner::ChoiceSummary& choices : held_out.choice_summaries) {
+    if (sweep)
+      fmt::print("{:<34} layout choice, up to {} GPUs: median regret {:.1f} %, rank correlation "
+                 "{:.3f}\n",
+                 fold.name, choices.gpus, 100 * choices.median_regret, choices.median_spearman);
+  }
   std::fflush(stdout);
+}
+
+void print_fold(const Fold& fold, const std::vector<WeighedRun>& runs, const FittedModel& whole,
+                const FittedModel& without) {
+  for (const bool sweep : {false, true})
+    print_table(fold, judge(whole, runs, fold, sweep), judge(without, runs, fold, sweep), sweep);
 }
 
 void print_constants(const FittedModel& fitted, Quantity quantity) {
@@ -235,7 +248,7 @@ void run(const Choices& choices) {
   fmt::print("\n{:<34} {:<16} {:<26} {:>4} {:>9} {:>9} {:>6} {:>6} {:>8}\n", "left out", "runtime",
              "quantity", "rows", "in sample", "held out", "bias", "worst", "1.5 bars");
   const Fold all{"nothing", [](const auto&) { return true; }};
-  print_table(all, judge(whole, runs, all), judge(whole, runs, all));
+  print_fold(all, runs, whole, whole);
   if (!choices.crossed) return;
   for (const Fold& fold : folds_of(runs)) {
     if (fold.name.find(choices.fold) == std::string::npos) continue;
@@ -248,7 +261,7 @@ void run(const Choices& choices) {
       model.reset(quantity);
       fit(model, quantity, seen, choices.evaluations);
     }
-    print_table(fold, judge(whole, runs, fold), judge(model, runs, fold));
+    print_fold(fold, runs, whole, model);
   }
 }
 

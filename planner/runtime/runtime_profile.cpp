@@ -12,7 +12,6 @@ constexpr RuntimeProfile torch(RuntimeProfile own) {
   own.optimizer_traffic_per_parameter = 29.1;
   own.step_overhead = common::Seconds(0.005647);
   own.async_tp_hidden = 0.3649;
-  own.regather_hidden = 0.4729;
   own.sharding_slowdown = 0.6239;
   own.graph_recompute = 0.2397;
   own.head_hidden = 2.169;
@@ -70,7 +69,7 @@ constexpr std::array kRuntimes = std::to_array<RuntimeProfile>({
      .loss_bytes_per_logit = 19.86,
      .optimizer_traffic_per_parameter = 30.29,
      .tp_skew = 1.049,
-     .regather_hidden = 0.5274,
+     .tp_overlap = 0.8,
      .scatters_sends = true,
      .unfused_attention_on_a100 = true,
      .saved = {.hidden = 4, .qkv = 1, .attention = 1, .feed_forward = 4},
@@ -89,9 +88,11 @@ constexpr std::array kRuntimes = std::to_array<RuntimeProfile>({
      .block_issue_time = common::Seconds(0.004365),
      .pipeline_issue_time = common::Seconds(0.002098),
      .pipeline_issue_growth = 0.2527,
+     .crowded_message_time = common::Seconds(0.25),
      .tp_skew = 0.839,
-     .regather_hidden = 0.5407,
+     .tp_overlap = 0.8,
      .reduction_hidden = 0.4636,
+     .zero1_reduces_after = true,
      .balances_stages_by_cost = true,
      .reports_rank_0 = true,
      .saved = {.hidden = 6, .qkv = 2, .attention = 1, .feed_forward = 3},
