@@ -174,6 +174,7 @@ void FittedModel::list_time() {
   add("torch.graph_recompute", kTime, kTorch, 0.3, 0.5, &RuntimeProfile::graph_recompute);
   add("nanotron.pipeline_issue_time", kTime, {"nanotron"}, 2e-3, 1,
       &RuntimeProfile::pipeline_issue_time);
+  add("nanotron.tp_node_time", kTime, {"nanotron"}, 0.03, 0.7, &RuntimeProfile::tp_node_time);
   add("nanotron.crowded_message_time", kTime, {"nanotron"}, 0.2, 0.5,
       &RuntimeProfile::crowded_message_time);
   add("nanotron.pipeline_issue_growth", kTime, {"nanotron"}, 0.2, 0.7,

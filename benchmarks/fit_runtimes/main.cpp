@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <set>
@@ -174,15 +175,30 @@ double bar_of(const std::string& runtime, const std::string& quantity) {
 }
 
 /// Of the rows of the fold: those of the sweep, or all others.
-planner::ValidationSummary judge(const FittedModel& model, const std::vector<WeighedRun>& runs,
-                                 const Fold& fold, bool sweep) {
+std::vector<planner::ValidatedRun> predict(const FittedModel& model,
+                                           const std::vector<WeighedRun>& runs, const Fold& fold,
+                                           bool sweep) {
   std::vector<MeasuredRun> left_out;
   for (const WeighedRun& run : runs) {
     if (!fold.holds(run.measured) || (prefix_of(run.measured) == "sweep") != sweep) continue;
     left_out.push_back(run.measured);
     model.adopt(*left_out.back().run);
   }
-  return planner::summarize(planner::validate(std::move(left_out)));
+  return planner::validate(std::move(left_out));
+}
+
+planner::ValidationSummary judge(const FittedModel& model, const std::vector<WeighedRun>& runs,
+                                 const Fold& fold, bool sweep) {
+  return planner::summarize(predict(model, runs, fold, sweep));
+}
+
+/// As `validate --json` prints them: all other rows, then those of the sweep.
+void write_rows(const std::string& path, const FittedModel& model,
+                const std::vector<WeighedRun>& runs) {
+  const Fold all{"nothing", [](const auto&) { return true; }};
+  std::vector<planner::ValidatedRun> rows = predict(model, runs, all, false);
+  for (planner::ValidatedRun& row : predict(model, runs, all, true)) rows.push_back(std::move(row));
+  std::ofstream(path) << planner::to_json(rows, planner::summarize(rows)).dump() << '\n';
 }
 
 void print_table(const Fold& fold, const planner::ValidationSummary& in_sample,
@@ -228,6 +244,7 @@ void print_constants(const FittedModel& fitted, Quantity quantity) {
 struct Choices {
   std::string folder = "catalog/measurements";
   std::string fold;
+  std::string rows;
   bool time = true;
   bool memory = true;
   bool crossed = true;
@@ -249,6 +266,7 @@ void run(const Choices& choices) {
              "quantity", "rows", "in sample", "held out", "bias", "worst", "1.5 bars");
   const Fold all{"nothing", [](const auto&) { return true; }};
   print_fold(all, runs, whole, whole);
+  if (!choices.rows.empty()) write_rows(choices.rows, whole, runs);
   if (!choices.crossed) return;
   for (const Fold& fold : folds_of(runs)) {
     if (fold.name.find(choices.fold) == std::string::npos) continue;
@@ -273,6 +291,7 @@ int main(int argc, char** argv) {
   CLI::App app("Fits the cost model of other trainers; prints errors of rows left out of a fit");
   app.add_option("folder", choices.folder, "Where training_runs.csv and layout_sweep_h100.csv lie");
   app.add_option("--fold", choices.fold, "Only folds whose name has this text");
+  app.add_option("--rows", choices.rows, "Where to write the errors of all rows as JSON");
   app.add_option("--evaluations", choices.evaluations, "The most that one fit takes");
   app.add_flag("--time,!--no-time", choices.time, "Fit step times");
   app.add_flag("--memory,!--no-memory", choices.memory, "Fit peaks of memory");

@@ -169,8 +169,10 @@ Seconds message_time(const PeerRun& run) {
 /// All microbatches through all stages.
 Seconds schedule_time(const PeerRun& run, const PeerProgram& program, Seconds block) {
   const Parts head_parts = price(run, program.head, false);
+  const double nodes = std::max(1.0, static_cast<double>(run.mesh.sizes[Axis::kTp]) /
+                                         static_cast<double>(run.mesh.ranks_per_node));
   const Seconds head = head_parts.compute + run.runtime->tp_skew * head_parts.tensor_parallel +
-                       head_parts.sharding_exposed;
+                       head_parts.sharding_exposed + (nodes - 1) * run.runtime->tp_node_time;
   const double layers = static_cast<double>(run.model.num_hidden_layers);
   const double microbatches = static_cast<double>(run.accumulation);
   const std::int64_t stages = run.mesh.sizes[Axis::kPp];

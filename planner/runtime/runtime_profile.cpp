@@ -88,6 +88,7 @@ constexpr std::array kRuntimes = std::to_array<RuntimeProfile>({
      .block_issue_time = common::Seconds(0.004365),
      .pipeline_issue_time = common::Seconds(0.002098),
      .pipeline_issue_growth = 0.2527,
+     .tp_node_time = common::Seconds(0.035),
      .crowded_message_time = common::Seconds(0.25),
      .tp_skew = 0.839,
      .tp_overlap = 0.8,

@@ -41,6 +41,8 @@ struct RuntimeProfile {
   /// further node that tp spans.
   common::Seconds pipeline_issue_time{0};
   double pipeline_issue_growth = 0;
+  /// What a microbatch waits for each further node that tp spans.
+  common::Seconds tp_node_time{0};
   /// A message between stages on more than 256 GPUs.
   common::Seconds crowded_message_time{0};
   /// Exposed tensor-parallel collectives against the same alone: waiting for the slowest rank, and
