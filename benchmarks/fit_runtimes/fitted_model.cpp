@@ -184,7 +184,7 @@ void FittedModel::list_time() {
 void FittedModel::list_memory() {
   const std::map<std::string, double> logits = {{"torch_eager", 12},    {"torch_compile", 12},
                                                 {"torch_aot_eager", 8}, {"megatron", 6},
-                                                {"nanotron", 14},       {"composer_fsdp1", 6}};
+                                                {"nanotron", 14},       {"composer_fsdp1", 4}};
   for (const auto& [runtime, bytes] : logits) {
     add(runtime + ".logit_bytes", kMemory, {runtime}, bytes, 0.2, &RuntimeProfile::logit_bytes);
     const bool composer = runtime == "composer_fsdp1";
@@ -204,11 +204,13 @@ void FittedModel::list_memory() {
     add(name + ".reduced_blocks", kMemory, runtimes, 1.5, 0.5, &RuntimeProfile::reduced_blocks);
   }
   for (const std::string& runtime : kTorch) {
-    add(runtime + ".reserved_over_allocated", kMemory, {runtime}, 1.1, 0.05,
-        &RuntimeProfile::reserved_over_allocated);
     add(runtime + ".chunked_logit_bytes", kMemory, {runtime}, 5, 0.5,
         &RuntimeProfile::chunked_logit_bytes);
   }
+  add("torch.reserved_over_allocated", kMemory, kTorch, 1.05, 0.04,
+      &RuntimeProfile::reserved_over_allocated);
+  add("torch.unshared_transients", kMemory, kTorch, 0.5, 0.4,
+      &RuntimeProfile::unshared_transients);
   add("torch.pure_logit_bytes", kMemory, kTorch, 8.5, 0.3, &RuntimeProfile::pure_logit_bytes);
   const Runtimes nanotron = {"nanotron"};
   add("nanotron.single_pass_saving", kMemory, nanotron, 1, 0.5,

@@ -247,9 +247,8 @@ PeerEstimate estimate(const PeerRun& run) {
     result.peak_allocated = std::max(result.peak_allocated, peak_of(stage_memory(run, false)));
   // A double rounds sizes beyond 2^53.
   result.peak_reserved = std::max(
-      result.peak_allocated,
-      common::Bytes(static_cast<std::int64_t>(static_cast<double>(result.peak_allocated.value) *
-                                              run.runtime->reserved_over_allocated)));
+      result.peak_allocated, common::Bytes(static_cast<std::int64_t>(std::min(
+                                 reserved_bytes(run, result.peak_allocated), 0x1p62))));
   result.fits = result.peak_reserved <= run.hardware.gpu->memory;
   return result;
 }

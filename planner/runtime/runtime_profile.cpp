@@ -17,6 +17,8 @@ constexpr RuntimeProfile torch(RuntimeProfile own) {
   own.head_hidden = 2.169;
   own.extra_bytes_per_parameter = 0.1323;
   own.fixed_gib = 0.2817;
+  own.reserved_over_allocated = 1.05;
+  own.unshared_transients = 0.5;
   own.gathered_blocks = 1.725;
   own.gathered_vocabulary = 0.557;
   own.reduced_blocks = 1.122;
@@ -45,8 +47,7 @@ constexpr std::array kRuntimes = std::to_array<RuntimeProfile>({
            .saved = {.hidden = 8, .qkv = 2, .attention = 1, .feed_forward = 4},
            .working_blocks = 1.79,
            .logit_bytes = 11.15,
-           .chunked_logit_bytes = 4.474,
-           .reserved_over_allocated = 1.094}),
+           .chunked_logit_bytes = 4.474}),
     torch({.name = "torch_compile",
            .elementwise = 0.5551,
            .tp_skew = 1.434,
@@ -54,16 +55,14 @@ constexpr std::array kRuntimes = std::to_array<RuntimeProfile>({
            .saved_selective_op = {.hidden = 1, .attention = 2, .feed_forward = 1, .keys = 1},
            .working_blocks = 0.736,
            .logit_bytes = 12.65,
-           .chunked_logit_bytes = 8.817,
-           .reserved_over_allocated = 1.084}),
+           .chunked_logit_bytes = 8.817}),
     torch({.name = "torch_aot_eager",
            .elementwise = 1.386,
            .tp_skew = 4.941,
            .saved = {.hidden = 8, .qkv = 2, .attention = 1, .feed_forward = 4},
            .saved_selective_op = {.hidden = 1, .attention = 2, .feed_forward = 1, .keys = 1},
            .logit_bytes = 6.197,
-           .chunked_logit_bytes = 5,
-           .reserved_over_allocated = 1.063}),
+           .chunked_logit_bytes = 5}),
     {.name = "megatron",
      .elementwise = 0.8072,
      .loss_bytes_per_logit = 19.86,
@@ -122,7 +121,7 @@ constexpr std::array kRuntimes = std::to_array<RuntimeProfile>({
      .gathered_blocks = 1.902,
      .gathered_vocabulary = 0.9849,
      .reduced_blocks = 1.394,
-     .logit_bytes = 6,
+     .logit_bytes = 4,
      .extra_bytes_per_parameter = 0.226,
      .fixed_gib = 0.9778,
      .reserved_over_allocated = 1},
