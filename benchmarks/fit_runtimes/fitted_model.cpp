@@ -183,7 +183,7 @@ void FittedModel::list_time() {
 
 void FittedModel::list_memory() {
   const std::map<std::string, double> logits = {{"torch_eager", 12},    {"torch_compile", 12},
-                                                {"torch_aot_eager", 8}, {"megatron", 6},
+                                                {"torch_aot_eager", 6}, {"megatron", 6},
                                                 {"nanotron", 14},       {"composer_fsdp1", 4}};
   for (const auto& [runtime, bytes] : logits) {
     add(runtime + ".logit_bytes", kMemory, {runtime}, bytes, 0.2, &RuntimeProfile::logit_bytes);
@@ -209,7 +209,7 @@ void FittedModel::list_memory() {
   }
   add("torch.reserved_over_allocated", kMemory, kTorch, 1.05, 0.04,
       &RuntimeProfile::reserved_over_allocated);
-  add("torch.unshared_transients", kMemory, kTorch, 0.5, 0.4,
+  add("torch.unshared_transients", kMemory, kTorch, 0.7, 0.3,
       &RuntimeProfile::unshared_transients);
   add("torch.pure_logit_bytes", kMemory, kTorch, 8.5, 0.3, &RuntimeProfile::pure_logit_bytes);
   const Runtimes nanotron = {"nanotron"};

@@ -198,9 +198,12 @@ struct LossBytes {
 LossBytes loss_bytes(const PeerRun& run) {
   const PeerWidths w = peer_widths(run);
   const bool whole = run.pure() && run.runtime->pure_trainer_gathers_logits;
-  const double logits = as_double(w.tokens) * as_double(run.model.vocab_size) /
-                        (whole ? 1 : as_double(run.mesh.sizes[Axis::kTp]));
-  return {.logits = logit_bytes(run) * logits,
+  const double tp = as_double(run.mesh.sizes[Axis::kTp]);
+  const double logits =
+      as_double(w.tokens) * as_double(run.model.vocab_size) / (whole ? 1 : tp);
+  // What is gathered over tp stands rank by rank before it stands row by row.
+  const double gathered = whole && tp > 1 ? kElement : 0;
+  return {.logits = (logit_bytes(run) + gathered) * logits,
           .hidden = kElement * run.runtime->head_hidden * as_double(w.tokens) *
                     as_double(run.model.hidden_size)};
 }
