@@ -209,8 +209,7 @@ void FittedModel::list_memory() {
   }
   add("torch.reserved_over_allocated", kMemory, kTorch, 1.05, 0.04,
       &RuntimeProfile::reserved_over_allocated);
-  add("torch.unshared_transients", kMemory, kTorch, 0.7, 0.3,
-      &RuntimeProfile::unshared_transients);
+  add("torch.unshared_transients", kMemory, kTorch, 0.7, 0.3, &RuntimeProfile::unshared_transients);
   add("torch.pure_logit_bytes", kMemory, kTorch, 8.5, 0.3, &RuntimeProfile::pure_logit_bytes);
   const Runtimes nanotron = {"nanotron"};
   add("nanotron.single_pass_saving", kMemory, nanotron, 1, 0.5,

@@ -218,9 +218,10 @@ void print_table(const Fold& fold, const planner::ValidationSummary& in_sample,
   }
   for (const planner::ChoiceSummary& choices : held_out.choice_summaries) {
     if (sweep)
-      fmt::print("{:<34} layout choice, up to {} GPUs: median regret {:.1f} %, rank correlation "
-                 "{:.3f}\n",
-                 fold.name, choices.gpus, 100 * choices.median_regret, choices.median_spearman);
+      fmt::print(
+          "{:<34} layout choice, up to {} GPUs: median regret {:.1f} %, rank correlation "
+          "{:.3f}\n",
+          fold.name, choices.gpus, 100 * choices.median_regret, choices.median_spearman);
   }
   std::fflush(stdout);
 }

@@ -246,9 +246,9 @@ PeerEstimate estimate(const PeerRun& run) {
   if (run.mesh.sizes[Axis::kPp] > 1)
     result.peak_allocated = std::max(result.peak_allocated, peak_of(stage_memory(run, false)));
   // A double rounds sizes beyond 2^53.
-  result.peak_reserved = std::max(
-      result.peak_allocated, common::Bytes(static_cast<std::int64_t>(std::min(
-                                 reserved_bytes(run, result.peak_allocated), 0x1p62))));
+  result.peak_reserved =
+      std::max(result.peak_allocated, common::Bytes(static_cast<std::int64_t>(std::min(
+                                          reserved_bytes(run, result.peak_allocated), 0x1p62))));
   result.fits = result.peak_reserved <= run.hardware.gpu->memory;
   return result;
 }

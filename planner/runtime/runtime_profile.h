@@ -120,8 +120,8 @@ struct RuntimeProfile {
   double state_bytes_per_parameter = 16;
   /// Workspaces that do not depend on the model, in GiB.
   double fixed_gib = 0.3;
-  /// The allocator's share, by rounding; and of the smaller of the loss and a block's backward pass,
-  /// which finds no whole piece where the larger was.
+  /// The allocator's share, by rounding; and of the smaller of the loss and a block's backward
+  /// pass, which finds no whole piece where the larger was.
   double reserved_over_allocated = 1.05;
   double unshared_transients = 0;
 };

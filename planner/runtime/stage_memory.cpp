@@ -199,8 +199,7 @@ LossBytes loss_bytes(const PeerRun& run) {
   const PeerWidths w = peer_widths(run);
   const bool whole = run.pure() && run.runtime->pure_trainer_gathers_logits;
   const double tp = as_double(run.mesh.sizes[Axis::kTp]);
-  const double logits =
-      as_double(w.tokens) * as_double(run.model.vocab_size) / (whole ? 1 : tp);
+  const double logits = as_double(w.tokens) * as_double(run.model.vocab_size) / (whole ? 1 : tp);
   // What is gathered over tp stands rank by rank before it stands row by row.
   const double gathered = whole && tp > 1 ? kElement : 0;
   return {.logits = (logit_bytes(run) + gathered) * logits,

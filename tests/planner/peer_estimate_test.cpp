@@ -239,10 +239,10 @@ TEST(PeerEstimate, TensorParallelCollectivesHideBesideTheMultipliesThatDoNotNeed
   const double waited = estimate(run).step_time.value;
   // At least one of the six collectives of a block's backward pass, at most four.
   const GroupShape group{.ranks = 8, .stride = 1, .ranks_per_node = 8};
-  const double one = collective_time(run.hardware, CollectiveKind::kAllGather,
-                                     Bytes(2 * 8192 * 4096), group)
-                         .value *
-                     waits.tp_skew * 32 * 16;
+  const double one =
+      collective_time(run.hardware, CollectiveKind::kAllGather, Bytes(2 * 8192 * 4096), group)
+          .value *
+      waits.tp_skew * 32 * 16;
   EXPECT_LT(overlapped, waited - one);
   EXPECT_GE(overlapped, waited - 4.001 * one);
 }
@@ -266,8 +266,9 @@ TEST(PeerEstimate, MessagesBetweenStagesOnManyGpusTakeAQuarterOfASecond) {
 TEST(PeerEstimate, ReservesForLossAndBackwardPassMoreThanEitherNeeds) {
   const PeerRun run = eight_billion("torch_eager");
   const PeerEstimate result = estimate(run);
-  EXPECT_GT(result.peak_reserved.value, static_cast<std::int64_t>(
-      run.runtime->reserved_over_allocated * static_cast<double>(result.peak_allocated.value)));
+  EXPECT_GT(result.peak_reserved.value,
+            static_cast<std::int64_t>(run.runtime->reserved_over_allocated *
+                                      static_cast<double>(result.peak_allocated.value)));
   EXPECT_LT(gib(result.peak_reserved), 1.25 * gib(result.peak_allocated));
 }
 

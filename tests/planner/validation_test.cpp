@@ -208,10 +208,10 @@ TEST(MeasuredRun, CountsRowsOfASweepThatLackASetting) {
       "model_params_b_label,status,layers,hidden,ffn_hidden,heads,kv_heads,vocab,tie_embeddings,"
       "gpus,micro_batch,grad_accum,dp,pp,tp,zero_stage,seq_len,tokens_per_s_per_gpu,gpu_mem_gib\n";
   const std::string row = "8.86,ok,32,4096,14336,32,8,131072,False,16,2,16,8,1,2,1,4096,7000,50\n";
-  const auto runs = read_measured_runs(
-      CsvTable::parse(header + row + "8.86,ok,32,,14336,32,8,131072,False,16,2,16,8,1,2,1,4096,,\n" +
-                          "8.86,failed,32,4096,14336,32,8,131072,False,16,2,16,8,1,2,,4096,,\n",
-                      "sweep.csv"));
+  const auto runs = read_measured_runs(CsvTable::parse(
+      header + row + "8.86,ok,32,,14336,32,8,131072,False,16,2,16,8,1,2,1,4096,,\n" +
+          "8.86,failed,32,4096,14336,32,8,131072,False,16,2,16,8,1,2,,4096,,\n",
+      "sweep.csv"));
   ASSERT_EQ(runs.size(), 3U);
   EXPECT_TRUE(runs[0].run.has_value()) << runs[0].skipped;
   EXPECT_EQ(runs[1].skipped, "hidden is not published");
