@@ -158,7 +158,6 @@ void FittedModel::list_time() {
   for (const auto& [name, runtimes] : sharers()) {
     const Runtimes skewed = name == "torch" ? Runtimes{"torch_eager", "torch_compile"} : runtimes;
     add(name + ".tp_skew", kTime, skewed, 1.3, 0.4, &RuntimeProfile::tp_skew);
-    add(name + ".regather_hidden", kTime, runtimes, 0.5, 0.5, &RuntimeProfile::regather_hidden);
     add(name + ".sharding_slowdown", kTime, runtimes, 0.3, 0.7, &RuntimeProfile::sharding_slowdown);
     add(name + ".loss_bytes_per_logit", kTime, runtimes, 20, 0.4,
         &RuntimeProfile::loss_bytes_per_logit);
@@ -170,18 +169,22 @@ void FittedModel::list_time() {
     add(name + ".block_issue_time", kTime, runtimes, host ? 2e-3 : 1e-3, host ? 0.7 : 0.6,
         &RuntimeProfile::block_issue_time);
   }
+  add("tp_overlap", kTime, {"megatron", "nanotron"}, 0.8, 0.3, &RuntimeProfile::tp_overlap);
   add("torch.async_tp_hidden", kTime, kTorch, 0.4, 0.4, &RuntimeProfile::async_tp_hidden);
   add("torch.graph_recompute", kTime, kTorch, 0.3, 0.5, &RuntimeProfile::graph_recompute);
   add("nanotron.pipeline_issue_time", kTime, {"nanotron"}, 2e-3, 1,
       &RuntimeProfile::pipeline_issue_time);
+  add("nanotron.tp_node_time", kTime, {"nanotron"}, 0.03, 0.7, &RuntimeProfile::tp_node_time);
+  add("nanotron.crowded_message_time", kTime, {"nanotron"}, 0.2, 0.5,
+      &RuntimeProfile::crowded_message_time);
   add("nanotron.pipeline_issue_growth", kTime, {"nanotron"}, 0.2, 0.7,
       &RuntimeProfile::pipeline_issue_growth);
 }
 
 void FittedModel::list_memory() {
   const std::map<std::string, double> logits = {{"torch_eager", 12},    {"torch_compile", 12},
-                                                {"torch_aot_eager", 8}, {"megatron", 6},
-                                                {"nanotron", 14},       {"composer_fsdp1", 6}};
+                                                {"torch_aot_eager", 6}, {"megatron", 6},
+                                                {"nanotron", 14},       {"composer_fsdp1", 4}};
   for (const auto& [runtime, bytes] : logits) {
     add(runtime + ".logit_bytes", kMemory, {runtime}, bytes, 0.2, &RuntimeProfile::logit_bytes);
     const bool composer = runtime == "composer_fsdp1";
@@ -201,11 +204,12 @@ void FittedModel::list_memory() {
     add(name + ".reduced_blocks", kMemory, runtimes, 1.5, 0.5, &RuntimeProfile::reduced_blocks);
   }
   for (const std::string& runtime : kTorch) {
-    add(runtime + ".reserved_over_allocated", kMemory, {runtime}, 1.1, 0.05,
-        &RuntimeProfile::reserved_over_allocated);
     add(runtime + ".chunked_logit_bytes", kMemory, {runtime}, 5, 0.5,
         &RuntimeProfile::chunked_logit_bytes);
   }
+  add("torch.reserved_over_allocated", kMemory, kTorch, 1.05, 0.04,
+      &RuntimeProfile::reserved_over_allocated);
+  add("torch.unshared_transients", kMemory, kTorch, 0.7, 0.3, &RuntimeProfile::unshared_transients);
   add("torch.pure_logit_bytes", kMemory, kTorch, 8.5, 0.3, &RuntimeProfile::pure_logit_bytes);
   const Runtimes nanotron = {"nanotron"};
   add("nanotron.single_pass_saving", kMemory, nanotron, 1, 0.5,

@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <set>
@@ -173,33 +174,62 @@ double bar_of(const std::string& runtime, const std::string& quantity) {
   return quantity == "throughput" && found != kThroughput.end() ? found->second : 0;
 }
 
-planner::ValidationSummary judge(const FittedModel& model, const std::vector<WeighedRun>& runs,
-                                 const Fold& fold) {
+/// Of the rows of the fold: those of the sweep, or all others.
+std::vector<planner::ValidatedRun> predict(const FittedModel& model,
+                                           const std::vector<WeighedRun>& runs, const Fold& fold,
+                                           bool sweep) {
   std::vector<MeasuredRun> left_out;
   for (const WeighedRun& run : runs) {
-    if (!fold.holds(run.measured) || prefix_of(run.measured) == "sweep") continue;
+    if (!fold.holds(run.measured) || (prefix_of(run.measured) == "sweep") != sweep) continue;
     left_out.push_back(run.measured);
     model.adopt(*left_out.back().run);
   }
-  return planner::summarize(planner::validate(std::move(left_out)));
+  return planner::validate(std::move(left_out));
+}
+
+planner::ValidationSummary judge(const FittedModel& model, const std::vector<WeighedRun>& runs,
+                                 const Fold& fold, bool sweep) {
+  return planner::summarize(predict(model, runs, fold, sweep));
+}
+
+/// As `validate --json` prints them: all other rows, then those of the sweep.
+void write_rows(const std::string& path, const FittedModel& model,
+                const std::vector<WeighedRun>& runs) {
+  const Fold all{"nothing", [](const auto&) { return true; }};
+  std::vector<planner::ValidatedRun> rows = predict(model, runs, all, false);
+  for (planner::ValidatedRun& row : predict(model, runs, all, true)) rows.push_back(std::move(row));
+  std::ofstream(path) << planner::to_json(rows, planner::summarize(rows)).dump() << '\n';
 }
 
 void print_table(const Fold& fold, const planner::ValidationSummary& in_sample,
-                 const planner::ValidationSummary& held_out) {
+                 const planner::ValidationSummary& held_out, bool sweep) {
   for (const auto& [runtime, quantities] : held_out.runtimes) {
     for (const auto& [quantity, s] : quantities) {
       if (s.rows == 0) continue;
       const double bar = bar_of(runtime, quantity);
       const double limit = 1.5 * bar;
       fmt::print("{:<34} {:<16} {:<26} {:>4} {:>9.1f} {:>9.1f} {:>+6.1f} {:>6.1f} {:>8}{}\n",
-                 fold.name, runtime, quantity, s.rows,
+                 fold.name, sweep ? "layout sweep" : runtime, quantity, s.rows,
                  100 * in_sample.runtimes.at(runtime).at(quantity).median, 100 * s.median,
                  100 * s.bias, 100 * s.worst,
                  bar > 0 ? fmt::format("{:.1f}", 100 * limit) : std::string("-"),
                  bar > 0 && s.median > limit ? " above" : "");
     }
   }
+  for (const planner::ChoiceSummary& choices : held_out.choice_summaries) {
+    if (sweep)
+      fmt::print(
+          "{:<34} layout choice, up to {} GPUs: median regret {:.1f} %, rank correlation "
+          "{:.3f}\n",
+          fold.name, choices.gpus, 100 * choices.median_regret, choices.median_spearman);
+  }
   std::fflush(stdout);
+}
+
+void print_fold(const Fold& fold, const std::vector<WeighedRun>& runs, const FittedModel& whole,
+                const FittedModel& without) {
+  for (const bool sweep : {false, true})
+    print_table(fold, judge(whole, runs, fold, sweep), judge(without, runs, fold, sweep), sweep);
 }
 
 void print_constants(const FittedModel& fitted, Quantity quantity) {
@@ -215,6 +245,7 @@ void print_constants(const FittedModel& fitted, Quantity quantity) {
 struct Choices {
   std::string folder = "catalog/measurements";
   std::string fold;
+  std::string rows;
   bool time = true;
   bool memory = true;
   bool crossed = true;
@@ -235,7 +266,8 @@ void run(const Choices& choices) {
   fmt::print("\n{:<34} {:<16} {:<26} {:>4} {:>9} {:>9} {:>6} {:>6} {:>8}\n", "left out", "runtime",
              "quantity", "rows", "in sample", "held out", "bias", "worst", "1.5 bars");
   const Fold all{"nothing", [](const auto&) { return true; }};
-  print_table(all, judge(whole, runs, all), judge(whole, runs, all));
+  print_fold(all, runs, whole, whole);
+  if (!choices.rows.empty()) write_rows(choices.rows, whole, runs);
   if (!choices.crossed) return;
   for (const Fold& fold : folds_of(runs)) {
     if (fold.name.find(choices.fold) == std::string::npos) continue;
@@ -248,7 +280,7 @@ void run(const Choices& choices) {
       model.reset(quantity);
       fit(model, quantity, seen, choices.evaluations);
     }
-    print_table(fold, judge(whole, runs, fold), judge(model, runs, fold));
+    print_fold(fold, runs, whole, model);
   }
 }
 
@@ -260,6 +292,7 @@ int main(int argc, char** argv) {
   CLI::App app("Fits the cost model of other trainers; prints errors of rows left out of a fit");
   app.add_option("folder", choices.folder, "Where training_runs.csv and layout_sweep_h100.csv lie");
   app.add_option("--fold", choices.fold, "Only folds whose name has this text");
+  app.add_option("--rows", choices.rows, "Where to write the errors of all rows as JSON");
   app.add_option("--evaluations", choices.evaluations, "The most that one fit takes");
   app.add_flag("--time,!--no-time", choices.time, "Fit step times");
   app.add_flag("--memory,!--no-memory", choices.memory, "Fit peaks of memory");

@@ -27,16 +27,16 @@ struct FittedShares {
 // (GB200 of B200, L40S and RTX 4090 of A100), but MI300X takes its ceiling from published matrix
 // multiplies, 51 % of the peak.
 constexpr std::array kFittedShares = {
-    FittedShares{"a100-40gb-sxm", 0.8021, 0.5146, 0.2605},
-    FittedShares{"a100-80gb-sxm", 0.8021, 0.5146, 0.2605},
-    FittedShares{"h100-sxm", 0.6586, 0.2723, 0.1493},
-    FittedShares{"h100-96gb-500w", 0.648, 0.2723, 0.1493},
-    FittedShares{"h200-sxm", 0.7232, 0.4947, 0.3174},
-    FittedShares{"b200-sxm", 0.6022, 0.2922, 0.1672, true},
-    FittedShares{"gb200", 0.6022, 0.2922, 0.1672, true},
-    FittedShares{"mi300x", 0.51, 0.2723, 0.1493, true},
-    FittedShares{"l40s", 0.8021, 0.5146, 0.2605, true},
-    FittedShares{"rtx-4090", 0.8021, 0.5146, 0.2605, true},
+    FittedShares{"a100-40gb-sxm", 0.8018, 0.5141, 0.2605},
+    FittedShares{"a100-80gb-sxm", 0.8018, 0.5141, 0.2605},
+    FittedShares{"h100-sxm", 0.657, 0.267, 0.1505},
+    FittedShares{"h100-96gb-500w", 0.6562, 0.267, 0.1505},
+    FittedShares{"h200-sxm", 0.7263, 0.4967, 0.3211},
+    FittedShares{"b200-sxm", 0.6109, 0.2939, 0.1749, true},
+    FittedShares{"gb200", 0.6109, 0.2939, 0.1749, true},
+    FittedShares{"mi300x", 0.51, 0.267, 0.1505, true},
+    FittedShares{"l40s", 0.8018, 0.5141, 0.2605, true},
+    FittedShares{"rtx-4090", 0.8018, 0.5141, 0.2605, true},
 };
 
 GpuFigures figures_of(const FittedShares& fitted) {
@@ -71,9 +71,9 @@ const GpuFigures* find_if(const Matches& matches) {
 }
 
 constexpr std::array kFabrics = {
-    FabricFigures{"efa", 0.6279, Seconds(3.711e-05), 0.221, Seconds(0.0003743)},
-    FabricFigures{"roce", 0.8772, Seconds(1.555e-05), 0.01507, Seconds(0)},
-    FabricFigures{"ib", 0.8975, Seconds(1.524e-05), 0.01905, Seconds(0)},
+    FabricFigures{"efa", 0.648, Seconds(3.67e-05), 0.2285, Seconds(0.0001696)},
+    FabricFigures{"roce", 0.8688, Seconds(1.606e-05), 0.01585, Seconds(0)},
+    FabricFigures{"ib", 0.8814, Seconds(1.528e-05), 0.01915, Seconds(0)},
 };
 
 NetworkFigures network(const FabricFigures& fabric, double gbit) {

@@ -13,23 +13,23 @@ namespace meshplan::planner {
 /// alike (docs/cost_model.md).
 struct KernelFigures {
   /// Share of the nominal memory bandwidth that memory-bound kernels reach.
-  double memory_share = 0.8667;
+  double memory_share = 0.8673;
   /// Passes over the operands and the result of a matrix multiply that its arithmetic does not
   /// hide.
-  double matmul_passes = 0.8767;
+  double matmul_passes = 1.05;
   /// Time in which a kernel fills and drains the GPU.
-  common::Seconds kernel_tail{3.248e-06};
+  common::Seconds kernel_tail{3.323e-06};
   /// Arithmetic in fp8 against bfloat16, and the passes over the operands that its casts add.
-  double fp8_speedup = 1.719;
-  double fp8_cast_passes = 0.2638;
+  double fp8_speedup = 1.712;
+  double fp8_cast_passes = 0.2603;
   /// Sequence length whose attention takes twice the time that its FLOPs ask for.
-  double attention_half_length = 315.2;
+  double attention_half_length = 267.9;
   /// Share of the nominal bandwidth between GPUs of a node that collectives and sends reach.
-  double link_share = 0.8169;
+  double link_share = 0.7913;
   /// What issuing a collective and waiting for all of its ranks costs, and each further rank of a
   /// node's ring.
-  common::Seconds collective_start{7.581e-05};
-  common::Seconds link_hop{2.108e-06};
+  common::Seconds collective_start{9.417e-05};
+  common::Seconds link_hop{2.241e-06};
   common::Seconds send_start{2e-05};
 };
 
@@ -76,7 +76,7 @@ struct FabricFigures {
   /// What each tensor-parallel collective costs for every node that it spans.
   common::Seconds tensor_parallel_hop;
   /// An all-reduce loses less bandwidth with the size of its group than a gather does: trees.
-  double all_reduce_decay = 0.4116;
+  double all_reduce_decay = 0.4172;
 };
 
 /// Between nodes.

@@ -1,6 +1,7 @@
 #include "planner/runtime/peer_estimate.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "planner/runtime/stage_share.h"
 
@@ -12,9 +13,8 @@ using common::Seconds;
 /// A list's time by what it may run beside.
 struct Parts {
   Seconds compute;
-  /// Waited for, and issued ahead.
+  /// Waited for.
   Seconds tensor_parallel;
-  Seconds tensor_parallel_ahead;
   /// Of sharded parameters, issued ahead; and waited for.
   Seconds sharding;
   Seconds sharding_exposed;
@@ -61,18 +61,27 @@ Seconds tensor_parallel_time(const PeerRun& run, const Operation& operation) {
   return nodes > 1 ? time + nodes * run.hardware.network.fabric->tensor_parallel_hop : time;
 }
 
-bool is_awaited(const Operations& operations, std::size_t index) {
-  return std::any_of(operations.begin(), operations.end(), [&](const Operation& operation) {
-    return operation.kind == OperationKind::kWait &&
-           operation.awaited == static_cast<std::int32_t>(index);
-  });
+/// The kernels between a collective and the wait for it; nothing where none waits.
+std::optional<Seconds> time_until_wait(const PeerRun& run, const RepeatedOperations& list,
+                                       std::size_t index, bool fp8) {
+  Seconds kernels;
+  for (std::size_t i = index + 1; i < list.operations.size(); ++i) {
+    const Operation& operation = list.operations[i];
+    if (operation.kind == OperationKind::kKernel)
+      kernels += kernel_time(run, operation, fp8, list.backward);
+    if (operation.kind == OperationKind::kWait &&
+        operation.awaited == static_cast<std::int32_t>(index))
+      return kernels;
+  }
+  return std::nullopt;
 }
 
-void add_collective(Parts& parts, const PeerRun& run, const Operation& operation, bool awaited,
-                    double repeats) {
+void add_collective(Parts& parts, const PeerRun& run, const Operation& operation,
+                    const std::optional<Seconds>& beside, double repeats) {
   if (operation.axis == Axis::kTp) {
-    const Seconds time = repeats * tensor_parallel_time(run, operation);
-    (awaited ? parts.tensor_parallel : parts.tensor_parallel_ahead) += time;
+    const Seconds hidden = run.runtime->tp_overlap * beside.value_or(Seconds{});
+    parts.tensor_parallel +=
+        repeats * std::max(Seconds{}, tensor_parallel_time(run, operation) - hidden);
     return;
   }
   const Seconds time =
@@ -81,7 +90,7 @@ void add_collective(Parts& parts, const PeerRun& run, const Operation& operation
   if (operation.axis == Axis::kCp)
     parts.compute += time;
   else
-    (awaited ? parts.sharding_exposed : parts.sharding) += time;
+    (beside ? parts.sharding_exposed : parts.sharding) += time;
 }
 
 Parts price(const PeerRun& run, const std::vector<RepeatedOperations>& lists, bool fp8) {
@@ -94,21 +103,20 @@ Parts price(const PeerRun& run, const std::vector<RepeatedOperations>& lists, bo
       if (operation.kind == OperationKind::kKernel)
         parts.compute += list.repeats * kernel_time(run, operation, fp8, list.backward);
       else if (operation.kind == OperationKind::kCollective)
-        add_collective(parts, run, operation, is_awaited(operations, i), list.repeats);
+        add_collective(parts, run, operation, time_until_wait(run, list, i, fp8), list.repeats);
     }
   }
   return parts;
 }
 
 /// A block's pass: sharded parameters move beside compute and slow it; tensor parallelism does not
-/// hide, but for what is issued ahead.
+/// hide.
 Seconds pass_time(const PeerRun& run, const Parts& parts) {
   const RuntimeProfile& runtime = *run.runtime;
   const double shown = run.async_tp ? 1 - runtime.async_tp_hidden : 1;
   return std::max(parts.compute, parts.sharding) +
          runtime.sharding_slowdown * std::min(parts.compute, parts.sharding) +
-         shown * runtime.tp_skew * parts.tensor_parallel +
-         (1 - runtime.regather_hidden) * parts.tensor_parallel_ahead;
+         shown * runtime.tp_skew * parts.tensor_parallel;
 }
 
 bool stages_span_nodes(const PeerRun& run) {
@@ -147,11 +155,24 @@ BlockTime block_time(const PeerRun& run, const PeerProgram& program) {
           .backward_compute = pass_time(run, unsharded)};
 }
 
+/// What all messages between stages cost on top of moving their bytes: a stage inside the pipeline
+/// sends and receives four times a microbatch, the first and the last twice.
+Seconds message_time(const PeerRun& run) {
+  constexpr std::int64_t kCrowded = 256;
+  if (world_size(run.mesh) <= kCrowded) return {};
+  const double stages = static_cast<double>(run.mesh.sizes[Axis::kPp]);
+  const double messages =
+      (stages > 2 ? 4 : 2) * static_cast<double>(run.accumulation) + 2 * (stages - 1);
+  return messages * run.runtime->crowded_message_time;
+}
+
 /// All microbatches through all stages.
 Seconds schedule_time(const PeerRun& run, const PeerProgram& program, Seconds block) {
   const Parts head_parts = price(run, program.head, false);
+  const double nodes = std::max(1.0, static_cast<double>(run.mesh.sizes[Axis::kTp]) /
+                                         static_cast<double>(run.mesh.ranks_per_node));
   const Seconds head = head_parts.compute + run.runtime->tp_skew * head_parts.tensor_parallel +
-                       head_parts.sharding_exposed;
+                       head_parts.sharding_exposed + (nodes - 1) * run.runtime->tp_node_time;
   const double layers = static_cast<double>(run.model.num_hidden_layers);
   const double microbatches = static_cast<double>(run.accumulation);
   const std::int64_t stages = run.mesh.sizes[Axis::kPp];
@@ -164,7 +185,8 @@ Seconds schedule_time(const PeerRun& run, const PeerProgram& program, Seconds bl
                                    static_cast<double>(share.last) * block + head) +
                           send;
   const Seconds all = layers * block + head + static_cast<double>(stages) * send;
-  return microbatches * fullest + (all - fullest) / chunks + microbatches * (chunks - 1) * send;
+  return microbatches * fullest + (all - fullest) / chunks + microbatches * (chunks - 1) * send +
+         message_time(run);
 }
 
 Seconds list_time(const PeerRun& run, const Operations& operations) {
@@ -179,13 +201,13 @@ Seconds list_time(const PeerRun& run, const Operations& operations) {
   return time;
 }
 
-/// Reduction of replicated gradients, partly beside the last backward pass; ZeRO-1 reduces after
-/// it.
+/// Reduction of replicated gradients, partly beside the last backward pass or after it.
 Seconds step_end_time(const PeerRun& run, const PeerProgram& program, Seconds backward_compute) {
   constexpr double kNeverHidden = 0.1;
   const Seconds reduction = list_time(run, program.reduction);
   const bool zero1 = run.sharding == Sharding::kShardOptimizer;
-  const double hidden = zero1 ? 0 : run.runtime->reduction_hidden;
+  const bool after = zero1 && run.runtime->zero1_reduces_after;
+  const double hidden = after ? 0 : run.runtime->reduction_hidden;
   const Seconds beside = hidden * static_cast<double>(share_blocks(run).most) * backward_compute;
   Seconds tied;
   if (!program.tied_gradient.empty())
@@ -224,10 +246,9 @@ PeerEstimate estimate(const PeerRun& run) {
   if (run.mesh.sizes[Axis::kPp] > 1)
     result.peak_allocated = std::max(result.peak_allocated, peak_of(stage_memory(run, false)));
   // A double rounds sizes beyond 2^53.
-  result.peak_reserved = std::max(
-      result.peak_allocated,
-      common::Bytes(static_cast<std::int64_t>(static_cast<double>(result.peak_allocated.value) *
-                                              run.runtime->reserved_over_allocated)));
+  result.peak_reserved =
+      std::max(result.peak_allocated, common::Bytes(static_cast<std::int64_t>(std::min(
+                                          reserved_bytes(run, result.peak_allocated), 0x1p62))));
   result.fits = result.peak_reserved <= run.hardware.gpu->memory;
   return result;
 }

@@ -34,12 +34,36 @@ void linear_backward(OperationList& list, std::int64_t tokens, std::int64_t out,
   list.matmul("weight gradient", out, in, tokens, kElement);
 }
 
+/// Whether collectives of the backward pass run beside the multiplies that do not need them.
+bool overlaps_tensor_parallel(const PeerRun& run) {
+  return run.runtime->tp_overlap > 0 && run.mesh.sizes[Axis::kTp] > 1;
+}
+
+/// Of a matrix split by its outputs: the input is gathered again beside the input's gradient, whose
+/// sum over ranks is formed beside the weight's (Korthikanti et al. 2022, arXiv 2205.05198,
+/// section 4.2.2).
+void column_backward(OperationList& list, const PeerRun& run, std::int64_t out) {
+  const std::int64_t tokens = peer_widths(run).tokens;
+  const std::int64_t hidden = run.model.hidden_size;
+  if (!overlaps_tensor_parallel(run)) return linear_backward(list, tokens, out, hidden);
+  const std::int64_t bytes = kElement * tokens * hidden;
+  const bool split = run.sequence_parallel;
+  if (split) list.issue("input", CollectiveKind::kAllGather, Axis::kTp, bytes, Stream::kTp);
+  list.matmul("input gradient", tokens, hidden, out, kElement);
+  if (split) list.join();
+  list.issue("input gradient's sum",
+             split ? CollectiveKind::kReduceScatter : CollectiveKind::kAllReduce, Axis::kTp, bytes,
+             Stream::kTp);
+  list.matmul("weight gradient", out, hidden, tokens, kElement);
+  list.join();
+}
+
 void backward_matmuls(OperationList& list, const PeerRun& run) {
   const PeerWidths w = peer_widths(run);
   const std::int64_t hidden = run.model.hidden_size;
-  linear_backward(list, w.tokens, w.queries + 2 * w.keys, hidden);
+  column_backward(list, run, w.queries + 2 * w.keys);
   linear_backward(list, w.tokens, hidden, w.queries);
-  linear_backward(list, w.tokens, up_width(run, w), hidden);
+  column_backward(list, run, up_width(run, w));
   linear_backward(list, w.tokens, hidden, w.feed_forward);
 }
 
@@ -104,13 +128,12 @@ RepeatedOperations tp_collectives(const PeerRun& run, double pairs) {
   });
 }
 
-/// Under sequence parallelism norm outputs are gathered once more in the backward pass, ahead.
-RepeatedOperations tp_regathers(const PeerRun& run) {
-  const std::int64_t bytes = kElement * peer_widths(run).tokens * run.model.hidden_size;
-  return repeated(2, [&](OperationList& list) {
-    if (run.mesh.sizes[Axis::kTp] > 1 && run.sequence_parallel)
-      list.issue("norm outputs", CollectiveKind::kAllGather, Axis::kTp, bytes, Stream::kTp);
-  });
+/// Of a block's backward pass, those that nothing hides: sums or gathers of the gradients of both
+/// halves' outputs and inputs, and norm outputs gathered once more.
+RepeatedOperations backward_tp_collectives(const PeerRun& run) {
+  const bool split = run.sequence_parallel;
+  if (overlaps_tensor_parallel(run)) return tp_collectives(run, split ? 1 : 0);
+  return tp_collectives(run, split ? 3 : 2);
 }
 
 /// Ring attention passes keys and values round (Liu et al. 2023, arXiv 2310.01889).
@@ -224,8 +247,7 @@ std::vector<RepeatedOperations> build_backward(const PeerRun& run) {
   }));
   backward.back().backward = true;
   backward.push_back(cp_passes(run, 2));
-  backward.push_back(tp_collectives(run, 2));
-  backward.push_back(tp_regathers(run));
+  backward.push_back(backward_tp_collectives(run));
   backward.push_back(repeated(rhythm.reduce, [&](OperationList& list) {
     reduce_sharded(list, run, rank_block_parameters(run));
   }));

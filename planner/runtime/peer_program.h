@@ -43,6 +43,11 @@ PeerProgram build_peer_program(const PeerRun& run);
 /// pass and the optimizer step. Sizes above 2^60 bytes are cut to that.
 Operations stage_memory(const PeerRun& run, bool first_stage);
 
+/// What the allocator holds for a peak of `allocated`: its rounding, and, of the loss and a block's
+/// backward pass, some of the lesser on top of the larger, since pieces of what one has freed are
+/// in use when the other runs.
+double reserved_bytes(const PeerRun& run, common::Bytes allocated);
+
 /// Per tp rank.
 struct PeerWidths {
   std::int64_t tokens;

@@ -41,18 +41,25 @@ struct RuntimeProfile {
   /// further node that tp spans.
   common::Seconds pipeline_issue_time{0};
   double pipeline_issue_growth = 0;
+  /// What a microbatch waits for each further node that tp spans.
+  common::Seconds tp_node_time{0};
+  /// A message between stages on more than 256 GPUs.
+  common::Seconds crowded_message_time{0};
   /// Exposed tensor-parallel collectives against the same alone: waiting for the slowest rank, and
   /// kernels that cannot start early.
   double tp_skew = 1.3;
   /// Share of the tensor-parallel collectives that asynchronous tensor parallelism hides.
   double async_tp_hidden = 0.4;
-  /// Share of the backward pass's second gather of norm outputs that other work hides.
-  double regather_hidden = 0.5;
+  /// Of the matrix multiplies of the backward pass that need not wait for a tensor-parallel
+  /// collective, the share of the time in which it goes on; 0: every collective is waited for.
+  double tp_overlap = 0;
   /// Share of the time that collectives of sharded parameters and compute run beside each other
   /// which is lost: they share memory bandwidth and multiprocessors.
   double sharding_slowdown = 0.3;
-  /// Share of the last backward pass beside which replicated gradients are reduced.
+  /// Share of the last backward pass beside which replicated gradients are reduced; and whether
+  /// those of ZeRO-1 are, too.
   double reduction_hidden = 0.5;
+  bool zero1_reduces_after = false;
   /// Of one gradient element of sharded parameters, as it is reduced.
   double reduce_bytes = 4;
 
@@ -113,8 +120,10 @@ struct RuntimeProfile {
   double state_bytes_per_parameter = 16;
   /// Workspaces that do not depend on the model, in GiB.
   double fixed_gib = 0.3;
-  /// The allocator's share.
-  double reserved_over_allocated = 1.1;
+  /// The allocator's share, by rounding; and of the smaller of the loss and a block's backward
+  /// pass, which finds no whole piece where the larger was.
+  double reserved_over_allocated = 1.05;
+  double unshared_transients = 0;
 };
 
 /// The profile of this name, or null.

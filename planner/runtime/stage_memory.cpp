@@ -115,7 +115,7 @@ void allocate_sharded(Timeline& list, const PeerRun& run, const Held& held) {
           : runtime.gathered_blocks * held.block + runtime.gathered_vocabulary * held.vocabulary;
   list.allocate("gathered parameters", kGatheredParameters, kElement * gathered);
   list.allocate("unreduced gradients", kCommunicationBuffers,
-                4 * runtime.reduced_blocks * held.block);
+                runtime.reduce_bytes * runtime.reduced_blocks * held.block);
 }
 
 void allocate_whole(Timeline& list, const PeerRun& run, const Held& held) {
@@ -188,16 +188,30 @@ double logit_bytes(const PeerRun& run) {
   return run.chunked_loss ? run.runtime->chunked_logit_bytes : run.runtime->logit_bytes;
 }
 
-void pass_loss(Timeline& list, const PeerRun& run) {
+/// What the loss works on, of one microbatch.
+struct LossBytes {
+  double logits;
+  /// The head's input and its gradient.
+  double hidden;
+};
+
+LossBytes loss_bytes(const PeerRun& run) {
   const PeerWidths w = peer_widths(run);
   const bool whole = run.pure() && run.runtime->pure_trainer_gathers_logits;
-  const double logits = as_double(w.tokens) * as_double(run.model.vocab_size) /
-                        (whole ? 1 : as_double(run.mesh.sizes[Axis::kTp]));
-  const double hidden =
-      kElement * run.runtime->head_hidden * as_double(w.tokens) * as_double(run.model.hidden_size);
-  list.allocate("head input and gradient", kTemporaries, hidden);
-  list.pass("logits", kLogits, logit_bytes(run) * logits);
-  list.free("head input and gradient", kTemporaries, hidden);
+  const double tp = as_double(run.mesh.sizes[Axis::kTp]);
+  const double logits = as_double(w.tokens) * as_double(run.model.vocab_size) / (whole ? 1 : tp);
+  // What is gathered over tp stands rank by rank before it stands row by row.
+  const double gathered = whole && tp > 1 ? kElement : 0;
+  return {.logits = (logit_bytes(run) + gathered) * logits,
+          .hidden = kElement * run.runtime->head_hidden * as_double(w.tokens) *
+                    as_double(run.model.hidden_size)};
+}
+
+void pass_loss(Timeline& list, const PeerRun& run) {
+  const LossBytes loss = loss_bytes(run);
+  list.allocate("head input and gradient", kTemporaries, loss.hidden);
+  list.pass("logits", kLogits, loss.logits);
+  list.free("head input and gradient", kTemporaries, loss.hidden);
 }
 
 double activations(const PeerRun& run, const Held& held, double in_flight) {
@@ -256,6 +270,13 @@ Operations stage_memory(const PeerRun& run, bool first_stage) {
     list.pass("optimizer step", kCommunicationBuffers, before + step - list.standing());
   }
   return list.take();
+}
+
+double reserved_bytes(const PeerRun& run, common::Bytes allocated) {
+  const LossBytes loss = loss_bytes(run);
+  const double lesser = std::min(loss.logits + loss.hidden, working_set(run));
+  return run.runtime->reserved_over_allocated *
+         (as_double(allocated.value) + run.runtime->unshared_transients * lesser);
 }
 
 }  // namespace meshplan::planner

@@ -27,6 +27,27 @@ std::optional<Value> named(const std::array<std::pair<const char*, Value>, N>& n
   return std::nullopt;
 }
 
+/// What a table may lack: names, and settings and measurements that a row may leave empty.
+constexpr std::array<std::string_view, 19> kOptionalColumns = {"source",
+                                                               "model",
+                                                               "remarks",
+                                                               "status",
+                                                               "doubt",
+                                                               "inter_node",
+                                                               "dp_replicate",
+                                                               "cp",
+                                                               "virtual_stages",
+                                                               "async_tp",
+                                                               "matmul_precision",
+                                                               "state_bytes_per_parameter",
+                                                               "num_key_value_heads",
+                                                               "memory_kind",
+                                                               "measured_peak_memory_gib",
+                                                               "measured_tokens_per_s_per_gpu",
+                                                               "measured_tflops_per_gpu",
+                                                               "measured_step_time_s",
+                                                               "kv_heads"};
+
 constexpr std::array kCheckpointings = {
     std::pair{"none", PeerCheckpointing::kNone},
     std::pair{"", PeerCheckpointing::kNone},
@@ -133,6 +154,11 @@ void read_measurements(const RowReader& row, MeasuredRun& run) {
                                          : MemoryKind::kUnstated;
 }
 
+bool is_measured(const MeasuredRun& run) {
+  return run.peak_memory_gib || run.tokens_per_second_per_gpu || run.tflops_per_gpu ||
+         run.step_time_s;
+}
+
 void read_doubt(const RowReader& row, MeasuredRun& run) {
   run.doubt = row.text("doubt");
   const bool both = run.doubt.starts_with("both");
@@ -223,6 +249,8 @@ MeasuredRun read_training_run(const RowReader& row) {
   measured.gpu = row.text("gpu");
   measured.status = row.text("status");
   read_measurements(row, measured);
+  // Where a row does not tell, what was measured ran.
+  if (measured.status.empty() && is_measured(measured)) measured.status = "ok";
   read_doubt(row, measured);
   const std::string remarks = row.text("remarks");
   measured.tflops_count_recomputation =
@@ -244,27 +272,27 @@ PeerRun read_sweep_run(const RowReader& row) {
   run.hardware.gpu = find_gpu("h100-sxm");
   run.hardware.network = parse_network("efa-3200", 8).value_or(usual_network(*run.hardware.gpu));
   PeerModel& model = run.model;
-  model.num_hidden_layers = row.required_integer("layers", 1, kMaxPeerLayers);
-  model.hidden_size = row.required_integer("hidden", 1, kMaxPeerWidth);
-  model.intermediate_size = row.required_integer("ffn_hidden", 1, kMaxPeerWidth);
-  model.num_attention_heads = row.required_integer("heads", 1, model.hidden_size);
+  model.num_hidden_layers = needed(row, "layers", kMaxPeerLayers);
+  model.hidden_size = needed(row, "hidden", kMaxPeerWidth);
+  model.intermediate_size = needed(row, "ffn_hidden", kMaxPeerWidth);
+  model.num_attention_heads = needed(row, "heads", model.hidden_size);
   model.num_key_value_heads =
       row.integer("kv_heads", 1, model.num_attention_heads).value_or(model.num_attention_heads);
   model.head_dim = model.hidden_size / model.num_attention_heads;
-  model.vocab_size = row.required_integer("vocab", 1, kMaxPeerWidth);
+  model.vocab_size = needed(row, "vocab", kMaxPeerWidth);
   model.tie_word_embeddings = row.text("tie_embeddings") == "True";
-  run.mesh.sizes[Axis::kPp] = row.required_integer("pp", 1, kMaxPeerRanks);
-  run.mesh.sizes[Axis::kDpReplicate] = row.required_integer("dp", 1, kMaxPeerRanks);
-  run.mesh.sizes[Axis::kTp] = row.required_integer("tp", 1, kMaxPeerRanks);
+  run.mesh.sizes[Axis::kPp] = needed(row, "pp", kMaxPeerRanks);
+  run.mesh.sizes[Axis::kDpReplicate] = needed(row, "dp", kMaxPeerRanks);
+  run.mesh.sizes[Axis::kTp] = needed(row, "tp", kMaxPeerRanks);
   run.mesh.ranks_per_node = 8;
-  const std::int64_t gpus = row.required_integer("gpus", 1, kMaxPeerRanks);
-  run.sharding = row.required_integer("zero_stage", 0, 1) == 1 ? Sharding::kShardOptimizer
-                                                               : Sharding::kNoShard;
+  const std::int64_t gpus = needed(row, "gpus", kMaxPeerRanks);
+  const bool zero1 = published(row.integer("zero_stage", 0, 1), "zero_stage") == 1;
+  run.sharding = zero1 ? Sharding::kShardOptimizer : Sharding::kNoShard;
   run.sequence_parallel = run.mesh.sizes[Axis::kTp] > 1;
   run.state_bytes_per_parameter = run.runtime->state_bytes_per_parameter;
-  run.microbatch_size = row.required_integer("micro_batch", 1, 1 << 16);
-  run.accumulation = row.required_integer("grad_accum", 1, kMaxAccumulation);
-  run.seq_length = published(row.integer("seq_len", 1, 1 << 16), "seq_len");
+  run.microbatch_size = needed(row, "micro_batch", 1 << 16);
+  run.accumulation = needed(row, "grad_accum", kMaxAccumulation);
+  run.seq_length = needed(row, "seq_len", 1 << 16);
   if (bounded_world(run.mesh) != gpus) throw Unpriced{"pp x dp x tp differs from gpus"};
   return run;
 }
@@ -294,7 +322,7 @@ std::vector<MeasuredRun> read_measured_runs(const formats::CsvTable& table) {
   std::vector<MeasuredRun> runs;
   runs.reserve(table.rows());
   for (std::size_t i = 0; i < table.rows(); ++i) {
-    const RowReader row(table, i);
+    const RowReader row(table, i, kOptionalColumns);
     runs.push_back(sweep ? read_sweep_row(row, i) : read_training_run(row));
   }
   return runs;

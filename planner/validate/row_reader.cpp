@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -24,6 +25,8 @@ void RowReader::fail(std::string_view column, const std::string& message) const 
 }
 
 const std::string& RowReader::text(std::string_view column) const {
+  static const std::string kEmpty;
+  if (!table_->column(column) && std::ranges::count(optional_, column) > 0) return kEmpty;
   return table_->field(row_, index(column));
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -13,7 +14,10 @@ namespace meshplan::planner {
 /// column for a column that the table lacks, or a value of another form or range.
 class RowReader {
  public:
-  RowReader(const formats::CsvTable& table, std::size_t row) : table_(&table), row_(row) {}
+  /// A column of `optional` that the table lacks reads as empty in every row.
+  RowReader(const formats::CsvTable& table, std::size_t row,
+            std::span<const std::string_view> optional = {})
+      : table_(&table), row_(row), optional_(optional) {}
 
   const std::string& text(std::string_view column) const;
   /// Nothing where the field is empty.
@@ -32,6 +36,7 @@ class RowReader {
 
   const formats::CsvTable* table_;
   std::size_t row_;
+  std::span<const std::string_view> optional_;
 };
 
 }  // namespace meshplan::planner

@@ -214,6 +214,64 @@ TEST(PeerEstimate, ZeroOneHoldsSixBytesWholeAndTheRestInShards) {
   EXPECT_NEAR(peak(2) - peak(4), 12 * n * (0.5 - 0.25), 0.01 * n);
 }
 
+/// nanotron's on 64 nodes of eight H100 with EFA: tp 8, `stages`, the rest data parallel.
+PeerRun on_nodes(std::int64_t nodes, std::int64_t stages) {
+  PeerRun run = eight_billion("nanotron");
+  run.sequence_parallel = true;
+  run.sharding = Sharding::kShardOptimizer;
+  run.hardware.network = *parse_network("efa-3200", 8);
+  run.mesh = {};
+  run.mesh.ranks_per_node = 8;
+  run.mesh.sizes[Axis::kTp] = 8;
+  run.mesh.sizes[Axis::kPp] = stages;
+  run.mesh.sizes[Axis::kDpReplicate] = nodes / stages;
+  run.accumulation = 16;
+  return run;
+}
+
+TEST(PeerEstimate, TensorParallelCollectivesHideBesideTheMultipliesThatDoNotNeedThem) {
+  PeerRun run = on_nodes(2, 1);
+  run.runtime = find_runtime("megatron");
+  RuntimeProfile waits = *run.runtime;
+  waits.tp_overlap = 0;
+  const double overlapped = estimate(run).step_time.value;
+  run.runtime = &waits;
+  const double waited = estimate(run).step_time.value;
+  // At least one of the six collectives of a block's backward pass, at most four.
+  const GroupShape group{.ranks = 8, .stride = 1, .ranks_per_node = 8};
+  const double one =
+      collective_time(run.hardware, CollectiveKind::kAllGather, Bytes(2 * 8192 * 4096), group)
+          .value *
+      waits.tp_skew * 32 * 16;
+  EXPECT_LT(overlapped, waited - one);
+  EXPECT_GE(overlapped, waited - 4.001 * one);
+}
+
+TEST(PeerEstimate, MessagesBetweenStagesOnManyGpusTakeAQuarterOfASecond) {
+  const RuntimeProfile& runtime = *find_runtime("nanotron");
+  const auto excess = [&](std::int64_t nodes, std::int64_t stages) {
+    PeerRun run = on_nodes(nodes, stages);
+    RuntimeProfile quick = runtime;
+    quick.crowded_message_time = common::Seconds(0);
+    const double slow = estimate(run).step_time.value;
+    run.runtime = &quick;
+    return (slow - estimate(run).step_time.value) / runtime.crowded_message_time.value;
+  };
+  EXPECT_DOUBLE_EQ(excess(32, 4), 0);
+  EXPECT_DOUBLE_EQ(excess(64, 1), 0);
+  EXPECT_NEAR(excess(64, 2), 2 * 16 + 2, 1e-6);
+  EXPECT_NEAR(excess(64, 4), 4 * 16 + 6, 1e-6);
+}
+
+TEST(PeerEstimate, ReservesForLossAndBackwardPassMoreThanEitherNeeds) {
+  const PeerRun run = eight_billion("torch_eager");
+  const PeerEstimate result = estimate(run);
+  EXPECT_GT(result.peak_reserved.value,
+            static_cast<std::int64_t>(run.runtime->reserved_over_allocated *
+                                      static_cast<double>(result.peak_allocated.value)));
+  EXPECT_LT(gib(result.peak_reserved), 1.25 * gib(result.peak_allocated));
+}
+
 TEST(StageShare, GivesEveryBlockToAStage) {
   PeerRun run = eight_billion("megatron");
   run.mesh.sizes[Axis::kPp] = 5;

@@ -94,6 +94,7 @@ TEST(Validation, ChoosesLayoutsOfTheSweepWithLittleRegret) {
   EXPECT_LE(summaries[1].median_regret, 0.04);
   EXPECT_LE(summaries[1].worst_top_three, 0.10);
   EXPECT_GE(summaries[1].median_spearman, 0.85);
+  EXPECT_GE(summaries[2].median_spearman, 0.85);
 }
 
 TEST(Validation, TellsLayoutsThatFailFromThoseThatRun) {
@@ -189,6 +190,32 @@ TEST(MeasuredRun, RefusesATableWithoutAColumn) {
   tests::expect_error(
       ErrorCode::kInvalidInput, [&] { read_measured_runs(table); }, "runs.csv:1:1",
       "column 'hidden_size' is missing");
+}
+
+TEST(MeasuredRun, TakesColumnsOfNamesAndMeasurementsAsEmptyWhereTheyAreMissing) {
+  auto row = sound_row();
+  for (const char* column : {"source", "model", "remarks", "status", "doubt", "inter_node", "cp",
+                             "virtual_stages", "async_tp", "measured_step_time_s"})
+    row.erase(column);
+  const MeasuredRun run = read_measured_runs(table_of(row)).at(0);
+  ASSERT_TRUE(run.run.has_value()) << run.skipped;
+  EXPECT_EQ(run.status, "ok");
+  EXPECT_TRUE(validate({run}).at(0).throughput_error.has_value());
+}
+
+TEST(MeasuredRun, CountsRowsOfASweepThatLackASetting) {
+  const std::string header =
+      "model_params_b_label,status,layers,hidden,ffn_hidden,heads,kv_heads,vocab,tie_embeddings,"
+      "gpus,micro_batch,grad_accum,dp,pp,tp,zero_stage,seq_len,tokens_per_s_per_gpu,gpu_mem_gib\n";
+  const std::string row = "8.86,ok,32,4096,14336,32,8,131072,False,16,2,16,8,1,2,1,4096,7000,50\n";
+  const auto runs = read_measured_runs(CsvTable::parse(
+      header + row + "8.86,ok,32,,14336,32,8,131072,False,16,2,16,8,1,2,1,4096,,\n" +
+          "8.86,failed,32,4096,14336,32,8,131072,False,16,2,16,8,1,2,,4096,,\n",
+      "sweep.csv"));
+  ASSERT_EQ(runs.size(), 3U);
+  EXPECT_TRUE(runs[0].run.has_value()) << runs[0].skipped;
+  EXPECT_EQ(runs[1].skipped, "hidden is not published");
+  EXPECT_EQ(runs[2].skipped, "zero_stage is not published");
 }
 
 TEST(MeasuredRun, RefusesWhatIsNotANumber) {
