@@ -174,7 +174,7 @@ TEST(Scenario, IsRefusedInWordsAllAtOnce) {
         "there is no node 1; the layout has nodes 0 to 0", "node 1: the factor nan",
         "--speed-spread: 0.2 must be from 0 to 0.15", "--jitter: -0.1 must be",
         "the factor 0 must be from 0.001 to 1", "all ranks are on one node",
-        "--overlap: must be"}) {
+        "--overlap: 1.5 must be"}) {
     tests::expect_error(
         common::ErrorCode::kInvalidInput, [&] { require_valid(scenario, mesh); }, "scenario", part);
   }
