@@ -83,8 +83,10 @@ std::string remarks(const SimulatedStep& step, common::Seconds wall) {
                         step.computing_stage, step.stage);
   }
   if (step.shared_links > 0) {
-    text += fmt::format("collectives of a rank take {} longer in all because they share links\n",
-                        human(seconds(step.shared_links)));
+    text += fmt::format(
+        "collectives of a rank take {} longer in all because they share links, which the estimate "
+        "leaves out: see --own-links\n",
+        human(seconds(step.shared_links)));
   }
   if (step.bubble > 0)
     text += fmt::format("pipeline stages wait for one another {:.1f} % of the step\n",
