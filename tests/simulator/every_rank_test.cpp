@@ -9,6 +9,7 @@
 #include "simulator/simulate.h"
 #include "tests/planner/random_plans.h"
 #include "tests/planner/unrolled.h"
+#include "tests/simulator/contended_plans.h"
 #include "tests/simulator/event_queue.h"
 
 namespace meshplan::simulator {
@@ -31,7 +32,7 @@ SimulationRequest every_rank() {
 
 RC_GTEST_PROP(EveryRank, EqualsOneRankForAllWhereAllAreAlike, ()) {
   for (int i = 0; i < kPlansATry; ++i) {
-    const Plan plan = planner::any_plan_over_all_axes();
+    const Plan plan = i % 2 == 0 ? planner::any_plan_over_all_axes() : any_contended_plan();
     const SimulatedStep folded = simulate(plan);
     const SimulatedStep every = simulate(plan, every_rank());
     RC_ASSERT(!folded.every_rank && every.every_rank);

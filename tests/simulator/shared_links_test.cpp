@@ -10,7 +10,7 @@
 #include "simulator/engine.h"
 #include "simulator/simulate.h"
 #include "tests/common/expect_error.h"
-#include "tests/planner/random_plans.h"
+#include "tests/simulator/contended_plans.h"
 #include "tests/simulator/fabric/finish_times.h"
 #include "tests/simulator/hand_score.h"
 
@@ -150,7 +150,7 @@ TEST(SharedLinks, EndCollectivesAsTransfersOverTheLinks) {
   std::size_t compared = 0;
   int plans = 0;
   const bool held = rc::check([&] {
-    const Plan plan = planner::any_plan_over_all_axes();
+    const Plan plan = any_contended_plan();
     const std::vector<Score> scores = write_scores(plan, {});
     const Differences alike;
     Engine engine(scores, plan.layout.mesh, 1, alike);
@@ -178,13 +178,14 @@ TEST(SharedLinks, EndCollectivesAsTransfersOverTheLinks) {
       "tolerance 1e-6\n",
       compared, plans, worst);
   EXPECT_TRUE(held);
-  EXPECT_GE(plans, 20);
+  EXPECT_GE(plans, 30);
   EXPECT_LT(worst, 1e-6);
 }
 
-/// A step takes no less for sharing links, and no more than if nothing ran at once.
+/// A step takes no less for sharing links, and no more than if nothing ran at once: some link is
+/// full or some collective has its own pace wherever compute waits.
 RC_GTEST_PROP(SharedLinks, CostNoMoreThanNoOverlapDoes, ()) {
-  const Plan plan = planner::any_plan_over_all_axes();
+  const Plan plan = any_contended_plan();
   const auto step = [&](const Scenario& scenario) {
     SimulationRequest request;
     request.scenario = scenario;
@@ -196,7 +197,7 @@ RC_GTEST_PROP(SharedLinks, CostNoMoreThanNoOverlapDoes, ()) {
   RC_ASSERT(shared.step_time >= own.step_time);
   if (shared.shared_links == 0) RC_ASSERT(shared.step_time == own.step_time);
   RC_ASSERT(shared.peak == own.peak);
-  RC_ASSERT(shared.step_time <= step({.no_overlap = true}).step_time);
+  RC_ASSERT(step({.overlap = 1}).step_time <= step({.no_overlap = true}).step_time);
 }
 
 }  // namespace

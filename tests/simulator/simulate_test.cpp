@@ -28,6 +28,17 @@ SimulatedStep simulate_with_timeline(const Plan& plan) {
   return simulate(plan, request);
 }
 
+/// The step as the estimate has it, whose collectives do not slow each other: where they do not
+/// share links, that is the step.
+SimulatedStep simulate_uncontended(const Plan& plan, int& contended) {
+  SimulatedStep step = simulate(plan);
+  if (step.shared_links == 0) return step;
+  ++contended;
+  SimulationRequest request;
+  request.scenario.own_links = true;
+  return simulate(plan, request);
+}
+
 RC_GTEST_PROP(Simulate, PeakOfMemoryIsTheEstimates, ()) {
   const Plan plan = planner::any_plan_of_any_architecture();
   const SimulatedStep step = simulate(plan);
@@ -65,17 +76,6 @@ RC_GTEST_PROP(Simulate, MemoryStartsAndEndsWithWhatPersists, ()) {
   RC_ASSERT(memory.front().time == 0);
   RC_ASSERT(reached <= step.step_time);
   RC_ASSERT(highest <= step.peak_memory);
-}
-
-/// The step as the estimate has it, whose collectives do not slow each other: where they do not
-/// share links, that is the step.
-SimulatedStep simulate_uncontended(const Plan& plan, int& contended) {
-  SimulatedStep step = simulate(plan);
-  if (step.shared_links == 0) return step;
-  ++contended;
-  SimulationRequest request;
-  request.scenario.own_links = true;
-  return simulate(plan, request);
 }
 
 /// The largest disagreement of simulator and cost model so far, relative to the step time.
