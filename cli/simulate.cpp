@@ -103,8 +103,7 @@ planner::Plan with_prefetch_depth(planner::Plan plan, std::int64_t depth) {
   plan.layout.prefetch_depth = depth;
   plan.estimate = planner::estimate(plan.model, plan.cluster, plan.job, plan.layout);
   if (!plan.estimate.violations.empty()) {
-    throw common::Error(common::ErrorCode::kInvalidInput, plan.estimate.violations.front().message,
-                        "--prefetch-depth");
+    throw common::Error(common::ErrorCode::kInvalidInput, plan.estimate.violations.front().message);
   }
   return plan;
 }
