@@ -95,6 +95,11 @@ Question read_question(const GoodputFlags& flags, const planner::Plan& plan) {
     check(complaints, "--storage-bandwidth", flags.storage_gigabytes, 1e9, false);
   if (flags.blocking_seconds)
     check(complaints, "--blocking-seconds", *flags.blocking_seconds, 1e6, true);
+  if (flags.blocking_seconds && flags.checkpoint_seconds &&
+      *flags.blocking_seconds > *flags.checkpoint_seconds)
+    complaints.add("", fmt::format("--blocking-seconds={}: a part of --checkpoint-seconds={}; must "
+                                   "be at most as long",
+                                   *flags.blocking_seconds, *flags.checkpoint_seconds));
   if (flags.runs < 0 || flags.runs > kMostRuns)
     complaints.add("", fmt::format("--runs={}: must be from 0 to {}", flags.runs, kMostRuns));
   const double minutes = parse_interval(flags, complaints);
@@ -134,7 +139,7 @@ Question read_question(const GoodputFlags& flags, const planner::Plan& plan) {
   const double stuck = failure_rate(model) *
                        (segment + (model.checkpoint_async + model.restart + model.detection).value);
   if (stuck > 100)
-    complaints.add("", fmt::format("{:.0f} failures are expected between two checkpoints: the run "
+    complaints.add("", fmt::format("{:.3g} failures are expected between two checkpoints: the run "
                                    "would never end; make failures rarer or the interval shorter",
                                    stuck));
   complaints.throw_if_any("flags");
@@ -292,7 +297,8 @@ Action define_goodput(CLI::App& app) {
       ->type_name("M");
   app.add_option("--runs", flags->runs, "Runs played with random failures (default: 1000)")
       ->type_name("N");
-  app.add_option("--seed", flags->seed, "Of these failures (default: 0)")->type_name("S");
+  add_choice(app, "--seed", flags->seed, parse_seed, "Of these failures (default: 0)")
+      ->type_name("S");
   add_json_flag(app, flags->json);
   return [flags] { return run_goodput(*flags); };
 }

@@ -24,6 +24,16 @@ bool parse_switch(const std::string& text, const std::string& where) {
 
 }  // namespace
 
+std::uint64_t parse_seed(const std::string& text, const std::string& flag) {
+  std::uint64_t seed = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stopped, failure] = std::from_chars(text.data(), end, seed);
+  if (failure == std::errc{} && stopped == end) return seed;
+  throw common::Error(common::ErrorCode::kInvalidInput,
+                      fmt::format("'{:.40}' must be a whole number from 0 to 2^64 - 1", text),
+                      flag);
+}
+
 CLI::Validator finite_non_negative() {
   return {[](std::string& text) -> std::string {
             double number = 0;
@@ -202,6 +212,11 @@ CLI::Option* add_layout_flags(CLI::App& app, LayoutFlags& flags) {
       ->group(group);
   app.add_option("--blocks-kept-gathered", flags.layout.blocks_kept_gathered,
                  "Last blocks that full_shard keeps gathered from forward to backward")
+      ->capture_default_str()
+      ->type_name("N")
+      ->group(group);
+  app.add_option("--prefetch-depth", flags.layout.prefetch_depth,
+                 "Units that full_shard gathers ahead of the one that computes, 0 to 3")
       ->capture_default_str()
       ->type_name("N")
       ->group(group);

@@ -27,6 +27,10 @@ CLI::Option* add_choice(CLI::App& app, const std::string& flag, Value& value, Pa
   return app.add_option_function<std::string>(flag, read, help)->type_name("");
 }
 
+/// A seed of random numbers: CLI11 itself takes -1 and numbers beyond 64 bits. Throws
+/// kInvalidInput.
+std::uint64_t parse_seed(const std::string& text, const std::string& flag);
+
 /// Refuses what is not a finite number of at least 0; CLI11's own check lets nan through.
 CLI::Validator finite_non_negative();
 

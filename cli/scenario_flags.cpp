@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/options.h"
 #include "common/error.h"
 
 namespace meshplan::cli {
@@ -48,8 +49,7 @@ void add_scenario_flags(CLI::App& app, simulator::Scenario& scenario) {
       ->capture_default_str()
       ->type_name("X")
       ->group(kGroup);
-  app.add_option("--seed", scenario.seed, "Of both; the same everywhere")
-      ->capture_default_str()
+  add_choice(app, "--seed", scenario.seed, parse_seed, "Of both; the same everywhere (default: 1)")
       ->type_name("N")
       ->group(kGroup);
   add_exceptions(app, "--degraded-link", scenario.degraded_links, "PAIR",
@@ -60,6 +60,10 @@ void add_scenario_flags(CLI::App& app, simulator::Scenario& scenario) {
                  "Part of a collective's time that does not slow compute beside it (default: the "
                  "cluster's)")
       ->type_name("X")
+      ->group(kGroup);
+  app.add_flag("--own-links", scenario.own_links,
+               "Collectives that run at once do not slow each other on the links that they share, "
+               "as in the estimate")
       ->group(kGroup);
   app.add_flag("--infinite-bandwidth", scenario.infinite_bandwidth,
                "Links carry any number of bytes at once: what a faster network could win")

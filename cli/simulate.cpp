@@ -5,6 +5,7 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "cli/command.h"
 #include "cli/options.h"
@@ -24,6 +25,7 @@ using simulator::SimulatedStep;
 struct SimulateFlags {
   std::string plan;
   simulator::SimulationRequest request;
+  std::optional<std::int64_t> prefetch_depth;
   std::string trace;
   std::string trace_ranks;
   bool json = false;
@@ -76,6 +78,16 @@ std::string remarks(const SimulatedStep& step, common::Seconds wall) {
                         human(seconds(step.slowest.compute)), step.fastest.rank,
                         human(seconds(step.fastest.compute)));
   }
+  if (step.times.size() > 1) {
+    text += fmt::format("times are those of stage {}, which computes longest; memory that of {}\n",
+                        step.computing_stage, step.stage);
+  }
+  if (step.shared_links > 0) {
+    text += fmt::format(
+        "collectives of a rank take {} longer in all because they share links, which the estimate "
+        "leaves out: see --own-links\n",
+        human(seconds(step.shared_links)));
+  }
   if (step.bubble > 0)
     text += fmt::format("pipeline stages wait for one another {:.1f} % of the step\n",
                         100 * step.bubble);
@@ -86,8 +98,27 @@ std::string remarks(const SimulatedStep& step, common::Seconds wall) {
   return text;
 }
 
+/// The plan with so many units gathered ahead, estimated anew.
+planner::Plan with_prefetch_depth(planner::Plan plan, std::int64_t depth) {
+  plan.layout.prefetch_depth = depth;
+  plan.estimate = planner::estimate(plan.model, plan.cluster, plan.job, plan.layout);
+  if (!plan.estimate.violations.empty()) {
+    throw common::Error(common::ErrorCode::kInvalidInput, plan.estimate.violations.front().message);
+  }
+  return plan;
+}
+
+/// What gathering further ahead takes.
+std::string prefetch_remark(const planner::Plan& plan) {
+  const planner::MemoryEstimate& memory = plan.estimate.memory;
+  return fmt::format("{} units gathered ahead: {} of the device's {}{}\n",
+                     plan.layout.prefetch_depth, human(memory.peak_device), human(memory.capacity),
+                     plan.estimate.fits ? "" : ", which is too much");
+}
+
 int run_simulate(const SimulateFlags& flags) {
-  const planner::Plan plan = planner::load_plan(flags.plan);
+  planner::Plan plan = planner::load_plan(flags.plan);
+  if (flags.prefetch_depth) plan = with_prefetch_depth(std::move(plan), *flags.prefetch_depth);
   simulator::SimulationRequest request = flags.request;
   if (!flags.trace.empty()) request.timelines = traced_ranks(flags, plan);
   const auto start = std::chrono::steady_clock::now();
@@ -106,7 +137,8 @@ int run_simulate(const SimulateFlags& flags) {
     json["wall_s"] = wall.value;
     print_json(json);
   } else {
-    fmt::print("{}{}", step_table(plan, step), remarks(step, wall));
+    fmt::print("{}{}{}", step_table(plan, step), flags.prefetch_depth ? prefetch_remark(plan) : "",
+               remarks(step, wall));
   }
   if (!flags.trace.empty()) {
     fmt::print(stderr, "meshplan simulate: wrote {}, which https://ui.perfetto.dev opens\n",
@@ -132,6 +164,10 @@ Action define_simulate(CLI::App& app) {
       "Play every rank, not one for all that are alike; whatever makes ranks differ does so "
       "by itself");
   add_scenario_flags(app, flags->request.scenario);
+  app.add_option(
+         "--prefetch-depth", flags->prefetch_depth,
+         "Units that are gathered ahead, 0 to 3, in place of the plan's: what would that buy?")
+      ->type_name("N");
   CLI::Option* trace =
       app.add_option("--trace", flags->trace,
                      "Write a Chrome trace of streams and memory, compressed where the name ends "

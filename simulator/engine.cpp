@@ -18,11 +18,6 @@ constexpr std::uint64_t kJitter = 2;
 /// Beats of a stage between two reports of progress.
 constexpr std::size_t kReported = 64;
 
-/// What of a collective depends on bandwidth takes so many times as long.
-Picoseconds total(Picoseconds constant, Picoseconds of_bytes, Millionths factor) {
-  return constant + scaled(of_bytes, factor);
-}
-
 const Instruction& instruction_of(const Score& score, const Beat& beat) {
   return score.instructions[static_cast<std::size_t>(beat.instruction)];
 }
@@ -129,13 +124,14 @@ Picoseconds Engine::kernel_time(Place place, BeatIndex beat, Picoseconds price) 
 Picoseconds Engine::collective_time(Place place, BeatIndex beat) const {
   const Move& move = scores_[place.stage].move_at(beat);
   const Millionths* factors = link_factors(place.stage, beat);
-  return total(move.duration, move.of_bytes, factors ? factors[place.rank] : kOne);
+  return move.duration.time(factors ? factors[place.rank] : kOne) +
+         beat_at(place.stage, beat).shared;
 }
 
 Picoseconds Engine::taken_time(Place place, BeatIndex beat) const {
   const Move& move = scores_[place.stage].move_at(beat);
   const Millionths* factors = link_factors(place.stage, beat);
-  return total(move.taken, move.taken_of_bytes, factors ? factors[place.rank] : kOne);
+  return move.taken.time(factors ? factors[place.rank] : kOne);
 }
 
 std::pair<Place, BeatIndex> Engine::sender_of(Place place, BeatIndex receive) const {
@@ -191,7 +187,7 @@ bool Engine::play(std::size_t stage, BeatIndex beat) {
 
 void Engine::run_kernels(std::size_t stage, BeatIndex beat) {
   Times& compute = compute_of(stage);
-  const Picoseconds price = scores_[stage].move_at(beat).duration;
+  const Picoseconds price = scores_[stage].move_at(beat).duration.fixed;
   events_ += static_cast<std::int64_t>(ranks_);
   for (std::size_t r = 0; r < ranks_; ++r) compute[r] += kernel_time({stage, r}, beat, price);
 }
@@ -221,6 +217,7 @@ void Engine::meet_group(std::size_t stage, BeatIndex beat) {
   const Picoseconds* compute = compute_of(stage).data();
   Picoseconds* free = free_of(stage, move).data();
   const Millionths* factors = link_factors(stage, beat);
+  const Picoseconds shared = beat_at(stage, beat).shared;
   std::uint32_t* causes = causes_.of(stage, beat);
   for (std::size_t row = 0; row < ranks_; row += span) {
     for (std::size_t first = row; first < row + stride; ++first) {
@@ -234,8 +231,7 @@ void Engine::meet_group(std::size_t stage, BeatIndex beat) {
         }
       }
       *causes++ = Causes::word(last, free[last] > compute[last]);
-      const Picoseconds end =
-          ready + total(move.duration, move.of_bytes, factors ? factors[first] : kOne);
+      const Picoseconds end = ready + move.duration.time(factors ? factors[first] : kOne) + shared;
       for (std::size_t r = first; r < row + span; r += stride) free[r] = end;
     }
   }
@@ -286,12 +282,11 @@ void Engine::go_on(std::size_t stage, BeatIndex index) {
   if (beat.slot != kNoSlot) states_[stage].slots[static_cast<std::size_t>(beat.slot)] = free;
   if (move.stream == Stream::kCompute) {
     for (std::size_t r = 0; r < ranks_; ++r) expose(stage, move.axis, r, free[r]);
-  } else if (move.taken + move.taken_of_bytes > 0) {
+  } else if (move.taken.time() > 0) {
     const Times& compute = compute_of(stage);
     const Millionths* factors = link_factors(stage, index);
     for (std::size_t r = 0; r < ranks_; ++r)
-      expose(stage, move.axis, r,
-             compute[r] + total(move.taken, move.taken_of_bytes, factors ? factors[r] : kOne));
+      expose(stage, move.axis, r, compute[r] + move.taken.time(factors ? factors[r] : kOne));
   }
 }
 

@@ -92,8 +92,11 @@ void require_valid(const Scenario& scenario, const planner::DeviceMesh& mesh) {
   check_spread(complaints, scenario.speed_spread, "--speed-spread");
   check_spread(complaints, scenario.jitter, "--jitter");
   if (scenario.overlap) {
-    require(complaints, *scenario.overlap >= 0 && *scenario.overlap <= 1, "--overlap",
-            "must be from 0 to 1: the part of a collective's time that compute does not feel");
+    if (!(*scenario.overlap >= 0 && *scenario.overlap <= 1)) {
+      complaints.add("--overlap", fmt::format("{} must be from 0 to 1: the part of a collective's "
+                                              "time that compute does not feel",
+                                              *scenario.overlap));
+    }
     require(complaints, !scenario.no_overlap, "--overlap",
             "means nothing beside --no-overlap; leave one out");
   }
@@ -162,6 +165,18 @@ std::vector<Millionths> message_factors(const Scenario& scenario, const planner:
       factors[static_cast<std::size_t>(rank)] = std::max(of_nodes[from], of_nodes[to]);
   }
   return factors;
+}
+
+double least_adapters(const Scenario& scenario, const planner::DeviceMesh& mesh,
+                      std::int64_t stage) {
+  const std::int64_t ranks = planner::world_size(mesh) / mesh.sizes[planner::Axis::kPp];
+  const std::int64_t first = planner::node_of(mesh, stage * ranks);
+  const std::int64_t last = planner::node_of(mesh, (stage + 1) * ranks - 1);
+  double least = 1;
+  for (const Exception& link : scenario.degraded_links) {
+    if (link.index >= first && link.index <= last) least = std::min(least, link.factor);
+  }
+  return least;
 }
 
 }  // namespace meshplan::simulator

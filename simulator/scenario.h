@@ -37,6 +37,8 @@ struct Scenario {
   bool zero_latency = false;
   /// In place of the cluster's.
   std::optional<double> overlap = {};
+  /// Collectives that run at once do not share links, as in the estimate.
+  bool own_links = false;
 
   bool operator==(const Scenario&) const = default;
 };
@@ -54,11 +56,15 @@ bool tells_ranks_apart(const Scenario& scenario);
 /// Times of a rank's kernels, by rank. Requires a valid scenario.
 std::vector<Millionths> kernel_factors(const Scenario& scenario, const planner::DeviceMesh& mesh);
 
-/// By rank, how much longer the bytes of a collective on this axis, or of a message to the rank
-/// `message_distance` further, take for the rank's group; empty where they take as long for all.
+/// By rank, how much longer adapters take for a collective of the rank's group on this axis, or for
+/// a message to the rank `message_distance` further; empty where they take as long for all.
 std::vector<Millionths> link_factors(const Scenario& scenario, const planner::DeviceMesh& mesh,
                                      planner::Axis axis);
 std::vector<Millionths> message_factors(const Scenario& scenario, const planner::DeviceMesh& mesh,
                                         std::int64_t message_distance);
+
+/// The least part of its adapters' bandwidth that any node of the pipeline stage has; at most 1.
+double least_adapters(const Scenario& scenario, const planner::DeviceMesh& mesh,
+                      std::int64_t stage);
 
 }  // namespace meshplan::simulator

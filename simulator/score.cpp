@@ -7,6 +7,7 @@
 #include "common/text.h"
 #include "formats/chrome_trace.h"
 #include "planner/layout/stage.h"
+#include "simulator/shared_links.h"
 
 namespace meshplan::simulator {
 namespace {
@@ -112,7 +113,7 @@ class MoveWriter {
         case OperationKind::kKernel:
           if (!joins) add(moves, {.kind = BeatKind::kKernels, .first_operation = i});
           joins = true;
-          score_.moves.back().duration += picoseconds(price.duration);
+          score_.moves.back().duration.fixed += picoseconds(price.duration);
           score_.moves.back().end_operation = i + 1;
           break;
         case OperationKind::kCollective:
@@ -140,7 +141,6 @@ class MoveWriter {
     score_.moves.push_back(move);
   }
 
-  /// What of a collective does not depend on bandwidth is what one of no bytes costs.
   Move collective(std::size_t kind, std::size_t index) const {
     const planner::PricedProgram& program = score_.stage.program;
     const auto& [operation, price] = program.kinds[kind].operations[index];
@@ -154,18 +154,36 @@ class MoveWriter {
               .meeting = meeting_of(program.shape.kinds[kind].opcode, operation),
               .first_operation = index,
               .end_operation = index + 1};
-    const auto split = [&](common::Seconds whole, common::Seconds least, Picoseconds& constant,
-                           Picoseconds& of_bytes) {
-      of_bytes = picoseconds(whole);
-      constant = std::min(of_bytes, picoseconds(least));
-      of_bytes -= constant;
-      if (scenario_.infinite_bandwidth) of_bytes = 0;
-      if (scenario_.zero_latency) constant = 0;
-    };
-    split(price.duration, latency.duration, move.duration, move.of_bytes);
-    if (!scenario_.no_overlap)
-      split(price.taken_from_compute, latency.taken_from_compute, move.taken, move.taken_of_bytes);
+    const auto described =
+        planner::described_collective(plan_.cluster, plan_.layout.mesh, operation);
+    if (described) move.loads = link_loads(*described, operation.collective, operation.bytes);
+    move.duration = span(price.duration, latency.duration, described ? &move.loads : nullptr);
+    if (!scenario_.no_overlap) {
+      LinkLoads taken = move.loads;
+      if (price.duration.value > 0)
+        taken.transfer = taken.transfer * (price.taken_from_compute.value / price.duration.value);
+      move.taken =
+          span(price.taken_from_compute, latency.taken_from_compute, described ? &taken : nullptr);
+    }
     return move;
+  }
+
+  /// As the scenario has it. What does not depend on bandwidth is what a collective of no bytes
+  /// costs; where links are measured, all else is taken for the transfer, over adapters if any.
+  Span span(common::Seconds price, common::Seconds of_no_bytes, const LinkLoads* loads) const {
+    Picoseconds whole = picoseconds(price);
+    const Picoseconds least = std::min(whole, picoseconds(of_no_bytes));
+    Picoseconds transfer = loads ? picoseconds(loads->transfer) : whole - least;
+    if (scenario_.infinite_bandwidth) {
+      whole = least;
+      transfer = 0;
+    }
+    if (scenario_.zero_latency) whole -= least;
+    transfer = std::min(transfer, whole);
+    constexpr auto kAdapters = static_cast<std::size_t>(LinkTier::kAdapters);
+    const Picoseconds adapters =
+        loads ? scaled(transfer, millionths(loads->parts[kAdapters])) : transfer;
+    return {.fixed = whole - transfer, .transfer = transfer, .adapters = adapters};
   }
 
   const planner::Plan& plan_;
@@ -303,6 +321,7 @@ std::vector<Score> write_scores(const planner::Plan& plan, const Scenario& scena
     scores[s].stage = std::move(stages[s]);
     ScoreWriter(played, scenario, scores[s]).write();
   }
+  if (!scenario.own_links) share_links(scores, played.layout, scenario);
   return scores;
 }
 
@@ -316,7 +335,7 @@ void require_countable(const std::vector<Score>& scores, Millionths longest_fact
   for (const Score& score : scores) {
     for (const Beat& beat : score.beats) {
       const Move& move = score.move_of(beat);
-      total += common::Seconds(seconds(move.duration) + seconds(move.of_bytes));
+      total += common::Seconds(seconds(move.duration.time()) + seconds(beat.shared));
     }
   }
   const double factor = static_cast<double>(longest_factor) / static_cast<double>(kOne);

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <vector>
 
 #include "planner/cost/priced_program.h"
 #include "planner/plan/plan.h"
+#include "simulator/fabric/link_loads.h"
 #include "simulator/scenario.h"
 
 namespace meshplan::simulator {
@@ -27,6 +29,22 @@ enum class BeatKind : std::uint8_t { kKernels, kCollective, kWait, kReceive };
 /// alone; or ranks of other pipeline stages.
 enum class Meeting : std::uint8_t { kGroup, kNobody, kStages };
 
+/// What kernels or a collective take, or a collective takes from compute.
+struct Span {
+  /// Whatever links carry.
+  Picoseconds fixed = 0;
+  /// While bytes move and have the rank's links to themselves, and what of that the rank's adapters
+  /// would take if nothing else held the bytes up.
+  Picoseconds transfer = 0;
+  Picoseconds adapters = 0;
+
+  /// Where adapters take so many times as long, once or more.
+  Picoseconds time(Millionths adapters_factor) const {
+    return fixed + std::max(transfer, scaled(adapters, adapters_factor));
+  }
+  Picoseconds time() const { return fixed + transfer; }
+};
+
 /// What beats of one sort have in common.
 struct Move {
   BeatKind kind = BeatKind::kKernels;
@@ -34,12 +52,11 @@ struct Move {
   planner::Stream stream = planner::Stream::kCompute;
   planner::Axis axis = planner::Axis::kTp;
   Meeting meeting = Meeting::kGroup;
-  /// Of all kernels together, or of the collective: what does not depend on bandwidth, and what
-  /// does; and both parts of what it takes from compute.
-  Picoseconds duration = 0;
-  Picoseconds of_bytes = 0;
-  Picoseconds taken = 0;
-  Picoseconds taken_of_bytes = 0;
+  /// Of all kernels together, or of the collective.
+  Span duration = {};
+  Span taken = {};
+  /// What the collective is to the rank's links.
+  LinkLoads loads = {};
   /// Where in the operations of its instruction it begins, and ends.
   std::size_t first_operation = 0;
   std::size_t end_operation = 0;
@@ -53,6 +70,8 @@ struct Beat {
   std::array<BeatIndex, 2> awaited = {kNoBeat, kNoBeat};
   /// Where a collective's ends are kept for those that wait for it; kNoSlot where nothing does.
   std::int32_t slot = kNoSlot;
+  /// How much longer the collective takes because others of its rank are on the same links.
+  Picoseconds shared = 0;
   /// Of a message, sent or received: which, among all messages of the step.
   std::int32_t message = kNoMessage;
 };

@@ -60,6 +60,12 @@ Picoseconds kernel_time(const StageTimes& times, std::size_t rank) {
   return time;
 }
 
+Picoseconds shared_links(const Score& score) {
+  Picoseconds shared = 0;
+  for (const Beat& beat : score.beats) shared += beat.shared;
+  return shared;
+}
+
 /// Plays a step, and reads off what is told of it.
 class Simulation {
  public:
@@ -125,16 +131,28 @@ class Simulation {
     }
   }
 
+  /// The last one of those that compute longest.
+  void find_computing_stage(const Engine& engine) {
+    for (std::size_t s = 0; s < scores_.size(); ++s) {
+      const StageTimes& times = engine.times()[s];
+      std::vector<Picoseconds> kernels(times.compute.size());
+      for (std::size_t r = 0; r < kernels.size(); ++r) kernels[r] = kernel_time(times, r);
+      const Picoseconds compute = mean(kernels);
+      if (compute < step_.compute_time) continue;
+      step_.compute_time = compute;
+      step_.computing_stage = static_cast<std::int64_t>(s);
+    }
+  }
+
   void add_up(const Engine& engine) {
-    const StageTimes& shown = engine.times()[static_cast<std::size_t>(step_.stage)];
-    std::vector<Picoseconds> kernels(shown.compute.size());
-    for (std::size_t r = 0; r < kernels.size(); ++r) kernels[r] = kernel_time(shown, r);
-    step_.compute_time = mean(kernels);
+    find_computing_stage(engine);
+    const StageTimes& shown = engine.times()[static_cast<std::size_t>(step_.computing_stage)];
     for (std::size_t a = 0; a < kAxes.size(); ++a) step_.exposed[a] = mean(shown.exposed[a]);
     double idle = 0;
     step_.fastest.compute = step_.step_time;
     for (std::size_t s = 0; s < scores_.size(); ++s) {
       const StageTimes& times = engine.times()[s];
+      step_.shared_links = std::max(step_.shared_links, shared_links(scores_[s]));
       for (std::size_t r = 0; r < times.end.size(); ++r) {
         const ComputingRank rank{
             static_cast<std::int64_t>(s) * ranks_of_stage_ + static_cast<std::int64_t>(r),
@@ -186,12 +204,14 @@ common::Json to_json(const SimulatedStep& step) {
           {"step_time_s", seconds(step.step_time)},
           {"compute_s", seconds(step.compute_time)},
           {"exposed_s", exposed},
+          {"shared_links_s", seconds(step.shared_links)},
           {"pipeline_bubble", step.bubble},
           {"peak_memory_bytes", step.peak_memory.value},
           {"peak_memory", peak},
           {"peak_instruction", step.peak_instruction},
           {"peak_time_s", seconds(step.peak_time)},
           {"stage", step.stage},
+          {"computing_stage", step.computing_stage},
           {"every_rank", step.every_rank},
           {"ranks", step.ranks},
           {"slowest_rank", rank(step.slowest)},

@@ -33,9 +33,10 @@ struct ComputingRank {
 };
 
 /// A training step. Where nothing else is said, times are means over the ranks of the pipeline
-/// stage that needs most memory.
+/// stage that computes longest, and memory is that of the stage that needs most, as in an estimate.
 struct SimulatedStep {
-  /// That stage.
+  /// These stages.
+  std::int64_t computing_stage = 0;
   std::int64_t stage = 0;
   /// Until the last rank has ended.
   Picoseconds step_time = 0;
@@ -44,6 +45,9 @@ struct SimulatedStep {
   /// Time during which compute stood still for, or was taken by, collectives of the axis; indexed
   /// by Axis.
   std::array<Picoseconds, planner::kAxes.size()> exposed{};
+  /// How much longer collectives of a stage take, all together, because they share links; of the
+  /// stage where that is most.
+  Picoseconds shared_links = 0;
   /// Part of the step that ranks wait for other pipeline stages, or for the step's end, over all
   /// stages.
   double bubble = 0;

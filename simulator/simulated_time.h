@@ -22,6 +22,6 @@ constexpr Picoseconds scaled(Picoseconds time, Millionths factor) {
   return time / kOne * factor + (time % kOne * factor + kOne / 2) / kOne;
 }
 
-constexpr double seconds(Picoseconds time) { return static_cast<double>(time) * 1e-12; }
+constexpr double seconds(Picoseconds time) { return static_cast<double>(time) / 1e12; }
 
 }  // namespace meshplan::simulator

@@ -137,11 +137,6 @@ CollectiveTime message(const Case& c) {
           Seconds(c.bytes / rate.value)};
 }
 
-double crowding(const NodeNetwork& network, bool reduces_all, std::int64_t nodes) {
-  const double exponent = reduces_all ? network.reduce_crowding : network.gather_crowding;
-  return exponent == 0 ? 1 : std::pow(as_double(nodes), exponent);
-}
-
 double tier_slowdown(std::int64_t below, double oversubscription, std::int64_t distance,
                      std::int64_t nodes) {
   if (below <= 0 || nodes <= below) return 1;
@@ -176,6 +171,13 @@ const char* to_string(CollectiveProtocol protocol) {
       return "Simple";
   }
   return "Simple";
+}
+
+double crowding(const NodeNetwork& network, CollectiveKind kind, std::int64_t nodes) {
+  if (kind == CollectiveKind::kSend) return 1;
+  const double exponent =
+      kind == CollectiveKind::kAllReduce ? network.reduce_crowding : network.gather_crowding;
+  return exponent == 0 ? 1 : std::pow(as_double(nodes), exponent);
 }
 
 double uplink_slowdown(const NodeNetwork& network, std::int64_t distance, std::int64_t nodes) {
@@ -223,10 +225,8 @@ CollectiveTime collective_time(const NodeLinks& links, const NodeNetwork& networ
          .between = {}};
   c.between = c.within;
   if (place.nodes > 1) {
-    // A message has a link to itself.
-    const double slowest =
-        kind == CollectiveKind::kSend ? 1 : crowding(network, reduces_all, place.nodes);
-    c.between = rank_bandwidth(network, place) * (as_double(place.ranks_in_node) / slowest);
+    c.between = rank_bandwidth(network, place) *
+                (as_double(place.ranks_in_node) / crowding(network, kind, place.nodes));
     // A group of one rank a node does not use the links within it.
     if (place.ranks_in_node == 1) c.within = c.between;
   }

@@ -56,6 +56,10 @@ CollectiveTime collective_time(const NodeLinks& links, const NodeNetwork& networ
 /// where the messages of all groups must pass the same uplinks.
 common::BytesPerSecond rank_bandwidth(const NodeNetwork& network, const GroupPlace& place);
 
+/// How many times less than their own bandwidth collectives over so many nodes reach of a network
+/// that is shared with other jobs. Messages have a link to themselves.
+double crowding(const NodeNetwork& network, CollectiveKind kind, std::int64_t nodes);
+
 /// How many times longer messages from each node to the node `distance` further take because
 /// they share uplinks: those whose next node is under another switch, against what that switch's
 /// uplinks carry. `nodes` is how far the group reaches. At least 1.

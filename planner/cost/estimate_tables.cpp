@@ -376,7 +376,8 @@ std::uint32_t EstimateTables::whole_program_of(const Layout& layout, const Stage
                    static_cast<std::int64_t>(layout.activation_checkpointing),
                    way_of_sharding(layout),
                    uses_of_axes(layout),
-                   layout.mesh.expert_parallel > 1};
+                   layout.mesh.expert_parallel > 1,
+      layout.prefetch_depth};
   const auto [found, is_new] =
       program_index_.try_emplace(key, static_cast<std::uint32_t>(programs_.size()));
   if (is_new) add_program(whole_program(model_, job_, layout, stage));

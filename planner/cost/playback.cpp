@@ -108,7 +108,8 @@ class Compiler {
                                const auto& compile_one) {
     const std::int64_t count =
         repetition.varies == kConstant ? repetition.count : std::max(repetition.count, kCompiled);
-    std::int64_t from = position_;
+    const std::int64_t begin = position_;
+    std::int64_t from = begin;
     const std::vector<Part> first = compile_one();
     std::vector<Part> others = first;
     for (std::int64_t i = 1; i < std::min(count, kCompiled); ++i) {
@@ -118,7 +119,7 @@ class Compiler {
         refuse("repetitions wait for different collectives");
       others = std::move(next);
     }
-    if (count > kCompiled) leave_out(from, count - kCompiled);
+    if (count > kCompiled) leave_out(begin, (count - kCompiled) * (position_ - from));
     Repeated played{
         .repetition = repetition, .use = {}, .size = static_cast<std::uint32_t>(first.size())};
     played.alike = equal(std::span<const Part>(first), std::span<const Part>(others));
@@ -170,9 +171,9 @@ class Compiler {
     return kNoEnd;
   }
 
-  /// Moves on by so many repetitions of what was compiled last, from there on.
-  void leave_out(std::int64_t from, std::int64_t times) {
-    const std::int64_t moved = times * (position_ - from);
+  /// Makes the repetitions compiled, which begin there, the last ones, after others of so many
+  /// instructions.
+  void leave_out(std::int64_t from, std::int64_t moved) {
     for (std::vector<Issue>& issues : issues_) {
       if (issues.empty() || issues.back().position < from) continue;
       for (Issue& issue : issues) {

@@ -17,8 +17,9 @@ inline constexpr Queue kNoQueue = 255;
 /// kNoQueue for the others.
 Queue queue_of(Stream stream);
 
-/// Where the ends of the last few collectives of all queues are kept, the last one's first.
-inline constexpr std::size_t kRememberedEnds = 2;
+/// Where the ends of the last few collectives of all queues are kept, the last one's first: a unit
+/// is waited for when as many more have been gathered as may be ahead of it.
+inline constexpr std::size_t kRememberedEnds = kMaxPrefetchDepth + 1;
 using EndIndex = std::uint8_t;
 inline constexpr EndIndex kNoEnd = 255;
 constexpr EndIndex end_index(Queue queue, std::size_t age) {

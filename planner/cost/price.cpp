@@ -53,22 +53,34 @@ common::Seconds measured_time(const LinkSpec& link, const Operation& operation,
 
 common::Seconds collective_time(const ClusterSpec& cluster, const DeviceMesh& mesh,
                                 const Operation& operation) {
+  if (const auto described = described_collective(cluster, mesh, operation))
+    return described->time.total();
   const GroupPlace place = place_of(mesh, operation.axis);
-  const bool spans = place.nodes > 1;
-  const bool described = spans ? cluster.node_network.has_value() : cluster.node_links.has_value();
-  if (!described || place.ranks <= 1) {
-    const std::int64_t ranks = operation.collective == CollectiveKind::kSend ? 2 : place.ranks;
-    return measured_time(spans ? cluster.inter_node : link_within_node(cluster, ranks), operation,
-                         ranks);
-  }
-  const NodeLinks links = cluster.node_links ? *cluster.node_links : links_of(cluster.intra_node);
-  const NodeNetwork& network = cluster.node_network ? *cluster.node_network : kNoNetwork;
-  return collective_time(links, network, operation.collective, operation.bytes, place).total();
+  const std::int64_t ranks = operation.collective == CollectiveKind::kSend ? 2 : place.ranks;
+  return measured_time(place.nodes > 1 ? cluster.inter_node : link_within_node(cluster, ranks),
+                       operation, ranks);
 }
 
 }  // namespace
 
 bool spans_nodes(const DeviceMesh& mesh, Axis axis) { return place_of(mesh, axis).nodes > 1; }
+
+std::optional<DescribedCollective> described_collective(const ClusterSpec& cluster,
+                                                        const DeviceMesh& mesh,
+                                                        const Operation& operation) {
+  const GroupPlace place = place_of(mesh, operation.axis);
+  const bool described =
+      place.nodes > 1 ? cluster.node_network.has_value() : cluster.node_links.has_value();
+  if (!described || place.ranks <= 1) return std::nullopt;
+  DescribedCollective collective{
+      .links = cluster.node_links ? *cluster.node_links : links_of(cluster.intra_node),
+      .network = cluster.node_network ? *cluster.node_network : kNoNetwork,
+      .place = place,
+      .time = {}};
+  collective.time = collective_time(collective.links, collective.network, operation.collective,
+                                    operation.bytes, place);
+  return collective;
+}
 
 common::Bytes wire_bytes(CollectiveKind kind, common::Bytes bytes, std::int64_t n) {
   if (kind == CollectiveKind::kSend) return bytes;

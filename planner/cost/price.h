@@ -1,8 +1,11 @@
 #pragma once
 
+#include <optional>
+
 #include "common/data_type.h"
 #include "common/units.h"
 #include "planner/cluster/cluster_spec.h"
+#include "planner/cost/collective_time.h"
 #include "planner/layout/device_mesh.h"
 #include "planner/program/operation.h"
 
@@ -22,6 +25,19 @@ bool spans_nodes(const DeviceMesh& mesh, Axis axis);
 /// tensor for all_gather and reduce_scatter, and for all_to_all, where each rank sends every other
 /// its part (Thakur, Rabenseifner, Gropp 2005); all of a message. n >= 1.
 common::Bytes wire_bytes(CollectiveKind kind, common::Bytes bytes, std::int64_t n);
+
+/// A collective over links that the cluster describes: they, its ranks, and how it is done there.
+struct DescribedCollective {
+  NodeLinks links;
+  NodeNetwork network;
+  GroupPlace place;
+  CollectiveTime time;
+};
+
+/// Nothing where the links that it spans are measured.
+std::optional<DescribedCollective> described_collective(const ClusterSpec& cluster,
+                                                        const DeviceMesh& mesh,
+                                                        const Operation& operation);
 
 /// Roofline for kernels: launch overhead + max(FLOPs / achieved rate, bytes / memory bandwidth),
 /// where a grouped multiply achieves the rate of one of its group; the host's by its link and by a

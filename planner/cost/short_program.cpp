@@ -117,7 +117,8 @@ ProgramLengths shortened(const ProgramLengths& lengths) {
 }
 
 bool can_be_shortened(const ModelSpec& model, const Layout& layout) {
-  return !is_feed_forward(model) && first_other_block(model) == 0 && layout.virtual_stages == 1;
+  return !is_feed_forward(model) && first_other_block(model) == 0 && layout.virtual_stages == 1 &&
+         layout.prefetch_depth == 1;
 }
 
 ShortProgram short_program(const ModelSpec& model, const Job& job, const Layout& layout,

@@ -72,6 +72,9 @@ common::DataType parse_matmul_dtype(const std::string& name, const std::string& 
 /// Most pieces that the output head is cut into: each is a handful of operations in the program.
 inline constexpr std::int64_t kMaxLossChunks = 4096;
 
+/// Most units that are gathered ahead.
+inline constexpr std::int64_t kMaxPrefetchDepth = 3;
+
 /// How a step is laid out over the mesh.
 struct Layout {
   DeviceMesh mesh;
@@ -99,6 +102,9 @@ struct Layout {
   /// Last blocks of each stage's chunk that stay gathered from a forward to the backward pass;
   /// under strategies that gather once a step all do.
   std::int64_t blocks_kept_gathered = 1;
+  /// Units that are gathered ahead of the one that computes, where parameters are gathered for each
+  /// pass; 0: each is waited for as soon as its gather is issued.
+  std::int64_t prefetch_depth = 1;
   /// Masters and moments lie in the host's memory, where AdamW runs.
   bool optimizer_offload = false;
 

@@ -102,6 +102,12 @@ void check_bounds(Rules& rules, const ModelSpec& model, const Job& job, const La
       "blocks_kept_gathered_bounded",
       "blocks_kept_gathered={}: must be from 0 to num_hidden_layers={}",
       layout.blocks_kept_gathered, model.num_hidden_layers);
+  rules.require(layout.prefetch_depth >= 0 && layout.prefetch_depth <= kMaxPrefetchDepth,
+                "prefetch_depth_bounded", "prefetch_depth={}: must be from 0 to {} units ahead",
+                layout.prefetch_depth, kMaxPrefetchDepth);
+  rules.require(layout.prefetch_depth == 1 || !is_feed_forward(model), "prefetch_depth_of_blocks",
+                "prefetch_depth={}: the feed-forward demo gathers one unit ahead; leave it at 1",
+                layout.prefetch_depth);
   rules.require(job.max_grad_norm >= 0 && std::isfinite(job.max_grad_norm), "max_grad_norm_valid",
                 "max_grad_norm={}: must be a finite number of at least 0, where 0 is off",
                 job.max_grad_norm);

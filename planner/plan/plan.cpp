@@ -91,6 +91,7 @@ Layout read_layout(const JsonObject& json, Complaints& complaints) {
   layout.accumulation = fields.integer("accumulation");
   layout.loss_chunks = fields.integer("loss_chunks");
   layout.blocks_kept_gathered = fields.integer("blocks_kept_gathered", 0);
+  layout.prefetch_depth = fields.integer_or("prefetch_depth", 1, 0);
   layout.optimizer_offload = fields.flag_or("optimizer_offload", false);
   fields.reject_unknown_keys();
   return layout;
@@ -127,6 +128,7 @@ Json to_json(const Layout& layout) {
   json["accumulation"] = layout.accumulation;
   json["loss_chunks"] = layout.loss_chunks;
   json["blocks_kept_gathered"] = layout.blocks_kept_gathered;
+  if (layout.prefetch_depth != 1) json["prefetch_depth"] = layout.prefetch_depth;
   json["optimizer_offload"] = layout.optimizer_offload;
   return json;
 }

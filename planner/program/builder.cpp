@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -105,24 +106,24 @@ class PassEmitter {
   PassEmitter(Emitter& emit, const Order& order, const Layout& layout)
       : emit_(emit), order_(order), layout_(layout) {}
 
-  /// Each unit is gathered while the one before it computes, or the stage waits for its input.
+  /// Each unit is gathered while one before it computes, or the stage waits for its input.
   void forward(const Pass& pass) {
     const ChunkOrder& chunk = begin(pass);
     emit_.once([&] {
       if (chunk.is_first) {
         emit_.gather(order_.embedding);
-        emit_.gather(chunk.first_block);
+        gather_blocks(chunk.first_block, 1, chunk.blocks(), ahead());
         emit_.compute(Opcode::kForward, Computation::kEmbedding, order_.embedding);
         // A tied weight is needed again by the head.
         if (order_.gathers_each_pass || !order_.tied) release_after_last_use(order_.embedding);
       } else {
-        gather_two(chunk.first_block, 1, chunk.blocks());
+        gather_blocks(chunk.first_block, 1, chunk.blocks(), ahead() + 1);
         emit_.transfer(Opcode::kReceiveActivations, Computation::kEmbedding);
       }
     });
     emit_.repeat(chunk.first_block, 1, chunk.blocks(), [&](std::int64_t unit) {
-      if (unit < chunk.last_block) {
-        emit_.gather(unit + 1);
+      if (unit + ahead() <= chunk.last_block) {
+        emit_.gather(unit + ahead());
       } else if (chunk.is_last) {
         emit_.gather(order_.head);
       }
@@ -138,17 +139,18 @@ class PassEmitter {
     const ChunkOrder& chunk = begin(pass);
     emit_.once([&] {
       if (!chunk.is_last) {
-        gather_two(chunk.last_block, -1, chunk.blocks());
+        gather_blocks(chunk.last_block, -1, chunk.blocks(), ahead() + 1);
         return emit_.transfer(Opcode::kReceiveActivations, Computation::kHead);
       }
-      emit_.gather(chunk.last_block);
+      emit_.gather(order_.head);
+      gather_blocks(chunk.last_block, -1, chunk.blocks(), ahead());
       emit_.compute(Opcode::kLoss, Computation::kHead, order_.head);
       release_after_last_use(order_.head);
       // A tied gradient is whole only after the embedding's backward pass.
       if (!order_.tied) reduce(order_.head, order_.replicated_in_head);
     });
     emit_.repeat(chunk.last_block, -1, chunk.blocks(), [&](std::int64_t unit) {
-      if (unit > chunk.first_block) emit_.gather(unit - 1);
+      if (unit - ahead() >= chunk.first_block) emit_.gather(unit - ahead());
       emit_.compute(Opcode::kBackward, Computation::kBlock, unit, recompute(unit));
       // The stage before waits for it; the reduction may wait for the one before.
       if (unit == chunk.first_block && !chunk.is_first)
@@ -171,10 +173,13 @@ class PassEmitter {
     return order_.chunks[static_cast<std::size_t>(pass.chunk)];
   }
 
-  /// Two units are held at once anyway: they are there when the stage's input arrives.
-  void gather_two(std::int64_t first, std::int64_t stride, std::int64_t blocks) {
-    emit_.gather(first);
-    if (blocks > 1) emit_.gather(first + stride);
+  std::int64_t ahead() const { return layout_.prefetch_depth; }
+
+  /// The first `count` of so many blocks. One more than are gathered ahead may be held at once, so
+  /// they are there when the stage's input arrives.
+  void gather_blocks(std::int64_t first, std::int64_t stride, std::int64_t blocks,
+                     std::int64_t count) {
+    for (std::int64_t i = 0; i < std::min(count, blocks); ++i) emit_.gather(first + i * stride);
   }
 
   Recompute recompute(std::int64_t unit) const {

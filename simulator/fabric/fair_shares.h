@@ -28,16 +28,4 @@ struct Flow {
 /// above 0.
 std::vector<double> fair_rates(std::span<const double> capacities, std::span<const Flow> flows);
 
-/// So much of a flow, from a moment on.
-struct Transfer {
-  Flow flow;
-  double start = 0;
-  double volume = 0;
-};
-
-/// When each transfer ends, by events: whenever one starts or ends all rates are shared anew.
-/// Requires starts and volumes of at least 0.
-std::vector<double> finish_times(std::span<const double> capacities,
-                                 std::span<const Transfer> transfers);
-
 }  // namespace meshplan::simulator

@@ -92,6 +92,7 @@ TEST(BadFlags, OfAnEstimateAreRefused) {
        {"--loss-chunks", "9999", kInvalid, "loss_chunks=9999", "at most"},
        {"--checkpointed-blocks", "-1", kInvalid, "checkpointed_blocks=-1", "from 0 to"},
        {"--blocks-kept-gathered", "999", kInvalid, "blocks_kept_gathered=999", "from 0 to"},
+       {"--prefetch-depth", "4", kInvalid, "prefetch_depth=4", "from 0 to 3"},
        {"--tp", "0", kInvalid, "tp=0", "at least 1"},
        {"--tp", "3", kInvalid, "tp=3", "use 1, 2 or 4"},
        {"--tp", "automatic", kUsage, "--tp", "automatic"},

@@ -80,6 +80,18 @@ TEST_F(SimulateCommand, TellsWhatABetterNetworkWouldBuy) {
   EXPECT_GE(json_of(simulate({"--json", "--no-overlap"}))["step_time_s"], step);
 }
 
+TEST_F(SimulateCommand, TellsWhatGatheringFurtherAheadWouldBuy) {
+  const common::Json planned = json_of(simulate({"--json"}));
+  const common::Json one = json_of(simulate({"--json", "--prefetch-depth", "1"}));
+  EXPECT_EQ(one["step_time_s"], planned["step_time_s"]);
+  EXPECT_EQ(one["peak_memory_bytes"], planned["peak_memory_bytes"]);
+  const common::Json none = json_of(simulate({"--json", "--prefetch-depth", "0"}));
+  EXPECT_GT(none["step_time_s"], planned["step_time_s"]);
+  EXPECT_EQ(none["events"], planned["events"]);
+  const Ended ended = simulate({"--prefetch-depth", "2"});
+  EXPECT_THAT(ended.out, HasSubstr("2 units gathered ahead: "));
+}
+
 TEST_F(SimulateCommand, WritesTheTraceOfTheRanksAskedFor) {
   const std::string path = folder_ / "trace.json";
   const Ended ended = simulate({"--trace", path, "--trace-ranks", "1,3", "--slow-rank", "3:2"});
@@ -110,6 +122,10 @@ TEST_F(SimulateCommand, RefusesWhatIsOutOfRange) {
       {{"--overlap", "2"}, 3, "from 0 to 1"},
       {{"--overlap", "0.5", "--no-overlap"}, 3, "leave one out"},
       {{"--seed", "x"}, 2, "--seed"},
+      {{"--seed", "-1"}, 2, "'-1' must be a whole number from 0 to 2^64 - 1"},
+      {{"--seed", "99999999999999999999"}, 2, "from 0 to 2^64 - 1"},
+      {{"--prefetch-depth", "4"}, 3, "prefetch_depth=4: must be from 0 to 3"},
+      {{"--prefetch-depth", "-1"}, 3, "prefetch_depth=-1: must be from 0 to 3"},
       {{"--trace-ranks", "0"}, 2, "--trace"},
       {{"--trace", "t.json", "--trace-ranks", "9"}, 3, "there is no rank 9"},
       {{"--trace", "t.json", "--trace-ranks", "a"}, 3, "as in 3,5-7"}};

@@ -74,6 +74,22 @@ class Training(unittest.TestCase):
         self.assertTrue(comparison["collectives"]["equal"])
         self.assertLess(abs(comparison["memory"]["difference_percent"]), 5)
 
+    def test_gathers_as_far_ahead_as_the_plan_says(self):
+        trained = []
+        for depth in (1, 0, 2):
+            plan, name = self.root / f"ahead-{depth}.json", f"ahead-{depth}"
+            subprocess.run([MESHPLAN, "plan", "--model", self.root / "model", "--cluster", "local-cpu", "--gpus-per-node", "4",
+                            "--seq-length", "64", "--tp", "2", "--dp-shard", "2", "--microbatch-size", "1", "--accumulation", "2",
+                            "--prefetch-depth", str(depth), "-o", plan], capture_output=True, check=True)
+            subprocess.run([MESHPLAN, "train", plan, "--data", self.root / "data", "--steps", "2", "--storage-path", self.root / "runs",
+                            "--experiment-name", name], capture_output=True, check=True, timeout=120)
+            compared = subprocess.run([MESHPLAN, "compare", plan, self.root / "runs" / name, "--json"], capture_output=True, check=True)
+            comparison = json.loads(compared.stdout)
+            self.assertTrue(comparison["collectives"]["equal"])
+            self.assertLess(abs(comparison["memory"]["difference_percent"]), 5)
+            trained.append([m["loss"] for m in self.lines(name, "metrics.jsonl")])
+        self.assertEqual(trained, 3 * trained[:1])
+
     def test_looking_at_a_run_does_not_change_it(self):
         self.trained("plain", "--steps", "4", "--learning-rate", "1e-3")
         self.trained("watched", "--steps", "4", "--learning-rate", "1e-3", "--validation-data", str(self.root / "data"),

@@ -129,6 +129,24 @@ TEST_P(StepRunnerFamilies, MemoryRisesAndFallsAsTheProgramSays) {
 
 INSTANTIATE_TEST_SUITE_P(Families, StepRunnerFamilies, testing::Range(0, 12));
 
+/// Copies in bfloat16 of float32 masters are there from their gather on, even on a rank alone.
+TEST_F(StepRunnerTest, GathersAsFarAheadAsTheLayoutSays) {
+  std::vector<std::vector<std::int64_t>> seen;
+  for (const std::int64_t depth : {0, 1, 2, 3}) {
+    planner::Job job = planner::small_job();
+    job.param_dtype = common::DataType::kBfloat16;
+    planner::Layout layout = planner::layout_of({});
+    layout.prefetch_depth = depth;
+    const planner::Plan plan =
+        planner::plan_of(planner::small_model(), planner::cpu_cluster(layout), job, layout);
+    ASSERT_TRUE(plan.estimate.violations.empty());
+    seen.push_back(rises_and_falls(allocations_of_a_step(plan)));
+    EXPECT_EQ(seen.back(), rises_and_falls(planned_allocations(plan))) << depth;
+  }
+  EXPECT_NE(seen[0], seen[1]);
+  EXPECT_NE(seen[1], seen[2]);
+}
+
 TEST_F(StepRunnerTest, LeavesOutAFloat16StepWhoseGradientsOverflow) {
   const planner::Layout layout = planner::layout_of({});
   planner::Job job = planner::small_job();

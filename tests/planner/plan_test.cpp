@@ -105,6 +105,13 @@ TEST(Plan, OptionsMayBeLeftOut) {
   EXPECT_EQ(to_json(read_plan(json, "plan.json")), to_json(plan));
 }
 
+TEST(Plan, SaysHowFarAheadUnitsAreGatheredWhereThatIsNotOne) {
+  Plan plan = good_plan();
+  EXPECT_FALSE(to_json(plan)["layout"].contains("prefetch_depth"));
+  plan.layout.prefetch_depth = 2;
+  EXPECT_EQ(read_plan(to_json(plan), "plan.json").layout, plan.layout);
+}
+
 TEST(Plan, RefusesAnotherSchemaVersion) {
   Json json = to_json(good_plan());
   json["schema_version"] = 2;
@@ -123,6 +130,7 @@ TEST(Plan, RefusesWrongTypesAndNames) {
   expect_refused(with("/layout/sharding", "zero3"), "plan.json.layout.sharding", "full_shard");
   expect_refused(with("/layout/activation_checkpointing", "some"), "none, selective, full");
   expect_refused(with("/layout/virtual_stages", 0), "plan.json.layout.virtual_stages");
+  expect_refused(with("/layout/prefetch_depth", -1), "plan.json.layout.prefetch_depth");
   expect_refused(with("/layout/async_tp", 1), "plan.json.layout.async_tp");
   expect_refused(with("/job/param_dtype", "int8"), "plan.json.job.param_dtype");
   expect_refused(with("/job/param_dtype", "float8"), "plan.json.job.param_dtype");

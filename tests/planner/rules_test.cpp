@@ -67,6 +67,10 @@ const std::vector<Spoilt> kSizes = {
        c.layout.microbatch_size = 100;
        c.layout.loss_chunks = 5000;
      }},
+    {"prefetch_depth_bounded", "prefetch_depth=4: must be from 0 to 3 units ahead",
+     [](Case& c) { c.layout.prefetch_depth = 4; }},
+    {"prefetch_depth_bounded", "prefetch_depth=-1: must be from 0 to 3 units ahead",
+     [](Case& c) { c.layout.prefetch_depth = -1; }},
     {"blocks_kept_gathered_bounded",
      "blocks_kept_gathered=5: must be from 0 to num_hidden_layers=4",
      [](Case& c) { c.layout.blocks_kept_gathered = 5; }},

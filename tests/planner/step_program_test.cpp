@@ -22,6 +22,7 @@ struct Case {
 Case any_case() {
   Case c{any_model(), any_job(), {}};
   c.layout = any_layout(c.model, c.job);
+  c.layout.prefetch_depth = *rc::gen::inRange<std::int64_t>(0, kMaxPrefetchDepth + 1);
   return c;
 }
 
@@ -66,6 +67,31 @@ RC_GTEST_PROP(StepProgram, ComputesOnlyOnGatheredUnits, ()) {
   const bool whole =
       c.layout.sharding == Sharding::kShardOptimizer || c.layout.sharding == Sharding::kNoShard;
   RC_ASSERT(static_cast<std::int64_t>(gathered.size()) == (whole ? unit_count(c.model) : 0));
+}
+
+/// Under full_shard, when a block computes, those are under way, or gathered, that are next in its
+/// pass, as many as there are up to the depth; none further.
+RC_GTEST_PROP(StepProgram, GathersAsFarAheadAsAsked, ()) {
+  Case c = any_case();
+  c.layout.sharding = Sharding::kFullShard;
+  c.layout.blocks_kept_gathered = 0;
+  const std::int64_t depth = c.layout.prefetch_depth;
+  const std::int64_t first = block_unit(c.model, 0);
+  const std::int64_t last = first + c.model.num_hidden_layers - 1;
+  std::set<std::int64_t> held;
+  for (const Instruction& instruction : unrolled(c)) {
+    const std::int64_t unit = instruction.unit;
+    if (instruction.opcode == Opcode::kGatherParameters) held.insert(unit);
+    if (instruction.opcode == Opcode::kReleaseParameters) held.erase(unit);
+    if (instruction.computation != Computation::kBlock) continue;
+    const std::int64_t stride = instruction.opcode == Opcode::kForward ? 1 : -1;
+    std::int64_t ahead = 0;
+    for (std::int64_t next = unit + stride; next >= first && next <= last; next += stride) {
+      RC_ASSERT(held.contains(next) == (ahead < depth));
+      ++ahead;
+    }
+    RC_ASSERT(held.contains(unit));
+  }
 }
 
 RC_GTEST_PROP(StepProgram, AllButFullShardGatherOnceAStep, ()) {

@@ -6,67 +6,14 @@
 #include "simulator/critical_path.h"
 #include "tests/common/expect_error.h"
 #include "tests/planner/plans.h"
+#include "tests/simulator/hand_score.h"
 
 namespace meshplan::simulator {
 namespace {
 
 using planner::Axis;
-using planner::Opcode;
 using planner::Stream;
 using testing::ElementsAre;
-
-/// A score by hand; durations in picoseconds.
-class HandScore {
- public:
-  BeatIndex kernels(Picoseconds duration) {
-    return add({.kind = BeatKind::kKernels, .duration = duration});
-  }
-  BeatIndex collective(Stream stream, Axis axis, Picoseconds duration, Picoseconds of_bytes = 0) {
-    return add({.kind = BeatKind::kCollective,
-                .stream = stream,
-                .axis = axis,
-                .duration = duration,
-                .of_bytes = of_bytes});
-  }
-  void wait(BeatIndex collective) {
-    add({.kind = BeatKind::kWait});
-    Beat& awaited = score.beats[static_cast<std::size_t>(collective)];
-    if (awaited.slot == kNoSlot) awaited.slot = static_cast<std::int32_t>(score.slots++);
-    score.beats.back().awaited[0] = collective;
-  }
-  void send(std::int32_t message, Picoseconds duration) {
-    add({.kind = BeatKind::kCollective,
-         .stream = Stream::kPipeline,
-         .axis = Axis::kPp,
-         .meeting = Meeting::kNobody,
-         .duration = duration},
-        Opcode::kSendActivations);
-    score.beats.back().message = message;
-  }
-  void receive(std::int32_t message) {
-    add({.kind = BeatKind::kReceive, .axis = Axis::kPp}, Opcode::kReceiveActivations);
-    score.beats.back().message = message;
-  }
-  void meet_stages(Picoseconds duration) {
-    add({.kind = BeatKind::kCollective,
-         .stream = Stream::kCompute,
-         .axis = Axis::kPp,
-         .meeting = Meeting::kStages,
-         .duration = duration},
-        Opcode::kGradientNorm);
-  }
-
-  Score score;
-
- private:
-  BeatIndex add(const Move& move, Opcode opcode = Opcode::kForward) {
-    score.moves.push_back(move);
-    score.instructions.push_back({.opcode = opcode});
-    score.beats.push_back({.move = static_cast<std::uint32_t>(score.moves.size() - 1),
-                           .instruction = static_cast<std::int32_t>(score.beats.size())});
-    return static_cast<BeatIndex>(score.beats.size() - 1);
-  }
-};
 
 planner::DeviceMesh mesh_of(const planner::MeshSizes& sizes) {
   return planner::layout_of(sizes).mesh;

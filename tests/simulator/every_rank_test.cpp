@@ -9,6 +9,7 @@
 #include "simulator/simulate.h"
 #include "tests/planner/random_plans.h"
 #include "tests/planner/unrolled.h"
+#include "tests/simulator/contended_plans.h"
 #include "tests/simulator/event_queue.h"
 
 namespace meshplan::simulator {
@@ -31,7 +32,7 @@ SimulationRequest every_rank() {
 
 RC_GTEST_PROP(EveryRank, EqualsOneRankForAllWhereAllAreAlike, ()) {
   for (int i = 0; i < kPlansATry; ++i) {
-    const Plan plan = planner::any_plan_over_all_axes();
+    const Plan plan = i % 2 == 0 ? planner::any_plan_over_all_axes() : any_contended_plan();
     const SimulatedStep folded = simulate(plan);
     const SimulatedStep every = simulate(plan, every_rank());
     RC_ASSERT(!folded.every_rank && every.every_rank);
@@ -192,11 +193,13 @@ class ReferenceStep {
   std::vector<std::vector<Issued>> collectives_;
 };
 
-/// A queue of events, which knows nothing of the order of programs, ends every rank's step at the
-/// same time. Where ranks differ the simulator rounds kernels together and the queue one by one.
+/// A queue of events, which knows nothing of the order of programs nor of shared links, ends every
+/// rank's step at the same time. Where ranks differ the simulator rounds kernels together and the
+/// queue one by one.
 RC_GTEST_PROP(EveryRank, EndsAsAQueueOfEventsDoes, ()) {
   const Plan plan = planner::any_plan_of_any_architecture();
   SimulationRequest request = every_rank();
+  request.scenario.own_links = true;
   const bool differ = *rc::gen::arbitrary<bool>();
   if (differ) {
     request.scenario.speed_spread = 0.05;

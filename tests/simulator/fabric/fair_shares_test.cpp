@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "tests/simulator/fabric/finish_times.h"
+
 namespace meshplan::simulator {
 namespace {
 
