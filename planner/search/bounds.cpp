@@ -82,6 +82,7 @@ double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& co
   const auto& [embedding, block, head] = passes_of(layout);
   const auto microbatches = static_cast<double>(layout.accumulation);
   const auto chunks = static_cast<double>(layout.virtual_stages);
+  const auto gathered_before = static_cast<double>(1 + layout.prefetch_depth);
   // Of the stages before, which a microbatch passes through first and last.
   double before = 0;
   double longest = 0;
@@ -99,15 +100,16 @@ double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& co
     // Copies that are kept may last through the passes ahead.
     const auto ahead = static_cast<double>(warm_up_passes(stage, layout));
     const double passes_after = microbatches * chunks - ahead;
-    const double gathers = (passes_after * in_chunk - 2) * collectives.gather;
+    const double gathers = (passes_after * in_chunk - gathered_before) * collectives.gather;
     const double reductions =
         ((microbatches - 1) * blocks) * collectives.reduce + (blocks - 2) * collectives.last_reduce;
     // Those of a pass go on one after the other.
-    const double in_order = std::max(0.0, (chunks == 1 ? blocks : 0) - 2);
+    const double in_pass = chunks == 1 ? blocks : 0;
+    const double in_order = std::max(0.0, in_pass - 2);
     const double last_backward = std::max(backward, in_order * collectives.last_reduce);
     const double messages = 2 * collectives.send;
     if (stage.is_last()) {
-      forward = std::max(forward, in_order * collectives.gather);
+      forward = std::max(forward, (in_pass - gathered_before) * collectives.gather);
       backward = std::max(backward, in_order * collectives.reduce);
     }
     // Compute is taken by gradients that are added up, too.

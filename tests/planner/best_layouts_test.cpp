@@ -139,6 +139,7 @@ TEST(LayoutBounds, AreNeverAboveTimeAndMemory) {
     for (int i = 0; i < 10; ++i) {
       Plan plan = i % 2 == 0 ? any_plan_over_all_axes() : any_interleaved_plan();
       plan.layout.accumulation = any_accumulation(plan.layout, 30);
+      plan.layout.prefetch_depth = *rc::gen::element<std::int64_t>(1, 1, 0, 2, 3);
       plan.estimate = estimate(plan.model, plan.cluster, plan.job, plan.layout);
       LayoutBounds bounds(plan.model, plan.cluster, plan.job);
       const double time = bounds.time(plan.layout).value / plan.estimate.step_time.value;
