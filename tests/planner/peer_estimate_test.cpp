@@ -214,7 +214,7 @@ TEST(PeerEstimate, ZeroOneHoldsSixBytesWholeAndTheRestInShards) {
   EXPECT_NEAR(peak(2) - peak(4), 12 * n * (0.5 - 0.25), 0.01 * n);
 }
 
-/// nanotron's on 64 nodes of eight H100 with EFA: tp 8, `stages`, the rest data parallel.
+/// nanotron on nodes of eight H100 with EFA: tp 8, `stages`, the rest data parallel.
 PeerRun on_nodes(std::int64_t nodes, std::int64_t stages) {
   PeerRun run = eight_billion("nanotron");
   run.sequence_parallel = true;
