@@ -104,13 +104,28 @@ void Emitter::whole(Opcode opcode) {
 Phase Emitter::take_phase() { return Phase{.segments = std::exchange(segments_, {})}; }
 
 void Emitter::close_repetition(std::size_t first_segment, std::int64_t stride) {
-  if (segments_.size() > first_segment && continues(segments_.back(), stride)) {
+  if (segments_.size() > first_segment && !uses_up_gathers() &&
+      continues(segments_.back(), stride)) {
     ++segments_.back().count;
     segments_.back().unit_stride = stride;
   } else if (!instructions_.empty()) {
     segments_.push_back({1, 0, instructions_});
   }
   instructions_.clear();
+}
+
+/// Whether the repetition waits for more gathers than it issues: the next one's, though as many
+/// instructions ago, is fewer gathers ago.
+bool Emitter::uses_up_gathers() const {
+  std::int64_t awaited = 0;
+  for (const Instruction& instruction : instructions_) {
+    const bool computes = instruction.opcode == Opcode::kForward ||
+                          instruction.opcode == Opcode::kBackward ||
+                          instruction.opcode == Opcode::kLoss;
+    if (computes && instruction.waits[0] > 0) ++awaited;
+    if (instruction.opcode == Opcode::kGatherParameters) --awaited;
+  }
+  return awaited > 0;
 }
 
 /// Whether the repetition is the segment's next one, on units of the same kinds.

@@ -117,6 +117,7 @@ class Emitter {
   /// is not older than `first_segment`.
   void close_repetition(std::size_t first_segment, std::int64_t stride);
   bool continues(const Segment& segment, std::int64_t stride) const;
+  bool uses_up_gathers() const;
   std::int64_t add(Instruction instruction);
   void retire_reduction(Instruction& instruction);
 
