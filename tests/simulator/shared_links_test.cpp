@@ -182,8 +182,9 @@ TEST(SharedLinks, EndCollectivesAsTransfersOverTheLinks) {
   EXPECT_LT(worst, 1e-6);
 }
 
-/// A step takes no less for sharing links, and no more than if nothing ran at once: some link is
-/// full or some collective has its own pace wherever compute waits.
+/// A step takes no less for sharing links. Without stages, whose messages others may delay, it
+/// takes no more than if nothing ran at once: wherever compute waits some link is full, or a
+/// collective has its own pace.
 RC_GTEST_PROP(SharedLinks, CostNoMoreThanNoOverlapDoes, ()) {
   const Plan plan = any_contended_plan();
   const auto step = [&](const Scenario& scenario) {
@@ -197,7 +198,8 @@ RC_GTEST_PROP(SharedLinks, CostNoMoreThanNoOverlapDoes, ()) {
   RC_ASSERT(shared.step_time >= own.step_time);
   if (shared.shared_links == 0) RC_ASSERT(shared.step_time == own.step_time);
   RC_ASSERT(shared.peak == own.peak);
-  RC_ASSERT(step({.overlap = 1}).step_time <= step({.no_overlap = true}).step_time);
+  if (plan.layout.mesh.sizes[Axis::kPp] == 1)
+    RC_ASSERT(step({.overlap = 1}).step_time <= step({.no_overlap = true}).step_time);
 }
 
 }  // namespace
