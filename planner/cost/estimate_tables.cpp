@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "planner/cost/estimate.h"
+#include "planner/cost/memory.h"
 #include "planner/cost/pipeline_player.h"
 #include "planner/model/feed_forward_model.h"
 #include "planner/model/parameter_table.h"
@@ -37,16 +38,11 @@ constexpr std::size_t kAhead = 4;
 constexpr std::size_t kCacheLine = 64;
 enum Access { kRead, kWritten };
 
-template <class T>
-void prefetch(const T& value, Access access) {
+template <Access access, class T>
+void prefetch(const T& value) {
   const auto* bytes = reinterpret_cast<const char*>(&value);
-  for (std::size_t at = 0; at < sizeof(value); at += kCacheLine) {
-    if (access == kWritten) {
-      __builtin_prefetch(bytes + at, 1);
-    } else {
-      __builtin_prefetch(bytes + at, 0);
-    }
-  }
+  for (std::size_t at = 0; at < sizeof(value); at += kCacheLine)
+    __builtin_prefetch(bytes + at, access);
 }
 
 /// By a key below `keys`, in time that grows with both (Knuth, The Art of Computer Programming,
@@ -80,27 +76,6 @@ std::int64_t uses_of_axes(const Layout& layout) {
   const AxisSizes& sizes = layout.mesh.sizes;
   return (layout.sequence_parallel ? 8 : 0) + (sizes[Axis::kTp] > 1 ? 4 : 0) +
          (sharding_ranks(layout.mesh) > 1 ? 2 : 0) + (sizes[Axis::kDpReplicate] > 1 ? 1 : 0);
-}
-
-/// One of these needs as much memory as any. Of stages that treat as many blocks alike, that is
-/// the first whose microbatches go on for as long as gradients, and their
-/// buffers, take to be all there while its own most are under way. Where blocks differ it may be
-/// any stage, and where stages are interleaved, as each begins its backward passes at another place
-/// of the round.
-std::vector<Stage> stages_that_peak(const ModelSpec& model, const Layout& layout) {
-  if (!can_be_shortened(model, layout)) return stages_of(model, layout);
-  constexpr std::int64_t kUntilAllBuffers = 3;
-  std::vector<Stage> stages;
-  std::vector<Regions> seen;
-  for (const Stage& stage : stages_of(model, layout)) {
-    if (!stage.is_first() && !stage.is_last()) {
-      const auto [regions, runs] = lengths_of(layout, stage);
-      if (std::find(seen.begin(), seen.end(), regions) != seen.end()) continue;
-      if (runs[0] + kUntilAllBuffers <= layout.accumulation) seen.push_back(regions);
-    }
-    stages.push_back(stage);
-  }
-  return stages;
 }
 
 bool is_pipeline(const Layout& layout) { return layout.mesh.sizes[Axis::kPp] > 1; }
@@ -161,9 +136,9 @@ void EstimateTables::price(std::span<const Layout> layouts, std::span<QuickEstim
   }
   put_in_order();
   for (std::size_t i = 0; i < order_.size(); ++i) {
-    if (i + 2 * kAhead < order_.size()) prefetch(sorts_[order_[i + 2 * kAhead].index], kRead);
+    if (i + 2 * kAhead < order_.size()) prefetch<kRead>(sorts_[order_[i + 2 * kAhead].index]);
     if (i + kAhead < order_.size())
-      prefetch(estimates[sorts_[order_[i + kAhead].index].layout], kWritten);
+      prefetch<kWritten>(estimates[sorts_[order_[i + kAhead].index].layout]);
     const Sort& sort = sorts_[order_[i].index];
     select(sort);
     QuickEstimate& estimate = estimates[sort.layout];
@@ -377,7 +352,7 @@ std::uint32_t EstimateTables::whole_program_of(const Layout& layout, const Stage
                    way_of_sharding(layout),
                    uses_of_axes(layout),
                    layout.mesh.expert_parallel > 1,
-      layout.prefetch_depth};
+                   layout.prefetch_depth};
   const auto [found, is_new] =
       program_index_.try_emplace(key, static_cast<std::uint32_t>(programs_.size()));
   if (is_new) add_program(whole_program(model_, job_, layout, stage));

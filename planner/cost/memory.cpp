@@ -1,5 +1,9 @@
 #include "planner/cost/memory.h"
 
+#include <algorithm>
+
+#include "planner/cost/short_program.h"
+
 namespace meshplan::planner {
 namespace {
 
@@ -81,6 +85,22 @@ MemoryPeak memory_peak(const StepContext& context, const PricedProgram& program)
     });
   }
   return player.peak();
+}
+
+std::vector<Stage> stages_that_peak(const ModelSpec& model, const Layout& layout) {
+  if (!can_be_shortened(model, layout)) return stages_of(model, layout);
+  constexpr std::int64_t kUntilAllBuffers = 3;
+  std::vector<Stage> stages;
+  std::vector<Regions> seen;
+  for (const Stage& stage : stages_of(model, layout)) {
+    if (!stage.is_first() && !stage.is_last()) {
+      const auto [regions, runs] = lengths_of(layout, stage);
+      if (std::find(seen.begin(), seen.end(), regions) != seen.end()) continue;
+      if (runs[0] + kUntilAllBuffers <= layout.accumulation) seen.push_back(regions);
+    }
+    stages.push_back(stage);
+  }
+  return stages;
 }
 
 }  // namespace meshplan::planner

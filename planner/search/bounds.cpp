@@ -309,20 +309,22 @@ const LayoutBounds::Passes& LayoutBounds::passes_of(const Layout& layout) {
     return Pass{.forward = seconds(Opcode::kForward, computation, unit),
                 .backward = seconds(Opcode::kBackward, computation, unit)};
   };
-  Pass first = pass(Computation::kBlock, block_unit(model, 0));
-  const Pass other =
-      other_block_ == 0 ? first : pass(Computation::kBlock, block_unit(model, other_block_));
-  if (layout.async_tp) {
+  const auto block = [&](std::int64_t index) {
+    Pass passes = pass(Computation::kBlock, block_unit(model, index));
+    if (!layout.async_tp) return passes;
     // What is computed twice may spare a collective more than it takes, where pieces hide others.
     Layout tried = layout;
     tried.checkpointed_blocks.reset();
     for (const auto way : {ActivationCheckpointing::kSelective, ActivationCheckpointing::kFull}) {
       tried.activation_checkpointing = way;
-      first.backward =
-          std::min(first.backward, seconds(Opcode::kBackward, Computation::kBlock,
-                                           block_unit(model, 0), recompute_of(tried, 0)));
+      passes.backward =
+          std::min(passes.backward, seconds(Opcode::kBackward, Computation::kBlock,
+                                            block_unit(model, index), recompute_of(tried, index)));
     }
-  }
+    return passes;
+  };
+  const Pass first = block(0);
+  const Pass other = other_block_ == 0 ? first : block(other_block_);
   found->second = {
       .embedding = pass(Computation::kEmbedding, embedding_unit(model)),
       .block = {.forward = std::min(first.forward, other.forward),

@@ -21,6 +21,7 @@ Plan any_long_plan() {
   if (plan.layout.checkpointed_blocks)
     plan.layout.checkpointed_blocks = *rc::gen::inRange<std::int64_t>(0, blocks + 1);
   plan.layout.accumulation = any_accumulation(plan.layout, 80);
+  plan.layout.prefetch_depth = *rc::gen::element<std::int64_t>(1, 1, 1, 0, 2, 3);
   plan.estimate = estimate(plan.model, plan.cluster, plan.job, plan.layout);
   return plan;
 }
