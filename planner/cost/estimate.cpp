@@ -107,10 +107,15 @@ PipelineTimes times_of_pipeline(const ModelSpec& model, const ClusterSpec& clust
   return times;
 }
 
-/// Times of the stage that computes longest; its step is that of the whole pipeline.
-StepTimes times_of(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
-                   const Layout& layout, const std::vector<PricedStage>& stages) {
-  if (stages.size() == 1) return play_times(stages.front().program);
+/// The stage that computes longest, and its times; its step is that of the whole pipeline.
+struct LongestStage {
+  std::size_t index = 0;
+  StepTimes times;
+};
+
+LongestStage longest_stage(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,
+                           const Layout& layout, const std::vector<PricedStage>& stages) {
+  if (stages.size() == 1) return {0, play_times(stages.front().program)};
   const PipelineTimes times = times_of_pipeline(model, cluster, job, layout, stages);
   std::size_t index = 0;
   for (std::size_t s = 0; s < stages.size(); ++s) {
@@ -118,14 +123,25 @@ StepTimes times_of(const ModelSpec& model, const ClusterSpec& cluster, const Job
   }
   StepTimes longest = times.stages[index];
   longest.step = times.step;
-  if (times.step == times.played) return longest;
+  if (times.step == times.played) return {index, longest};
   longest.compute = totals_of(stages[index].program).kernels;
   // What a longer step stands still for is made up as that of the step played is.
   const common::Seconds still = times.played - times.stages[index].compute;
-  if (still.value <= 0) return longest;
+  if (still.value <= 0) return {index, longest};
   const double growth = std::max(0.0, (longest.step - longest.compute).value / still.value);
   for (common::Seconds& exposed : longest.exposed) exposed = growth * exposed;
-  return longest;
+  return {index, longest};
+}
+
+/// Of a step played in part, what is exposed on an axis can come out longer than the axis takes:
+/// the rest is waiting for the other stages.
+void bound_exposed(Traffic& traffic) {
+  AxisTraffic& stages = traffic[static_cast<std::size_t>(Axis::kPp)];
+  for (AxisTraffic& axis : traffic) {
+    if (&axis == &stages || axis.exposed <= axis.time) continue;
+    stages.exposed = stages.exposed + (axis.exposed - axis.time);
+    axis.exposed = axis.time;
+  }
 }
 
 }  // namespace
@@ -142,8 +158,13 @@ Estimate estimate(const ModelSpec& model, const ClusterSpec& cluster, const Job&
   const std::vector<PricedStage> stages = price_stages(model, cluster, job, layout);
   for (const PricedStage& stage : stages) add_stage(result, cluster, stage);
   result.fits = result.memory.peak_device <= result.memory.capacity;
-  const StepTimes times = times_of(model, cluster, job, layout, stages);
-  for (std::size_t a = 0; a < kAxes.size(); ++a) result.traffic[a].exposed = times.exposed[a];
+  const auto [longest, times] = longest_stage(model, cluster, job, layout, stages);
+  const Traffic traffic = totals_of(stages[longest].program).traffic;
+  for (std::size_t a = 0; a < kAxes.size(); ++a) {
+    result.traffic[a].time = traffic[a].time;
+    result.traffic[a].exposed = times.exposed[a];
+  }
+  if (stages.size() > 1) bound_exposed(result.traffic);
   result.compute_time = times.compute;
   result.step_time = times.step;
   const StepContext& context = stages.front().context;

@@ -74,6 +74,38 @@ RC_GTEST_PROP(Times, OfAStepAreComputeAndWhatIsExposed, ()) {
   RC_ASSERT(std::abs(priced.step_time.value - sum) <= 1e-6 * priced.step_time.value);
 }
 
+/// The last stage computes longest, and sums over tp for each chunk of the loss; the first sends
+/// more bytes over tp.
+TEST(Times, OfAPipelinesAxesAreThoseOfTheStageThatComputesLongest) {
+  Layout layout = layout_of({.dp_shard = 2, .tp = 2});
+  layout.mesh.sizes[Axis::kPp] = 2;
+  layout.mesh.ranks_per_node = world_size(layout.mesh);
+  layout.sequence_parallel = true;
+  layout.loss_chunks = 64;
+  const Plan plan = plan_of(small_model(8), cpu_cluster(layout), small_job(), layout);
+  ASSERT_TRUE(plan.estimate.violations.empty());
+  for (const Axis axis : {Axis::kTp, Axis::kDpShard}) {
+    const AxisTraffic& traffic = plan.estimate.traffic[static_cast<std::size_t>(axis)];
+    EXPECT_GT(traffic.exposed.value, 0);
+    EXPECT_LE(traffic.exposed.value, traffic.time.value * (1 + 1e-9)) << to_string(axis);
+  }
+}
+
+/// 1,000 microbatches are not all played; sums over replicas are made after the last alone.
+TEST(Times, OfALongPipelineExposeNoMoreOfAnAxisThanItTakes) {
+  Layout layout = layout_of({.dp_replicate = 4, .dp_shard = 2, .tp = 2});
+  layout.mesh.sizes[Axis::kPp] = 4;
+  layout.mesh.ranks_per_node = world_size(layout.mesh);
+  layout.sequence_parallel = true;
+  layout.accumulation = 1000;
+  const Plan plan = plan_of(small_model(8), cpu_cluster(layout), small_job(), layout);
+  ASSERT_TRUE(plan.estimate.violations.empty());
+  for (const Axis axis : {Axis::kTp, Axis::kDpShard, Axis::kDpReplicate}) {
+    const AxisTraffic& traffic = plan.estimate.traffic[static_cast<std::size_t>(axis)];
+    EXPECT_LE(traffic.exposed.value, traffic.time.value) << to_string(axis);
+  }
+}
+
 RC_GTEST_PROP(Times, NoCommunicationMeansNoneExposed, ()) {
   Plan plan = any_plan();
   plan.layout.mesh.sizes = {};
