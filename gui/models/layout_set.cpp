@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "gui/models/layout_set.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "planner/search/search.h"
+
+namespace meshplan::gui {
+namespace {
+
+using planner::ActivationCheckpointing;
+using planner::Layout;
+
+constexpr std::size_t kRanked = 20;
+/// Priced between two looks at whether to stop.
+constexpr std::size_t kBatch = 4096;
+
+/// Lists what of the space keeps the rules.
+class Listing {
+ public:
+  Listing(const Problem& problem, const Stop& stop)
+      : m_problem(problem),
+        m_space(planner::narrowed(problem.space, problem.model, problem.cluster)),
+        m_stop(stop) {}
+
+  /// Sets `cut` where there are more than are wanted.
+  std::vector<Layout> run(bool& cut) {
+    for (const planner::Branch& mesh : planner::meshes_of(m_problem.cluster, m_space)) {
+      m_stop.check();
+      if (!keepsRules(mesh.layout)) continue;
+      for (const planner::Branch& branch : planner::branches_of(m_space, mesh)) add(branch);
+    }
+    cut = m_cut;
+    return std::move(m_layouts);
+  }
+
+ private:
+  bool keepsRules(const Layout& layout) const {
+    return planner::violations(m_problem.model, m_problem.cluster, m_problem.job, layout).empty();
+  }
+
+  /// Layouts of a branch keep the same rules, but for those of experts and of a host's memory.
+  void add(const planner::Branch& branch) {
+    if (m_cut || !keepsRules(branch.layout)) return;
+    const std::int64_t chunks =
+        planner::default_loss_chunks(m_problem.model, m_problem.job, branch.layout);
+    const bool allAlike =
+        m_space.expert_parallel.size() == 1 && m_space.optimizer_offload == std::vector{false};
+    for (Layout& layout : planner::layouts_of(m_space, branch)) {
+      layout.loss_chunks = chunks;
+      if (!allAlike && !keepsRules(layout)) continue;
+      for (const ActivationCheckpointing way : m_space.activation_checkpointing) {
+        layout.activation_checkpointing = way;
+        m_layouts.push_back(layout);
+      }
+    }
+    m_cut = m_layouts.size() >= kMostLayouts;
+  }
+
+  const Problem& m_problem;
+  planner::SearchSpace m_space;
+  const Stop& m_stop;
+  std::vector<Layout> m_layouts;
+  bool m_cut = false;
+};
+
+double mfuPerToken(const Problem& problem, const Layout& layout) {
+  const planner::Estimate one =
+      planner::estimate(problem.model, problem.cluster, problem.job, layout);
+  return one.mfu / one.tokens_per_second_per_gpu;
+}
+
+void price(LayoutSet& set, const Stop& stop) {
+  if (set.layouts.empty()) return;
+  const Problem& problem = *set.problem;
+  planner::EstimateTables tables(problem.model, problem.cluster, problem.job);
+  const QuantityScale scale{&problem.cluster, &problem.job,
+                            mfuPerToken(problem, set.layouts.front())};
+  for (auto& column : set.columns) column.reserve(set.size());
+  std::vector<planner::QuickEstimate> estimates;
+  for (std::size_t begin = 0; begin < set.size(); begin += kBatch) {
+    stop.check();
+    const std::span<const Layout> batch =
+        std::span(set.layouts).subspan(begin, std::min(kBatch, set.size() - begin));
+    estimates.resize(batch.size());
+    tables.price(batch, estimates);
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      const Quantities values = quantitiesOf(batch[i], estimates[i], scale);
+      for (std::size_t q = 0; q < kQuantities; ++q) set.columns[q].push_back(values[q]);
+    }
+  }
+}
+
+void judge(LayoutSet& set) {
+  const double capacity = static_cast<double>(set.problem->cluster.device.memory.value);
+  set.fits.resize(set.size());
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < set.size(); ++i) {
+    set.fits[i] = set.value(Quantity::kMemory, i) <= capacity;
+    if (set.fits[i]) order.push_back(i);
+  }
+  set.fitting = order.size();
+  const auto time = [&](std::size_t i) { return set.value(Quantity::kTimePerToken, i); };
+  const auto memory = [&](std::size_t i) { return set.value(Quantity::kMemory, i); };
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return std::pair(time(a), memory(a)) < std::pair(time(b), memory(b));
+  });
+  double least = std::numeric_limits<double>::infinity();
+  for (const std::size_t i : order) {
+    if (memory(i) >= least) continue;
+    least = memory(i);
+    set.frontier.push_back(i);
+  }
+}
+
+}  // namespace
+
+std::size_t LayoutSet::indexOf(const Layout& layout) const {
+  const auto found = std::find(layouts.begin(), layouts.end(), layout);
+  return found == layouts.end() ? kNone : static_cast<std::size_t>(found - layouts.begin());
+}
+
+LayoutSet priceAll(std::shared_ptr<const Problem> problem, const std::optional<Layout>& wanted,
+                   const Stop& stop) {
+  LayoutSet set;
+  set.problem = std::move(problem);
+  const Problem& asked = *set.problem;
+  set.ranked = planner::best_layouts(asked.model, asked.cluster, asked.job, asked.space, kRanked,
+                                     {.progress = [&](double) { stop.check(); }});
+  set.layouts = Listing(asked, stop).run(set.cut);
+  const auto addOnce = [&](const Layout& layout) {
+    if (set.indexOf(layout) == kNone) set.layouts.push_back(layout);
+  };
+  for (const planner::Candidate& candidate : set.ranked.best) addOnce(candidate.layout);
+  if (wanted && planner::violations(asked.model, asked.cluster, asked.job, *wanted).empty()) {
+    addOnce(*wanted);
+  }
+  price(set, stop);
+  judge(set);
+  if (!set.ranked.best.empty())
+    set.best = set.indexOf(set.ranked.best.front().layout);
+  else if (!set.frontier.empty())
+    set.best = set.frontier.front();
+  return set;
+}
+
+}  // namespace meshplan::gui
