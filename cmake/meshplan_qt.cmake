@@ -1,6 +1,6 @@
 # The desktop program, where what it needs is installed. QCustomPlot's package names Qt's targets without looking for
 # them, so Qt goes first; the package QCustomPlot without Qt6 in its name is the one for Qt 5.
-find_package(Qt6 6.4 QUIET COMPONENTS Widgets PrintSupport Svg)
+find_package(Qt6 6.4 QUIET COMPONENTS Widgets PrintSupport Svg Test)
 if(Qt6_FOUND)
   find_package(QCustomPlotQt6 QUIET)
 endif()

@@ -79,6 +79,23 @@ class Neighbours {
   std::vector<NamedEstimate> m_found;
 };
 
+/// The layout itself where it has both of them, or else the fastest that does.
+const Layout& withTpAndShards(const LayoutSet& set, std::size_t own) {
+  const auto hasBoth = [&](std::size_t i) {
+    const planner::AxisSizes& sizes = set.layouts[i].mesh.sizes;
+    return sizes[Axis::kTp] > 1 && sizes[Axis::kDpShard] > 1;
+  };
+  std::size_t best = own;
+  if (!hasBoth(own)) {
+    for (std::size_t i = 0; i < set.size(); ++i) {
+      const double time = set.value(Quantity::kTimePerToken, i);
+      const bool faster = best == own || time < set.value(Quantity::kTimePerToken, best);
+      if (set.fits[i] && hasBoth(i) && faster) best = i;
+    }
+  }
+  return set.layouts[best];
+}
+
 void play(LayoutDetail& detail, const Stop& stop) {
   const planner::DeviceMesh& mesh = detail.candidate.layout.mesh;
   const std::int64_t stages = mesh.sizes[Axis::kPp];
@@ -122,7 +139,8 @@ LayoutDetail detailOf(const LayoutSet& set, std::size_t layout, std::size_t comp
   stop.check();
   detail.neighbours = Neighbours(problem, detail.candidate).run();
   stop.check();
-  detail.traffic = trafficOver(problem, detail.candidate.layout, stop);
+  detail.trafficLayout = withTpAndShards(set, layout);
+  detail.traffic = trafficOver(problem, detail.trafficLayout, stop);
   play(detail, stop);
   if (layout == set.best && !set.ranked.best.empty()) detail.explanation = explain(set);
   return detail;

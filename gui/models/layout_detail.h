@@ -28,6 +28,9 @@ struct LayoutDetail {
   planner::StepShares shares{};
   /// The layout, and those that differ from it in one choice.
   std::vector<NamedEstimate> neighbours;
+  /// Of the layout or, where it lacks tp or shards, of the fastest that has both; of the layout all
+  /// the same where there is none.
+  planner::Layout trafficLayout;
   std::vector<TrafficPoint> traffic;
   /// Nothing where it cannot be played; then `simulationFailure` says why.
   std::optional<simulator::SimulatedStep> step;

@@ -20,6 +20,20 @@ constexpr double kGap = 0.35;
 /// Width over height that all nodes together come near to.
 constexpr double kShape = 1.6;
 
+/// The divisor of `count` that is nearest to `wanted`, or `wanted` where none is near.
+std::int64_t evenNear(std::int64_t count, double wanted) {
+  constexpr double kNear = 1.7;
+  std::int64_t best = std::clamp<std::int64_t>(std::llround(wanted), 1, count);
+  double least = std::log(kNear);
+  for (std::int64_t divisor = 1; divisor <= count; ++divisor) {
+    const double distance = std::abs(std::log(static_cast<double>(divisor) / wanted));
+    if (count % divisor != 0 || distance >= least) continue;
+    least = distance;
+    best = divisor;
+  }
+  return best;
+}
+
 }  // namespace
 
 MeshCells::MeshCells(const planner::DeviceMesh& mesh) : m_mesh(mesh) {
@@ -31,7 +45,7 @@ MeshCells::MeshCells(const planner::DeviceMesh& mesh) : m_mesh(mesh) {
   m_rows = (m_perNode + m_columns - 1) / m_columns;
   const double wanted =
       std::sqrt(static_cast<double>(m_nodes) * kShape * nodeHeight() / nodeWidth());
-  m_across = std::clamp<std::int64_t>(std::llround(wanted), 1, m_nodes);
+  m_across = evenNear(m_nodes, wanted);
   const std::int64_t nodesOfGroup = std::max<std::int64_t>(1, tp / m_perNode);
   if (nodesOfGroup > 1) {
     const std::int64_t groups = std::max<std::int64_t>(1, m_across / nodesOfGroup);

@@ -130,6 +130,8 @@ Timeline timelineOf(const LayoutDetail& detail) {
   for (const simulator::RankTimeline& rank : detail.step->timelines)
     RankTracks(detail, rank, timeline).add();
   for (const Track& track : timeline.tracks) {
+    for (const TrackSlice& slice : track.slices)
+      timeline.shows[static_cast<std::size_t>(slice.kind)] = true;
     if (!track.slices.empty()) timeline.end = std::max(timeline.end, track.slices.back().end);
   }
   timeline.end = std::max(timeline.end, detail.step->step_time);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <QString>
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -49,6 +50,8 @@ struct Timeline {
   /// Of the first rank.
   std::vector<MemoryPoint> memory;
   std::int64_t peak = 0;
+  /// By SliceKind: whether any track has it.
+  std::array<bool, kSliceKinds> shows{};
   std::int64_t end = 0;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "gui/models/traffic_curve.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "common/error.h"
@@ -12,7 +13,7 @@ namespace {
 using planner::Axis;
 
 constexpr std::int64_t kShortest = 256;
-constexpr std::int64_t kLongest = 1 << 20;
+constexpr std::int64_t kLongest = 1 << 19;
 
 double wire(const planner::Estimate& estimate, Axis axis) {
   return static_cast<double>(estimate.traffic[static_cast<std::size_t>(axis)].wire_bytes.value);
@@ -37,9 +38,13 @@ std::optional<TrafficPoint> pointAt(const Problem& problem, planner::Layout layo
 
 }  // namespace
 
-std::vector<TrafficPoint> trafficOver(const Problem& problem, const planner::Layout& layout,
+std::vector<TrafficPoint> trafficOver(const Problem& asked, const planner::Layout& layout,
                                       const Stop& stop) {
   std::vector<TrafficPoint> points;
+  Problem problem = asked;
+  if (problem.model.positions != planner::Positions::kLearned)
+    problem.model.max_position_embeddings =
+        std::max(problem.model.max_position_embeddings, kLongest);
   const auto add = [&](std::int64_t sequence) {
     stop.check();
     try {

@@ -19,8 +19,9 @@ struct TrafficPoint {
   double firstOrderFsdp = 0;
 };
 
-/// The layout at the lengths that it keeps its rules at, ascending, the job's own among them.
-/// Throws Stopped.
+/// The layout at the lengths that it keeps its rules at, ascending, the job's own among them: also
+/// at those that the model was not made for, where its positions have no parameters. Throws
+/// Stopped.
 std::vector<TrafficPoint> trafficOver(const Problem& problem, const planner::Layout& layout,
                                       const Stop& stop);
 

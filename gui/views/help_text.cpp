@@ -23,7 +23,9 @@ constexpr const char* kViews =
     "<p><b>Memory</b>: the peak by class, of this layout and of those beside it.</p>"
     "<p><b>TP against FSDP</b>: what both send as the sequence grows. Drag the dashed line.</p>"
     "<p><b>Timeline</b>: the simulated step. The wheel zooms, dragging pans, Home shows all.</p>"
-    "<p><b>Why this layout</b>: what a step's time goes into, and the figures of two layouts.</p>";
+    "<p><b>Why this layout</b>: what a step's time goes into, and the figures of two layouts.</p>"
+    "<p><b>Run</b>: trains the selected layout here, or shows a run's folder, beside what was "
+    "predicted.</p>";
 
 QString helpHtml() {
   QString html = kViews;

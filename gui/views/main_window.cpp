@@ -18,6 +18,7 @@
 #include "gui/views/layouts_view.h"
 #include "gui/views/memory_view.h"
 #include "gui/views/mesh_view.h"
+#include "gui/views/run_view.h"
 #include "gui/views/timeline_view.h"
 #include "gui/views/tradeoff_view.h"
 #include "gui/views/traffic_view.h"
@@ -63,6 +64,7 @@ void MainWindow::makeCentre() {
   m_tabs->addTab(new TrafficView(m_workspace), tr("&TP against FSDP"));
   m_tabs->addTab(new TimelineView(m_workspace), tr("T&imeline"));
   m_tabs->addTab(new WhyView(m_workspace), tr("&Why this layout"));
+  m_tabs->addTab(new RunView(m_workspace), tr("&Run"));
   auto* upper = new QSplitter(Qt::Horizontal);
   upper->addWidget(m_tradeoff);
   upper->addWidget(m_mesh);

@@ -15,15 +15,8 @@ MemoryView::MemoryView(Workspace& workspace, QWidget* parent)
   auto* all = new QVBoxLayout(this);
   all->setContentsMargins(4, 4, 4, 4);
   all->addWidget(m_plot);
-  // The legend stands beside the bars.
-  auto* beside = new QCPLayoutGrid;
-  m_plot->plotLayout()->addElement(0, 1, beside);
-  beside->addElement(0, 0, m_plot->legend);
-  beside->addElement(1, 0, new QCPLayoutElement(m_plot));
-  beside->setRowStretchFactor(0, 0.001);
-  m_plot->plotLayout()->setColumnStretchFactor(1, 0.001);
-  m_plot->legend->setFillOrder(QCPLegend::foRowsFirst);
-  m_plot->legend->setBorderPen(Qt::NoPen);
+  m_plot->putLegendBeside();
+  m_plot->xAxis->setTickLabelRotation(18);
   connect(&workspace.detailing, &Detailing::detailChanged, this, &MemoryView::rebuild);
   connect(m_plot, &Plot::inkChanged, this, &MemoryView::rebuild);
   rebuild();
@@ -58,8 +51,7 @@ void MemoryView::rebuild() {
   limit->setPen(QPen(colors.alarm, 2, Qt::DashLine));
   limit->setData({-1, places.last() + 1}, {bars.capacity, bars.capacity}, true);
   QSharedPointer<QCPAxisTickerText> ticks(new QCPAxisTickerText);
-  for (qsizetype i = 0; i < bars.names.size(); ++i)
-    ticks->addTick(places[i], QString(bars.names[i]).replace(' ', '\n'));
+  for (qsizetype i = 0; i < bars.names.size(); ++i) ticks->addTick(places[i], bars.names[i]);
   m_plot->xAxis->setTicker(ticks);
   m_plot->xAxis->grid()->setVisible(false);
   m_plot->xAxis->setRange(-0.6, places.last() + 0.6);

@@ -21,13 +21,31 @@ Plot::Plot(const QString& accessibleName, QWidget* parent)
 void Plot::useLogarithmicAxis(QCPAxis& axis, const QCPRange& range) {
   axis.setScaleType(QCPAxis::stLogarithmic);
   axis.setRange(range);
-  // Within a decade or so the ticks of powers would be too few.
-  constexpr double kWide = 20;
-  const bool wide = range.upper > kWide * range.lower;
-  axis.setTicker(wide ? QSharedPointer<QCPAxisTicker>(new QCPAxisTickerLog)
-                      : QSharedPointer<QCPAxisTicker>(new QCPAxisTicker));
-  axis.setNumberFormat("gb");
-  axis.setNumberPrecision(wide ? 1 : 4);
+  // Powers of a base that gives a handful of ticks; even steps where the range is narrow.
+  constexpr double kNarrow = 5;
+  constexpr double kMiddle = 64;
+  constexpr double kWide = 1e4;
+  const double ratio = range.upper / range.lower;
+  if (ratio < kNarrow) {
+    axis.setTicker(QSharedPointer<QCPAxisTicker>(new QCPAxisTicker));
+  } else {
+    QSharedPointer<QCPAxisTickerLog> powers(new QCPAxisTickerLog);
+    powers->setLogBase(ratio < kMiddle ? 2 : ratio < kWide ? 4 : 10);
+    axis.setTicker(powers);
+  }
+  axis.setNumberFormat(range.upper < 1e6 && range.lower > 1e-4 ? "g" : "gb");
+  axis.setNumberPrecision(ratio < kWide ? 6 : 1);
+}
+
+void Plot::putLegendBeside() {
+  auto* beside = new QCPLayoutGrid;
+  plotLayout()->addElement(0, 1, beside);
+  beside->addElement(0, 0, legend);
+  beside->addElement(1, 0, new QCPLayoutElement(this));
+  beside->setRowStretchFactor(0, 0.001);
+  plotLayout()->setColumnStretchFactor(1, 0.001);
+  legend->setFillOrder(QCPLegend::foRowsFirst);
+  legend->setBorderPen(Qt::NoPen);
 }
 
 QCPScatterStyle Plot::marker(std::size_t category, const QColor& color, double size) {
@@ -44,7 +62,7 @@ QCPScatterStyle Plot::marker(std::size_t category, const QColor& color, double s
 QBrush Plot::fill(std::size_t category) {
   static constexpr std::size_t kPlain = 5;
   const QColor color = categoryColor(category);
-  return category < kPlain ? QBrush(color) : QBrush(color, Qt::BDiagPattern);
+  return category < kPlain ? QBrush(color) : QBrush(color, Qt::Dense4Pattern);
 }
 
 void Plot::showMessage(const QString& text) {
@@ -76,7 +94,7 @@ void Plot::applyInk() {
   QColor ground = colors.ground;
   ground.setAlpha(220);
   legend->setBrush(ground);
-  legend->setBorderPen(QPen(colors.line));
+  if (legend->borderPen() != Qt::NoPen) legend->setBorderPen(QPen(colors.line));
   legend->setTextColor(colors.text);
   legend->setFont(font());
   m_message->setColor(colors.faint);

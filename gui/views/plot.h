@@ -25,9 +25,11 @@ class Plot : public QCustomPlot {
   /// Whether both ends of the range are above 0, so that ratios can be drawn as distances; sets the
   /// scale and ticks that suit the range.
   static void useLogarithmicAxis(QCPAxis& axis, const QCPRange& range);
+  /// The legend stands right of the axes, and hides nothing.
+  void putLegendBeside();
   /// A shape for each category, as a second cue beside its colour.
   static QCPScatterStyle marker(std::size_t category, const QColor& color, double size);
-  /// A brush for each class, hatched from the fifth on.
+  /// A brush for each class, dotted from the sixth on.
   static QBrush fill(std::size_t category);
   /// Writes a text in the middle where there is nothing to draw; "" takes it away.
   void showMessage(const QString& text);

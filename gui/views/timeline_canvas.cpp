@@ -12,6 +12,7 @@ namespace meshplan::gui {
 namespace {
 
 constexpr double kAxisHeight = 24;
+constexpr double kLegendHeight = 22;
 constexpr double kTrackGap = 4;
 constexpr double kHighestTrack = 34;
 constexpr double kMemoryPart = 0.28;
@@ -103,7 +104,7 @@ double TimelineCanvas::timeAt(double x) const {
 }
 
 double TimelineCanvas::trackHeight(double height) const {
-  const double room = (height - kAxisHeight) * (1 - kMemoryPart);
+  const double room = (height - kAxisHeight - kLegendHeight) * (1 - kMemoryPart);
   const auto tracks = static_cast<double>(std::max<std::size_t>(1, m_timeline.tracks.size()));
   return std::clamp(room / tracks, 6.0, kHighestTrack);
 }
@@ -161,6 +162,19 @@ void TimelineCanvas::paintTrack(QPainter& painter, std::size_t index, const QRec
   painter.restore();
 }
 
+void TimelineCanvas::paintLegend(QPainter& painter, double top) {
+  double x = left();
+  const double side = fontMetrics().height() * 0.7;
+  for (std::size_t i = 0; i < kSliceKinds; ++i) {
+    if (!m_timeline.shows[i]) continue;
+    const auto kind = static_cast<SliceKind>(i);
+    painter.fillRect(QRectF(x, top + (kLegendHeight - side) / 2, side, side), brushOf(kind));
+    painter.setPen(ink().text);
+    painter.drawText(QPointF(x + side + 5, top + kLegendHeight / 2 + side / 2), nameOf(kind));
+    x += side + 5 + fontMetrics().horizontalAdvance(nameOf(kind)) + 18;
+  }
+}
+
 void TimelineCanvas::paintMemory(QPainter& painter, const QRectF& area) {
   if (m_timeline.memory.empty() || area.height() < 12) return;
   const Ink colors = ink();
@@ -204,7 +218,8 @@ void TimelineCanvas::paintAll(QPainter& painter, const QSize& size) {
                 height - kTrackGap});
   }
   const double top = kAxisHeight + static_cast<double>(m_timeline.tracks.size()) * height + 6;
-  paintMemory(painter, {left(), top, m_width - left(), m_height - top - 4});
+  paintMemory(painter, {left(), top, m_width - left(), m_height - top - kLegendHeight});
+  paintLegend(painter, m_height - kLegendHeight);
 }
 
 void TimelineCanvas::paintEvent(QPaintEvent*) {

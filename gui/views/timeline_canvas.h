@@ -51,6 +51,7 @@ class TimelineCanvas : public QWidget {
   void paintAll(QPainter& painter, const QSize& size);
   void paintAxis(QPainter& painter, const QRectF& area);
   void paintTrack(QPainter& painter, std::size_t track, const QRectF& area);
+  void paintLegend(QPainter& painter, double top);
   void paintMemory(QPainter& painter, const QRectF& area);
   double trackHeight(double height) const;
   double left() const;

@@ -4,29 +4,12 @@
 #include <QHBoxLayout>
 #include <QPushButton>
 
-#include "gui/models/colors.h"
-
 namespace meshplan::gui {
-namespace {
-
-QString legendText() {
-  QStringList parts;
-  for (std::size_t i = 0; i < kSliceKinds; ++i) {
-    parts.append(QString("<span style='color:%1'>■</span>&nbsp;%2")
-                     .arg(categoryColor(i).name(),
-                          nameOf(static_cast<SliceKind>(i)).replace(' ', "&nbsp;")));
-  }
-  return parts.join(" &nbsp; ");
-}
-
-}  // namespace
-
 TimelineView::TimelineView(Workspace& workspace, QWidget* parent)
     : View(parent),
       m_workspace(workspace),
       m_canvas(new TimelineCanvas(this)),
       m_search(new QLineEdit(this)),
-      m_legend(new QLabel(this)),
       m_slice(new QLabel(this)) {
   m_search->setPlaceholderText(tr("Find a kernel, collective or instruction"));
   m_search->setAccessibleName(tr("Find in the timeline"));
@@ -37,9 +20,8 @@ TimelineView::TimelineView(Workspace& workspace, QWidget* parent)
   auto* bar = new QHBoxLayout;
   bar->addWidget(m_search);
   bar->addWidget(next);
-  bar->addWidget(m_legend, 1);
+  bar->addStretch();
   bar->addWidget(whole);
-  m_legend->setWordWrap(true);
   m_slice->setWordWrap(true);
   auto* all = new QVBoxLayout(this);
   all->setContentsMargins(4, 4, 4, 4);
@@ -61,7 +43,6 @@ void TimelineView::find() {
 
 void TimelineView::rebuild() {
   const auto& detail = m_workspace.detailing.detail();
-  m_legend->setText(legendText());
   m_canvas->setMessage(detail ? detail->simulationFailure : tr("No layout is selected"));
   m_canvas->setTimeline(detail ? timelineOf(*detail) : Timeline{});
   m_slice->clear();

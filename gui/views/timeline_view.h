@@ -28,7 +28,6 @@ class TimelineView : public View {
   Workspace& m_workspace;
   TimelineCanvas* m_canvas;
   QLineEdit* m_search;
-  QLabel* m_legend;
   QLabel* m_slice;
 };
 

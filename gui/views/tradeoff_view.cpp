@@ -45,6 +45,7 @@ TradeoffView::TradeoffView(Workspace& workspace, QWidget* parent)
   all->setContentsMargins(4, 4, 4, 4);
   all->addLayout(bar);
   all->addWidget(m_plot);
+  m_plot->putLegendBeside();
   m_plot->setInteractions(QCP::iRangeDrag | QCP::iRangeZoom);
   m_plot->installEventFilter(this);
   m_plot->setMouseTracking(true);
@@ -118,7 +119,6 @@ void TradeoffView::rebuild() {
   m_plot->xAxis->setLabel(axisLabel(m_cloud.xAxis));
   m_plot->yAxis->setLabel(axisLabel(m_cloud.yAxis));
   m_plot->legend->setVisible(set.size() > 0);
-  m_plot->axisRect()->insetLayout()->setInsetAlignment(0, Qt::AlignTop | Qt::AlignRight);
   m_plot->showMessage(set.size() > 0 ? "" : tr("No layout keeps the rules: see the layouts below"));
   fitRanges();
   placeMarks();

@@ -77,31 +77,37 @@ void TrafficView::rebuild() {
   const QCPRange x = m_plot->xAxis->range();
   const QCPRange shown(y.lower / 1.5, y.upper * 4);
   Plot::useLogarithmicAxis(*m_plot->yAxis, shown);
-  Plot::useLogarithmicAxis(*m_plot->xAxis, {x.lower / 1.1, x.upper * 1.1});
-  QSharedPointer<QCPAxisTickerLog> powers(new QCPAxisTickerLog);
-  powers->setLogBase(4);
-  m_plot->xAxis->setTicker(powers);
-  m_plot->xAxis->setNumberFormat("f");
-  m_plot->xAxis->setNumberPrecision(0);
+  Plot::useLogarithmicAxis(*m_plot->xAxis, {x.lower / 1.1, std::min(x.upper * 1.1, 9.9e5)});
   const auto own = static_cast<double>(detail->problem->job.seq_length);
   QCPGraph* cursor = m_plot->addGraph();
   cursor->setName(tr("this job: %1 tokens").arg(countText(detail->problem->job.seq_length)));
   cursor->setPen(QPen(colors.text, 2, Qt::DashLine));
   cursor->setData({own, own}, {shown.lower, shown.upper});
-  if (const auto crossing = crossingOf(detail->traffic)) {
-    QCPGraph* mark = m_plot->addGraph();
-    mark->setName(tr("crossing"));
-    mark->setLineStyle(QCPGraph::lsNone);
-    mark->setScatterStyle({QCPScatterStyle::ssCircle, QPen(colors.alarm, 2.5), Qt::NoBrush, 14});
-    mark->setData({crossing->sequence}, {crossing->tpWire / kGiB});
-    m_words->setText(tr("Below %1 tokens a sequence tp sends less than dp_shard, above it more.")
-                         .arg(countText(std::llround(crossing->sequence))));
-  } else {
-    m_words->setText(
-        tr("This layout's tp and dp_shard do not cross here: one of them sends less "
-           "at every length that is allowed."));
-  }
+  showCrossing(*detail);
   m_plot->replot(QCustomPlot::rpQueuedReplot);
+}
+
+void TrafficView::showCrossing(const LayoutDetail& detail) {
+  const QString which =
+      detail.trafficLayout == detail.candidate.layout
+          ? tr("This layout")
+          : tr("The selected layout lacks tp or shards; the fastest with both, %1,")
+                .arg(titleOf(detail.trafficLayout));
+  const auto crossing = crossingOf(detail.traffic);
+  if (!crossing) {
+    m_words->setText(tr("%1 sends less over the same one of tp and dp_shard at every length of a "
+                        "sequence that is shown.")
+                         .arg(which));
+    return;
+  }
+  QCPGraph* mark = m_plot->addGraph();
+  mark->setName(tr("crossing"));
+  mark->setLineStyle(QCPGraph::lsNone);
+  mark->setScatterStyle({QCPScatterStyle::ssCircle, QPen(ink().alarm, 2.5), Qt::NoBrush, 14});
+  mark->setData({crossing->sequence}, {crossing->tpWire / kGiB});
+  m_words->setText(
+      tr("%1 sends less over tp than over dp_shard below sequences of %2 tokens, and more above.")
+          .arg(which, countText(std::llround(crossing->sequence))));
 }
 
 void TrafficView::drag(const QPointF& point) {

@@ -22,6 +22,7 @@ class TrafficView : public View {
  private:
   void rebuild();
   void addCurves(const LayoutDetail& detail);
+  void showCrossing(const LayoutDetail& detail);
   void drag(const QPointF& point);
   bool eventFilter(QObject* watched, QEvent* event) override;
 

@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 #include "common/file.h"
+#include "gui/models/problem.h"
 #include "tests/gui/support.h"
 
 namespace meshplan::gui {
@@ -46,35 +47,54 @@ TEST(Session, IsReadBackAsItWasSaved) {
   EXPECT_EQ(loadSession(path), session);
 }
 
-TEST(Session, ThatIsDamagedChangesNothing) {
+/// The text with a few bytes changed or left out.
+std::string damaged(std::string text, std::mt19937& random) {
+  const auto changes = 1 + random() % 4;
+  for (std::uint_fast32_t change = 0; change < changes && !text.empty(); ++change) {
+    const std::size_t at = random() % text.size();
+    if (random() % 3 == 0)
+      text.erase(at, 1 + random() % 20);
+    else
+      text[at] = static_cast<char>(random() % 256);
+  }
+  return text;
+}
+
+/// One file of each sort that can be opened.
+std::vector<std::string> filesOfEverySort(const QTemporaryDir& folder) {
+  const std::string path = folder.filePath("a.json").toStdString();
+  const auto textOf = [&] { return common::read_file(path, common::kGiB); };
+  saveSession({smallInputs(), planner::Layout{}}, folder.filePath("a.json"));
+  const std::string session = textOf();
+  Workspace workspace;
+  settle(workspace, smallInputs());
+  const planner::Plan plan = workspace.detailing.detail()->plan();
+  planner::save_plan(plan, path);
+  return {session, textOf(), planner::to_json(plan.model).dump(2),
+          planner::to_json(plan.cluster).dump(2)};
+}
+
+TEST(Document, OpensADamagedFileOrSaysWhatIsWrongAndKeepsTheInputs) {
   const QTemporaryDir folder;
-  const QString path = folder.filePath("a.meshplan.json");
-  saveSession({smallInputs(), planner::Layout{}}, path);
-  const std::string whole = common::read_file(path.toStdString(), common::kGiB);
+  const QString path = folder.filePath("a.json");
   std::mt19937 random(7);
   int refused = 0;
-  for (int i = 0; i < 1000; ++i) {
-    std::string text = whole;
-    const int changes = 1 + static_cast<int>(random() % 4);
-    for (int change = 0; change < changes; ++change) {
-      const std::size_t at = random() % text.size();
-      if (random() % 3 == 0)
-        text.erase(at, 1 + random() % 20);
-      else
-        text[at] = static_cast<char>(random() % 256);
-    }
-    common::write_file(path.toStdString(), text);
-    Document document;
-    try {
-      document.open(path);
-    } catch (const common::Error& error) {
-      ++refused;
-      EXPECT_NE(std::string(error.what()), "");
-      EXPECT_EQ(document.inputs(), exampleInputs());
-      EXPECT_EQ(document.undoStack()->count(), 0);
+  for (const std::string& whole : filesOfEverySort(folder)) {
+    for (int i = 0; i < 250; ++i) {
+      common::write_file(path.toStdString(), damaged(whole, random));
+      Document document;
+      try {
+        document.open(path);
+        resolve(document.inputs());
+      } catch (const common::Error& error) {
+        ++refused;
+        EXPECT_NE(std::string(error.what()), "");
+        EXPECT_EQ(document.inputs(), exampleInputs());
+        EXPECT_EQ(document.undoStack()->count(), 0);
+      }
     }
   }
-  std::printf("%d of 1000 damaged sessions refused, the rest read\n", refused);
+  std::printf("%d of 1000 damaged files refused, the rest read\n", refused);
   EXPECT_GT(refused, 500);
 }
 

@@ -16,9 +16,14 @@ planner::DeviceMesh meshOf(std::int64_t tp, std::int64_t shard, std::int64_t per
 }
 
 TEST(MeshCells, ARankIsFoundWhereItIsDrawn) {
-  for (const auto& [tp, shard, perNode] :
-       {std::tuple{1, 1, 1}, {8, 8, 8}, {2, 32, 8}, {16, 4, 8}, {1, 64, 8}, {8, 2048, 8},
-        {1, 72, 72}, {4, 3, 6}}) {
+  for (const auto& [tp, shard, perNode] : {std::tuple{1, 1, 1},
+                                           {8, 8, 8},
+                                           {2, 32, 8},
+                                           {16, 4, 8},
+                                           {1, 64, 8},
+                                           {8, 2048, 8},
+                                           {1, 72, 72},
+                                           {4, 3, 6}}) {
     const MeshCells cells(meshOf(tp, shard, perNode));
     for (std::int64_t rank = 0; rank < cells.ranks(); ++rank) {
       const QRectF cell = cells.cellOf(rank);

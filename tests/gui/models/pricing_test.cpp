@@ -19,7 +19,8 @@ TEST(Pricing, GivesTheLayoutsOfTheNewestInputs) {
   const LayoutSet& set = workspace.selection.set();
   EXPECT_EQ(set.problem->cluster.nodes, 4);
   ASSERT_NE(set.best, kNone);
-  EXPECT_EQ(workspace.detailing.detail()->candidate.layout, set.layouts[workspace.selection.layout()]);
+  EXPECT_EQ(workspace.detailing.detail()->candidate.layout,
+            set.layouts[workspace.selection.layout()]);
 }
 
 TEST(Pricing, QuickFiguresAreThoseOfTheEstimate) {

@@ -35,25 +35,25 @@ TEST_P(WrongInputs, AreToldAtTheirField) {
       << resolution.errors[0].message.toStdString();
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    EachField, WrongInputs,
-    testing::Values(Wrong{Field::kModel, "no-such-model", "llama-3-8b"},
-                    Wrong{Field::kModel, "", "is empty"},
-                    Wrong{Field::kCluster, "no-such-cluster", "h100-sxm"},
-                    Wrong{Field::kNodes, "0", "at least 1"},
-                    Wrong{Field::kNodes, "99999999999999999999", "at least 1"},
-                    Wrong{Field::kGpusPerNode, "-3", "at least 1"},
-                    Wrong{Field::kNetwork, "string", "ib-ndr"},
-                    Wrong{Field::kGpuPrice, "nan", "finite"},
-                    Wrong{Field::kMemoryLimit, "1e6", "at most"},
-                    Wrong{Field::kSeqLength, "8k", "whole number"},
-                    Wrong{Field::kGlobalBatch, "-1", "at least 1"},
-                    Wrong{Field::kMicrobatch, "1,,2", "microbatch_size"},
-                    Wrong{Field::kTp, "two", "tp"}, Wrong{Field::kTp, "0", "at least 1"},
-                    Wrong{Field::kParamDtype, "int4", "bfloat16"},
-                    Wrong{Field::kSharding, "half", "full_shard"},
-                    Wrong{Field::kCheckpointing, "some", "selective"},
-                    Wrong{Field::kSequenceParallel, "maybe", "on or off"}));
+INSTANTIATE_TEST_SUITE_P(EachField, WrongInputs,
+                         testing::Values(Wrong{Field::kModel, "no-such-model", "llama-3-8b"},
+                                         Wrong{Field::kModel, "", "is empty"},
+                                         Wrong{Field::kCluster, "no-such-cluster", "h100-sxm"},
+                                         Wrong{Field::kNodes, "0", "at least 1"},
+                                         Wrong{Field::kNodes, "99999999999999999999", "at least 1"},
+                                         Wrong{Field::kGpusPerNode, "-3", "at least 1"},
+                                         Wrong{Field::kNetwork, "string", "ib-ndr"},
+                                         Wrong{Field::kGpuPrice, "nan", "finite"},
+                                         Wrong{Field::kMemoryLimit, "1e6", "at most"},
+                                         Wrong{Field::kSeqLength, "8k", "whole number"},
+                                         Wrong{Field::kGlobalBatch, "-1", "at least 1"},
+                                         Wrong{Field::kMicrobatch, "1,,2", "microbatch_size"},
+                                         Wrong{Field::kTp, "two", "tp"},
+                                         Wrong{Field::kTp, "0", "at least 1"},
+                                         Wrong{Field::kParamDtype, "int4", "bfloat16"},
+                                         Wrong{Field::kSharding, "half", "full_shard"},
+                                         Wrong{Field::kCheckpointing, "some", "selective"},
+                                         Wrong{Field::kSequenceParallel, "maybe", "on or off"}));
 
 TEST(Problem, TellsEverythingThatIsWrongAtOnce) {
   Inputs inputs = exampleInputs();

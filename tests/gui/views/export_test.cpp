@@ -37,8 +37,7 @@ TEST(Export, RefusesWhatItDoesNotKnow) {
   EXPECT_THROW(exportViews(workspace, {.path = folder.filePath("a.gif")}), common::Error);
   EXPECT_THROW(exportViews(workspace, {.path = folder.filePath("a.png"), .view = "cloud"}),
                common::Error);
-  EXPECT_THROW(exportViews(workspace, {.path = folder.filePath("no/folder/a.png")}),
-               common::Error);
+  EXPECT_THROW(exportViews(workspace, {.path = folder.filePath("no/folder/a.png")}), common::Error);
   EXPECT_FALSE(QFile::exists(folder.filePath("a.png")));
 }
 
