@@ -40,7 +40,7 @@ void MemoryView::rebuild() {
     auto* bar = new QCPBars(m_plot->xAxis, m_plot->yAxis);
     bar->setName(nameOfBarClass(c));
     bar->setBrush(Plot::fill(c));
-    bar->setPen(QPen(colors.ground, 1));
+    bar->setPen(Qt::NoPen);
     bar->setWidth(0.7);
     bar->setData(places, heights, true);
     if (below != nullptr) bar->moveAbove(below);

@@ -33,8 +33,9 @@ void Plot::useLogarithmicAxis(QCPAxis& axis, const QCPRange& range) {
     powers->setLogBase(ratio < kMiddle ? 2 : ratio < kWide ? 4 : 10);
     axis.setTicker(powers);
   }
-  axis.setNumberFormat(range.upper < 1e6 && range.lower > 1e-4 ? "g" : "gb");
-  axis.setNumberPrecision(ratio < kWide ? 6 : 1);
+  const bool plain = range.upper < 1e6 && range.lower > 1e-4;
+  axis.setNumberFormat(plain ? "g" : "gb");
+  axis.setNumberPrecision(plain ? 6 : 1);
 }
 
 void Plot::putLegendBeside() {

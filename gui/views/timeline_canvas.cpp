@@ -163,7 +163,7 @@ void TimelineCanvas::paintTrack(QPainter& painter, std::size_t index, const QRec
 }
 
 void TimelineCanvas::paintLegend(QPainter& painter, double top) {
-  double x = left();
+  double x = 8;
   const double side = fontMetrics().height() * 0.7;
   for (std::size_t i = 0; i < kSliceKinds; ++i) {
     if (!m_timeline.shows[i]) continue;
