@@ -74,7 +74,7 @@ constexpr std::array<FieldInfo, kFields> kInfos = {{
      "Whether blocks keep their activations for the backward pass or compute them again.", "",
      "none, selective and full", false},
     {Field::kSequenceParallel, "sequence_parallel", kChoicesGroup, "Sequence parallel",
-     "Whether tp ranks also share norms and the residual stream, by tokens.", "", "on and off",
+     "Whether tp ranks also share norms and the residual stream, by tokens.", "on", "on and off",
      false},
     {Field::kAsyncTp, "async_tp", kChoicesGroup, "Async tp",
      "Whether tp's collectives run in pieces beside their matrix multiplies.", "off", "on and off",

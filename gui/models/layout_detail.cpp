@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "gui/models/layout_detail.h"
 
+#include <algorithm>
+#include <future>
+
 #include "planner/explain/explanation.h"
 
 namespace meshplan::gui {
@@ -96,18 +99,14 @@ const Layout& withTpAndShards(const LayoutSet& set, std::size_t own) {
   return set.layouts[best];
 }
 
-void play(LayoutDetail& detail, const Stop& stop) {
-  const planner::DeviceMesh& mesh = detail.candidate.layout.mesh;
+simulator::SimulatedStep play(const planner::Plan& plan, const Stop& stop) {
+  const planner::DeviceMesh& mesh = plan.layout.mesh;
   const std::int64_t stages = mesh.sizes[Axis::kPp];
   simulator::SimulationRequest request;
   for (std::int64_t stage = 0; stage < std::min(stages, kMostTimelines); ++stage)
     request.timelines.push_back(stage * (planner::world_size(mesh) / stages));
   request.progress = [&](double) { stop.check(); };
-  try {
-    detail.step = simulator::simulate(detail.plan(), request);
-  } catch (const std::exception& error) {
-    detail.simulationFailure = QString::fromUtf8(error.what());
-  }
+  return simulator::simulate(plan, request);
 }
 
 QString explain(const LayoutSet& set) {
@@ -134,15 +133,18 @@ LayoutDetail detailOf(const LayoutSet& set, std::size_t layout, std::size_t comp
   LayoutDetail detail;
   detail.problem = set.problem;
   detail.candidate = priced(problem, set.layouts[layout]);
+  auto played = std::async(std::launch::async, [&] { return play(detail.plan(), stop); });
   detail.shares = planner::shares_of(problem.model, problem.cluster, problem.job, detail.candidate);
   if (compared != kNone) detail.compared = priced(problem, set.layouts[compared]);
-  stop.check();
   detail.neighbours = Neighbours(problem, detail.candidate).run();
-  stop.check();
   detail.trafficLayout = withTpAndShards(set, layout);
   detail.traffic = trafficOver(problem, detail.trafficLayout, stop);
-  play(detail, stop);
   if (layout == set.best && !set.ranked.best.empty()) detail.explanation = explain(set);
+  try {
+    detail.step = played.get();
+  } catch (const std::exception& error) {
+    detail.simulationFailure = QString::fromUtf8(error.what());
+  }
   return detail;
 }
 

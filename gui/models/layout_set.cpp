@@ -2,8 +2,9 @@
 #include "gui/models/layout_set.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
+#include <future>
+#include <thread>
+#include <tuple>
 
 #include "planner/search/search.h"
 
@@ -14,7 +15,7 @@ using planner::ActivationCheckpointing;
 using planner::Layout;
 
 constexpr std::size_t kRanked = 20;
-/// Priced between two looks at whether to stop.
+/// Most that are priced between two looks at whether to stop.
 constexpr std::size_t kBatch = 4096;
 
 /// Lists what of the space keeps the rules.
@@ -72,25 +73,56 @@ double mfuPerToken(const Problem& problem, const Layout& layout) {
   return one.mfu / one.tokens_per_second_per_gpu;
 }
 
-void price(LayoutSet& set, const Stop& stop) {
-  if (set.layouts.empty()) return;
+/// Where layouts begin that do other work in a microbatch than those before them: what is worked
+/// out to price one serves the others up to there. Ends with their number.
+std::vector<std::size_t> bordersOf(const std::vector<Layout>& layouts) {
+  const auto sortOf = [](const Layout& layout) {
+    return std::tuple(layout.mesh.sizes[planner::Axis::kPp], layout.mesh.sizes[planner::Axis::kCp],
+                      layout.mesh.sizes[planner::Axis::kTp], layout.microbatch_size,
+                      layout.sequence_parallel);
+  };
+  std::vector<std::size_t> borders;
+  for (std::size_t i = 0; i < layouts.size(); ++i) {
+    const bool full = !borders.empty() && i - borders.back() >= kBatch;
+    if (i == 0 || full || sortOf(layouts[i]) != sortOf(layouts[i - 1])) borders.push_back(i);
+  }
+  borders.push_back(layouts.size());
+  return borders;
+}
+
+/// Prices the set's layouts from `begin` on, on as many threads as there are cores.
+void price(LayoutSet& set, std::size_t begin, const Stop& stop) {
+  if (begin == set.size()) return;
   const Problem& problem = *set.problem;
-  planner::EstimateTables tables(problem.model, problem.cluster, problem.job);
   const QuantityScale scale{&problem.cluster, &problem.job,
                             mfuPerToken(problem, set.layouts.front())};
-  for (auto& column : set.columns) column.reserve(set.size());
-  std::vector<planner::QuickEstimate> estimates;
-  for (std::size_t begin = 0; begin < set.size(); begin += kBatch) {
-    stop.check();
-    const std::span<const Layout> batch =
-        std::span(set.layouts).subspan(begin, std::min(kBatch, set.size() - begin));
-    estimates.resize(batch.size());
-    tables.price(batch, estimates);
-    for (std::size_t i = 0; i < batch.size(); ++i) {
-      const Quantities values = quantitiesOf(batch[i], estimates[i], scale);
-      for (std::size_t q = 0; q < kQuantities; ++q) set.columns[q].push_back(values[q]);
+  for (auto& column : set.columns) column.resize(set.size());
+  const std::vector<Layout> layouts(set.layouts.begin() + static_cast<std::ptrdiff_t>(begin),
+                                    set.layouts.end());
+  const std::vector<std::size_t> borders = bordersOf(layouts);
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&] {
+    planner::EstimateTables tables(problem.model, problem.cluster, problem.job);
+    std::vector<planner::QuickEstimate> estimates;
+    for (std::size_t part = next++; part + 1 < borders.size() && !stop.requested(); part = next++) {
+      const std::span<const Layout> priced =
+          std::span(layouts).subspan(borders[part], borders[part + 1] - borders[part]);
+      estimates.resize(priced.size());
+      tables.price(priced, estimates);
+      for (std::size_t i = 0; i < priced.size(); ++i) {
+        const Quantities values = quantitiesOf(priced[i], estimates[i], scale);
+        for (std::size_t q = 0; q < kQuantities; ++q)
+          set.columns[q][begin + borders[part] + i] = values[q];
+      }
     }
-  }
+  };
+  const std::size_t threads =
+      std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, borders.size() - 1);
+  std::vector<std::future<void>> others;
+  for (std::size_t i = 1; i < threads; ++i) others.push_back(std::async(std::launch::async, work));
+  work();
+  for (std::future<void>& other : others) other.get();
+  stop.check();
 }
 
 void judge(LayoutSet& set) {
@@ -115,10 +147,20 @@ void judge(LayoutSet& set) {
   }
 }
 
+/// One of all layouts that are the same: without the numbers of choices that its others leave no
+/// meaning.
+Layout plain(Layout layout) {
+  if (layout.activation_checkpointing == ActivationCheckpointing::kNone)
+    layout.checkpointed_blocks.reset();
+  if (planner::without_replicas(layout.sharding) != planner::Sharding::kFullShard)
+    layout.blocks_kept_gathered = Layout{}.blocks_kept_gathered;
+  return layout;
+}
+
 }  // namespace
 
 std::size_t LayoutSet::indexOf(const Layout& layout) const {
-  const auto found = std::find(layouts.begin(), layouts.end(), layout);
+  const auto found = std::find(layouts.begin(), layouts.end(), plain(layout));
   return found == layouts.end() ? kNone : static_cast<std::size_t>(found - layouts.begin());
 }
 
@@ -127,17 +169,21 @@ LayoutSet priceAll(std::shared_ptr<const Problem> problem, const std::optional<L
   LayoutSet set;
   set.problem = std::move(problem);
   const Problem& asked = *set.problem;
-  set.ranked = planner::best_layouts(asked.model, asked.cluster, asked.job, asked.space, kRanked,
-                                     {.progress = [&](double) { stop.check(); }});
+  auto ranked = std::async(std::launch::async, [&] {
+    return planner::best_layouts(asked.model, asked.cluster, asked.job, asked.space, kRanked,
+                                 {.progress = [&](double) { stop.check(); }});
+  });
   set.layouts = Listing(asked, stop).run(set.cut);
+  price(set, 0, stop);
+  const std::size_t listed = set.size();
+  set.ranked = ranked.get();
   const auto addOnce = [&](const Layout& layout) {
-    if (set.indexOf(layout) == kNone) set.layouts.push_back(layout);
+    if (set.indexOf(layout) == kNone) set.layouts.push_back(plain(layout));
   };
   for (const planner::Candidate& candidate : set.ranked.best) addOnce(candidate.layout);
-  if (wanted && planner::violations(asked.model, asked.cluster, asked.job, *wanted).empty()) {
+  if (wanted && planner::violations(asked.model, asked.cluster, asked.job, *wanted).empty())
     addOnce(*wanted);
-  }
-  price(set, stop);
+  price(set, listed, stop);
   judge(set);
   if (!set.ranked.best.empty())
     set.best = set.indexOf(set.ranked.best.front().layout);

@@ -41,7 +41,7 @@ struct LayoutSet {
     return columns[static_cast<std::size_t>(quantity)][layout];
   }
   std::size_t size() const { return layouts.size(); }
-  /// kNone for one that is not of the set.
+  /// Of the layout, or of another way to say the same; kNone for one that is not of the set.
   std::size_t indexOf(const planner::Layout& layout) const;
 };
 

@@ -46,9 +46,16 @@ LayoutsView::LayoutsView(Workspace& workspace, QWidget* parent)
   QHeaderView* header = m_view->horizontalHeader();
   header->setSectionsMovable(true);
   header->setContextMenuPolicy(Qt::CustomContextMenu);
-  const int letter = fontMetrics().averageCharWidth();
-  for (int column = 0; column < m_table.columnCount(); ++column)
-    m_view->setColumnWidth(column, letter * (column <= LayoutTable::kChoices ? 44 : 16));
+  const auto widthOf = [&](const QString& text) {
+    return fontMetrics().horizontalAdvance(text) + 5 * fontMetrics().averageCharWidth();
+  };
+  for (int column = 0; column < m_table.columnCount(); ++column) {
+    const QString title = m_table.headerData(column, Qt::Horizontal, Qt::DisplayRole).toString();
+    m_view->setColumnWidth(column, std::max(widthOf(title), widthOf("1234 GiB")));
+  }
+  m_view->setColumnWidth(LayoutTable::kMesh,
+                         widthOf("tp 8 · shard 128 · replicas 16 · microbatch 16 × 16"));
+  m_view->setColumnWidth(LayoutTable::kChoices, widthOf("hybrid_shard_zero2, full checkpointing"));
   m_rejected->setWordWrap(true);
   auto* all = new QVBoxLayout(this);
   all->setContentsMargins(4, 4, 4, 4);
@@ -96,9 +103,10 @@ void LayoutsView::follow() {
 void LayoutsView::showRejected() {
   const auto& rejected = m_workspace.selection.set().ranked.rejected;
   m_rejected->setVisible(!rejected.empty());
+  if (rejected.empty()) return;
   m_rejected->setText(
       tr("Rejected by a rule, or too large at best:\n") +
-      QString::fromStdString(planner::rejection_text(rejected, kReasons)).trimmed());
+      QString::fromStdString(planner::rejection_text(rejected, kReasons)).chopped(1));
 }
 
 void LayoutsView::copy(TableFormat format) {

@@ -28,7 +28,7 @@ TrafficView::TrafficView(Workspace& workspace, QWidget* parent)
   all->addWidget(m_plot, 1);
   all->addWidget(m_words);
   m_plot->legend->setVisible(true);
-  m_plot->axisRect()->insetLayout()->setInsetAlignment(0, Qt::AlignTop | Qt::AlignLeft);
+  m_plot->putLegendBeside();
   m_plot->xAxis->setLabel(tr("Sequence length (tokens)"));
   m_plot->yAxis->setLabel(tr("Sent by a rank in a step (GiB)"));
   m_plot->installEventFilter(this);
@@ -75,7 +75,7 @@ void TrafficView::rebuild() {
   m_plot->rescaleAxes();
   const QCPRange y = m_plot->yAxis->range();
   const QCPRange x = m_plot->xAxis->range();
-  const QCPRange shown(y.lower / 1.5, y.upper * 4);
+  const QCPRange shown(y.lower / 1.5, y.upper * 1.5);
   Plot::useLogarithmicAxis(*m_plot->yAxis, shown);
   Plot::useLogarithmicAxis(*m_plot->xAxis, {x.lower / 1.1, std::min(x.upper * 1.1, 9.9e5)});
   const auto own = static_cast<double>(detail->problem->job.seq_length);

@@ -26,7 +26,10 @@ void print(const char* what, std::vector<double> times) {
 /// From a change of the sequence's length until every view has been drawn anew.
 void measureChange(MainWindow& window, const char* nodes) {
   Workspace& workspace = window.workspace();
-  workspace.document.set(Field::kNodes, nodes);
+  Inputs inputs = exampleInputs();
+  inputs[Field::kNodes] = nodes;
+  inputs[Field::kGlobalBatch] = QString::number(16 * QString(nodes).toInt());
+  workspace.document.setAll(inputs, "measure");
   waitUntilReady(workspace);
   std::vector<double> layouts;
   std::vector<double> all;

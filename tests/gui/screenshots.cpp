@@ -25,8 +25,9 @@ QPalette darkPalette() {
   return palette;
 }
 
-/// Writes a picture of the window with each of its tabs.
-void takeAll(const QDir& folder, const QString& theme) {
+/// Writes a picture of the window with each of its tabs; false where that cannot be done.
+bool takeAll(const QDir& folder, const QString& theme) {
+  bool written = true;
   MainWindow window;
   window.resize(1440, 900);
   window.show();
@@ -36,8 +37,11 @@ void takeAll(const QDir& folder, const QString& theme) {
     QTest::qWait(60);
     const QString path = folder.filePath(
         QString("%1-%2x-%3.png").arg(theme).arg(window.devicePixelRatioF()).arg(tab));
-    if (!window.grab().save(path)) std::fprintf(stderr, "cannot write %s\n", qPrintable(path));
+    if (window.grab().save(path)) continue;
+    std::fprintf(stderr, "cannot write %s\n", qPrintable(path));
+    written = false;
   }
+  return written;
 }
 
 }  // namespace
@@ -50,10 +54,8 @@ int main(int argc, char** argv) {
   QApplication::setStyle(QStyleFactory::create("Fusion"));
   const QDir folder(argc > 1 ? argv[1] : "build/screenshots");
   folder.mkpath(".");
-  const QPalette light = QApplication::palette();
-  meshplan::gui::takeAll(folder, "light");
+  bool written = meshplan::gui::takeAll(folder, "light");
   QApplication::setPalette(meshplan::gui::darkPalette());
-  meshplan::gui::takeAll(folder, "dark");
-  QApplication::setPalette(light);
-  return 0;
+  written = meshplan::gui::takeAll(folder, "dark") && written;
+  return written ? 0 : 5;
 }

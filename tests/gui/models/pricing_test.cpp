@@ -49,7 +49,7 @@ TEST(Pricing, TheBestIsThePlannersBest) {
   settle(workspace, smallInputs());
   const LayoutSet& set = workspace.selection.set();
   ASSERT_FALSE(set.ranked.best.empty());
-  EXPECT_EQ(set.layouts[set.best], set.ranked.best.front().layout);
+  EXPECT_EQ(set.best, set.indexOf(set.ranked.best.front().layout));
   for (std::size_t i = 0; i < set.size(); ++i) {
     if (!set.fits[i]) continue;
     EXPECT_GE(set.value(Quantity::kTimePerToken, i) * (1 + 1e-9),
