@@ -164,6 +164,12 @@ std::size_t LayoutSet::indexOf(const Layout& layout) const {
   return found == layouts.end() ? kNone : static_cast<std::size_t>(found - layouts.begin());
 }
 
+bool Area::contains(const LayoutSet& set, std::size_t layout) const {
+  const double across = set.axisValue(x, layout);
+  const double up = set.axisValue(y, layout);
+  return left <= across && across <= right && bottom <= up && up <= top;
+}
+
 LayoutSet priceAll(std::shared_ptr<const Problem> problem, const std::optional<Layout>& wanted,
                    const Stop& stop) {
   LayoutSet set;

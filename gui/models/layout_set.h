@@ -40,9 +40,25 @@ struct LayoutSet {
   double value(Quantity quantity, std::size_t layout) const {
     return columns[static_cast<std::size_t>(quantity)][layout];
   }
+  /// In the unit of the quantity's axis; NaN where it is not known.
+  double axisValue(Quantity quantity, std::size_t layout) const {
+    return value(quantity, layout) / infoOf(quantity).scale;
+  }
   std::size_t size() const { return layouts.size(); }
   /// Of the layout, or of another way to say the same; kNone for one that is not of the set.
   std::size_t indexOf(const planner::Layout& layout) const;
+};
+
+/// A part of the trade-off: values of two quantities, in the axes' units.
+struct Area {
+  Quantity x = Quantity::kMemory;
+  Quantity y = Quantity::kTimePerToken;
+  double left = 0;
+  double right = 0;
+  double bottom = 0;
+  double top = 0;
+
+  bool contains(const LayoutSet& set, std::size_t layout) const;
 };
 
 /// Most layouts that are priced for one set.

@@ -77,7 +77,9 @@ QVariant LayoutTable::headerData(int section, Qt::Orientation orientation, int r
   return QStringList{tr("Mesh"), tr("Choices"), tr("Memory limit")}.at(section);
 }
 
-LayoutRows::LayoutRows(LayoutTable& table, QObject* parent) : QSortFilterProxyModel(parent) {
+LayoutRows::LayoutRows(LayoutTable& table, QObject* parent)
+    : QSortFilterProxyModel(parent), m_selection(table.selection()) {
+  connect(&m_selection, &Selection::areaChanged, this, [this] { invalidateFilter(); });
   setSortRole(LayoutTable::kSortRole);
   setSourceModel(&table);
   sort(LayoutTable::kFirstQuantity);
@@ -96,6 +98,8 @@ void LayoutRows::setWords(const QString& words) {
 bool LayoutRows::filterAcceptsRow(int row, const QModelIndex& parent) const {
   const QModelIndex first = sourceModel()->index(row, LayoutTable::kMesh, parent);
   if (!m_showsAll && !first.data(LayoutTable::kFitsRole).toBool()) return false;
+  const std::optional<Area>& area = m_selection.area();
+  if (area && !area->contains(m_selection.set(), static_cast<std::size_t>(row))) return false;
   if (m_words.isEmpty()) return true;
   const auto textAt = [&](int column) { return first.siblingAtColumn(column).data().toString(); };
   const QString all = textAt(LayoutTable::kMesh) + " " + textAt(LayoutTable::kChoices);

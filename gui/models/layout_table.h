@@ -22,6 +22,7 @@ class LayoutTable : public QAbstractTableModel {
 
   explicit LayoutTable(Selection& selection, QObject* parent = nullptr);
 
+  const Selection& selection() const { return m_selection; }
   int rowCount(const QModelIndex& parent = {}) const override;
   int columnCount(const QModelIndex& parent = {}) const override;
   QVariant data(const QModelIndex& index, int role = Qt::DisplayRole) const override;
@@ -36,7 +37,7 @@ class LayoutTable : public QAbstractTableModel {
 };
 
 /// The table sorted, without layouts that do not fit unless they are asked for, and with rows that
-/// hold the filter's words in any column.
+/// hold the filter's words in any column; of the selection's area alone, where it has one.
 class LayoutRows : public QSortFilterProxyModel {
   Q_OBJECT
 
@@ -50,6 +51,7 @@ class LayoutRows : public QSortFilterProxyModel {
   bool filterAcceptsRow(int row, const QModelIndex& parent) const override;
 
  private:
+  const Selection& m_selection;
   bool m_showsAll = false;
   QStringList m_words;
 };

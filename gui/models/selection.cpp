@@ -39,6 +39,11 @@ void Selection::compareWith(std::size_t layout) {
   Q_EMIT comparedChanged();
 }
 
+void Selection::narrowTo(const std::optional<Area>& area) {
+  m_area = area;
+  Q_EMIT areaChanged();
+}
+
 void Selection::selectRank(std::int64_t rank) {
   if (m_layout == kNone || rank == m_rank || rank < 0) return;
   if (rank >= planner::world_size(m_set->layouts[m_layout].mesh)) return;

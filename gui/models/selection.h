@@ -23,11 +23,14 @@ class Selection : public QObject {
   std::size_t compared() const { return m_compared; }
   /// The chosen layout itself, unless it is the best one anyway.
   const std::optional<planner::Layout>& chosen() const { return m_chosen; }
+  /// What tables are narrowed to; nothing: all.
+  const std::optional<Area>& area() const { return m_area; }
   std::int64_t rank() const { return m_rank; }
 
   void select(std::size_t layout);
   /// The same layout again stops comparing.
   void compareWith(std::size_t layout);
+  void narrowTo(const std::optional<Area>& area);
   void selectRank(std::int64_t rank);
   /// Selects the layout as soon as it is priced.
   void choose(const planner::Layout& layout);
@@ -36,6 +39,7 @@ class Selection : public QObject {
   void setChanged();
   void layoutChanged();
   void comparedChanged();
+  void areaChanged();
   void rankChanged();
 
  private:
@@ -47,6 +51,7 @@ class Selection : public QObject {
   std::size_t m_compared = kNone;
   /// What the user chose; nothing: the best, whatever that is.
   std::optional<planner::Layout> m_chosen;
+  std::optional<Area> m_area;
   std::int64_t m_rank = 0;
 };
 

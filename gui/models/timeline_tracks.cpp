@@ -3,7 +3,9 @@
 
 #include <QObject>
 #include <algorithm>
+#include <limits>
 #include <map>
+#include <tuple>
 
 #include "formats/chrome_trace.h"
 
@@ -38,6 +40,21 @@ SliceKind kindOf(const simulator::SimulatedSlice& slice, const planner::Instruct
     case Opcode::kClipGradients:
     case Opcode::kOptimizerStep:
       return SliceKind::kOptimizer;
+    default:
+      return SliceKind::kOther;
+  }
+}
+
+/// Of a measured slice nothing but its track is known.
+SliceKind measuredKind(std::size_t stream) {
+  switch (static_cast<std::int64_t>(stream)) {
+    case formats::kTpTrack:
+      return SliceKind::kTp;
+    case formats::kGatherTrack:
+      return SliceKind::kGather;
+    case formats::kReduceTrack:
+    case formats::kReplicateTrack:
+      return SliceKind::kReduce;
     default:
       return SliceKind::kOther;
   }
@@ -142,6 +159,46 @@ Timeline timelineOf(const LayoutDetail& detail) {
   for (const MemoryPoint& point : timeline.memory)
     timeline.peak = std::max(timeline.peak, point.bytes);
   return timeline;
+}
+
+void addMeasured(Timeline& timeline, const formats::Trace& trace) {
+  std::map<std::pair<std::int64_t, std::int64_t>, Track> tracks;
+  std::map<std::string, std::uint32_t> details;
+  std::int64_t begin = std::numeric_limits<std::int64_t>::max();
+  for (const formats::TraceSlice& slice : trace.slices) begin = std::min(begin, slice.start_ps);
+  for (const formats::TraceSlice& slice : trace.slices) {
+    const auto stream = static_cast<std::size_t>(slice.tid);
+    if (slice.tid < 0 || stream >= formats::kTrackNames.size() || slice.duration_ps < 0) continue;
+    Track& track = tracks[{slice.pid, slice.tid}];
+    const auto known = std::find(track.names.begin(), track.names.end(), slice.name);
+    const auto name = static_cast<std::uint32_t>(known - track.names.begin());
+    if (known == track.names.end()) track.names.push_back(slice.name);
+    const auto [detail, isNew] =
+        details.try_emplace(slice.category, static_cast<std::uint32_t>(timeline.details.size()));
+    if (isNew) timeline.details.push_back("measured " + slice.category);
+    const std::int64_t start = slice.start_ps - begin;
+    track.slices.push_back({.start = start,
+                            .end = start + slice.duration_ps,
+                            .kind = measuredKind(stream),
+                            .name = name,
+                            .detail = detail->second});
+  }
+  for (auto& [place, track] : tracks) {
+    track.title = QObject::tr("measured %1")
+                      .arg(formats::kTrackNames[static_cast<std::size_t>(place.second)]);
+    std::sort(track.slices.begin(), track.slices.end(),
+              [](const TrackSlice& a, const TrackSlice& b) { return a.start < b.start; });
+    // Nested ranges would hide what follows them.
+    std::int64_t reached = 0;
+    for (TrackSlice& slice : track.slices) {
+      slice.start = std::max(slice.start, reached);
+      slice.end = std::max(slice.end, slice.start);
+      reached = slice.end;
+      timeline.shows[static_cast<std::size_t>(slice.kind)] = true;
+    }
+    timeline.end = std::max(timeline.end, reached);
+    timeline.tracks.push_back(std::move(track));
+  }
 }
 
 void forEachShown(const Track& track, std::int64_t from, std::int64_t to, double perPixel,

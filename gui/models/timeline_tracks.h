@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "formats/chrome_trace.h"
 #include "gui/models/layout_detail.h"
 
 namespace meshplan::gui {
@@ -56,6 +57,9 @@ struct Timeline {
 };
 
 Timeline timelineOf(const LayoutDetail& detail);
+
+/// Adds what was measured, each stream as a track below those that there are; it begins at 0.
+void addMeasured(Timeline& timeline, const formats::Trace& trace);
 
 /// Calls `draw(slice, narrow)` for what shows of [from, to) at so many picoseconds a pixel: slices
 /// of a pixel or more, and of those that are narrower one for each pixel. Takes time by the pixels

@@ -31,10 +31,6 @@ struct Range {
 
 }  // namespace
 
-double axisValue(const LayoutSet& set, Quantity quantity, std::size_t layout) {
-  return set.value(quantity, layout) / infoOf(quantity).scale;
-}
-
 Tradeoff tradeoffOf(const LayoutSet& set, Quantity xAxis, Quantity yAxis, std::size_t most) {
   Tradeoff cloud;
   cloud.xAxis = xAxis;
@@ -45,13 +41,13 @@ Tradeoff tradeoffOf(const LayoutSet& set, Quantity xAxis, Quantity yAxis, std::s
   Range ys;
   if (cloud.binned) {
     for (std::size_t i = 0; i < set.size(); ++i) {
-      xs.include(axisValue(set, xAxis, i));
-      ys.include(axisValue(set, yAxis, i));
+      xs.include(set.axisValue(xAxis, i));
+      ys.include(set.axisValue(yAxis, i));
     }
   }
   const auto add = [&](TradeoffSeries& series, std::size_t layout) {
-    const double x = axisValue(set, xAxis, layout);
-    const double y = axisValue(set, yAxis, layout);
+    const double x = set.axisValue(xAxis, layout);
+    const double y = set.axisValue(yAxis, layout);
     if (!std::isfinite(x) || !std::isfinite(y)) return;
     series.x.append(x);
     series.y.append(y);
@@ -63,8 +59,8 @@ Tradeoff tradeoffOf(const LayoutSet& set, Quantity xAxis, Quantity yAxis, std::s
     const std::int64_t tp =
         set.fits[i] ? set.layouts[i].mesh.sizes[planner::Axis::kTp] : std::int64_t{0};
     if (cloud.binned) {
-      const std::int64_t bin = (tp * kBins + xs.binOf(axisValue(set, xAxis, i))) * kBins +
-                               ys.binOf(axisValue(set, yAxis, i));
+      const std::int64_t bin = (tp * kBins + xs.binOf(set.axisValue(xAxis, i))) * kBins +
+                               ys.binOf(set.axisValue(yAxis, i));
       if (!taken.insert(bin).second) continue;
     }
     TradeoffSeries& series = byTp[tp];

@@ -36,9 +36,6 @@ struct Tradeoff {
 /// Clouds of more points are binned.
 inline constexpr std::size_t kMostPoints = 20'000;
 
-/// In the axis's unit; NaN where it is not known.
-double axisValue(const LayoutSet& set, Quantity quantity, std::size_t layout);
-
 /// The frontier of time and memory is drawn over other axes as well, as its layouts are the ones to
 /// choose from.
 Tradeoff tradeoffOf(const LayoutSet& set, Quantity xAxis, Quantity yAxis,

@@ -29,6 +29,7 @@ QString quoted(const QString& word) {
 struct Read {
   std::vector<formats::StepMetrics> steps;
   std::optional<planner::Plan> plan;
+  std::shared_ptr<const formats::Trace> trace;
 };
 
 Read readFolder(const std::filesystem::path& folder) {
@@ -37,6 +38,9 @@ Read readFolder(const std::filesystem::path& folder) {
   if (std::filesystem::exists(metrics)) read.steps = formats::read_metrics(metrics);
   const std::filesystem::path plan = formats::plan_path(folder);
   if (std::filesystem::exists(plan)) read.plan = planner::load_plan(plan);
+  const std::filesystem::path trace = formats::trace_path(folder, 0);
+  if (std::filesystem::exists(trace))
+    read.trace = std::make_shared<formats::Trace>(formats::read_chrome_trace(trace));
   return read;
 }
 
@@ -115,9 +119,11 @@ void TrainingRun::follow(const QString& folder) {
   m_seenSize = -1;
   m_steps.clear();
   m_plan.reset();
+  m_trace.reset();
   m_failure.clear();
   m_timer.start();
   Q_EMIT stepsChanged();
+  Q_EMIT traceChanged();
   look();
 }
 
@@ -133,7 +139,10 @@ void TrainingRun::look() {
       m_steps = read.steps;
       m_plan = read.plan;
       m_failure.clear();
+      const bool other = m_trace != read.trace;
+      m_trace = read.trace;
       Q_EMIT stepsChanged();
+      if (other) Q_EMIT traceChanged();
     };
   });
 }

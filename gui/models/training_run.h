@@ -5,9 +5,11 @@
 #include <QObject>
 #include <QProcess>
 #include <QTimer>
+#include <memory>
 #include <optional>
 #include <vector>
 
+#include "formats/chrome_trace.h"
 #include "formats/metrics.h"
 #include "gui/models/newest_work.h"
 #include "planner/plan/plan.h"
@@ -54,11 +56,14 @@ class TrainingRun : public QObject {
   const std::vector<formats::StepMetrics>& steps() const { return m_steps; }
   /// What was predicted of the run; nothing where its folder has no plan.
   const std::optional<planner::Plan>& plan() const { return m_plan; }
+  /// What rank 0 did in a step, where the run traced one.
+  const std::shared_ptr<const formats::Trace>& trace() const { return m_trace; }
   /// Why the folder cannot be read; "" where it can.
   const QString& failure() const { return m_failure; }
 
  Q_SIGNALS:
   void stepsChanged();
+  void traceChanged();
   void logged(const QString& text);
   void runningChanged();
 
@@ -73,6 +78,7 @@ class TrainingRun : public QObject {
   QDateTime m_seenTime;
   std::vector<formats::StepMetrics> m_steps;
   std::optional<planner::Plan> m_plan;
+  std::shared_ptr<const formats::Trace> m_trace;
   QString m_failure;
   NewestWork m_reading;
 };

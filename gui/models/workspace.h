@@ -5,6 +5,7 @@
 #include "gui/models/document.h"
 #include "gui/models/pricing.h"
 #include "gui/models/selection.h"
+#include "gui/models/training_run.h"
 
 namespace meshplan::gui {
 
@@ -14,6 +15,7 @@ struct Workspace {
   Pricing pricing{document};
   Selection selection{pricing};
   Detailing detailing{selection};
+  TrainingRun run;
 
   /// Document::open(), and the layout that the file chooses.
   void open(const QString& path) {

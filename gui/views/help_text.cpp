@@ -14,7 +14,9 @@ namespace {
 constexpr const char* kViews =
     "<h2>Views</h2>"
     "<p><b>Trade-off</b>: every layout a point. Click selects, Ctrl and click compares, the wheel "
-    "zooms, dragging pans, a double click shows all. The line joins layouts that no other beats in "
+    "zooms, dragging pans, with Shift it marks an area that the table is narrowed to, a double "
+    "click shows "
+    "all. The line joins layouts that no other beats in "
     "both time and memory.</p>"
     "<p><b>Mesh</b>: every rank a cell, nodes framed. Hovering or selecting a rank lights its "
     "groups: tp solid, dp_shard dashed, dp_replicate dash-dotted. Arrow keys move, + and - zoom, "

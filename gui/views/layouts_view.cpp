@@ -26,6 +26,7 @@ LayoutsView::LayoutsView(Workspace& workspace, QWidget* parent)
       m_view(new QTableView(this)),
       m_filter(new QLineEdit(this)),
       m_all(new QCheckBox(tr("Also what does not fit"), this)),
+      m_wholeTradeoff(new QPushButton(tr("Leave the marked area"), this)),
       m_rejected(new QLabel(this)) {
   m_filter->setPlaceholderText(tr("Filter: tp 8 full"));
   m_filter->setAccessibleName(tr("Filter of layouts"));
@@ -33,6 +34,9 @@ LayoutsView::LayoutsView(Workspace& workspace, QWidget* parent)
   auto* bar = new QHBoxLayout;
   bar->addWidget(m_filter, 1);
   bar->addWidget(m_all);
+  bar->addWidget(m_wholeTradeoff);
+  m_wholeTradeoff->setToolTip(tr("Shows layouts of the whole trade-off again"));
+  m_wholeTradeoff->hide();
   m_view->setAccessibleName(tr("Layouts"));
   m_view->setModel(&m_rows);
   m_view->setSortingEnabled(true);
@@ -81,6 +85,10 @@ LayoutsView::LayoutsView(Workspace& workspace, QWidget* parent)
     }
     menu.exec(header->mapToGlobal(at));
   });
+  connect(m_wholeTradeoff, &QPushButton::clicked, this,
+          [this] { m_workspace.selection.narrowTo(std::nullopt); });
+  connect(&workspace.selection, &Selection::areaChanged, this,
+          [this] { m_wholeTradeoff->setVisible(m_workspace.selection.area().has_value()); });
   connect(&workspace.selection, &Selection::layoutChanged, this, &LayoutsView::follow);
   connect(&workspace.selection, &Selection::setChanged, this, &LayoutsView::showRejected);
 }

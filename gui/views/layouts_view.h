@@ -4,6 +4,7 @@
 #include <QCheckBox>
 #include <QLabel>
 #include <QLineEdit>
+#include <QPushButton>
 #include <QTableView>
 #include <QWidget>
 
@@ -34,6 +35,7 @@ class LayoutsView : public QWidget {
   QTableView* m_view;
   QLineEdit* m_filter;
   QCheckBox* m_all;
+  QPushButton* m_wholeTradeoff;
   QLabel* m_rejected;
 };
 

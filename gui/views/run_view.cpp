@@ -23,6 +23,7 @@ constexpr int kMostLogLines = 2000;
 RunView::RunView(Workspace& workspace, QWidget* parent)
     : QWidget(parent),
       m_workspace(workspace),
+      m_run(workspace.run),
       m_state(new QLabel(this)),
       m_loss(new Plot(tr("Loss"), this)),
       m_speed(new Plot(tr("Tokens per second"), this)),

@@ -22,7 +22,6 @@ class RunView : public QWidget {
  public:
   explicit RunView(Workspace& workspace, QWidget* parent = nullptr);
 
-  TrainingRun& run() { return m_run; }
   /// What the controls ask for.
   TrainingSettings settings() const;
   void setStorage(const QString& folder) { m_storage->setText(folder); }
@@ -41,7 +40,7 @@ class RunView : public QWidget {
             std::optional<double> predicted);
 
   Workspace& m_workspace;
-  TrainingRun m_run;
+  TrainingRun& m_run;
   QLineEdit* m_data;
   QLineEdit* m_storage;
   QLineEdit* m_experiment;

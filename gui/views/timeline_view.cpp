@@ -33,6 +33,7 @@ TimelineView::TimelineView(Workspace& workspace, QWidget* parent)
   connect(whole, &QPushButton::clicked, m_canvas, &TimelineCanvas::fit);
   connect(m_canvas, &TimelineCanvas::described, m_slice, &QLabel::setText);
   connect(&workspace.detailing, &Detailing::detailChanged, this, &TimelineView::rebuild);
+  connect(&workspace.run, &TrainingRun::traceChanged, this, &TimelineView::rebuild);
   rebuild();
 }
 
@@ -44,7 +45,9 @@ void TimelineView::find() {
 void TimelineView::rebuild() {
   const auto& detail = m_workspace.detailing.detail();
   m_canvas->setMessage(detail ? detail->simulationFailure : tr("No layout is selected"));
-  m_canvas->setTimeline(detail ? timelineOf(*detail) : Timeline{});
+  Timeline timeline = detail ? timelineOf(*detail) : Timeline{};
+  if (const auto& trace = m_workspace.run.trace()) addMeasured(timeline, *trace);
+  m_canvas->setTimeline(std::move(timeline));
   m_slice->clear();
 }
 

@@ -33,7 +33,11 @@ QCPGraph* pointsOf(Plot& plot, const TradeoffSeries& series) {
 }  // namespace
 
 TradeoffView::TradeoffView(Workspace& workspace, QWidget* parent)
-    : View(parent), m_workspace(workspace), m_plot(new Plot(tr("Trade-off of layouts"), this)) {
+    : View(parent),
+      m_workspace(workspace),
+      m_plot(new Plot(tr("Trade-off of layouts"), this)),
+      m_band(QRubberBand::Rectangle, m_plot),
+      m_area(new QCPItemRect(m_plot)) {
   m_xAxis = makeAxisChoice(tr("Horizontal axis"), Quantity::kMemory);
   m_yAxis = makeAxisChoice(tr("Vertical axis"), Quantity::kTimePerToken);
   auto* bar = new QHBoxLayout;
@@ -52,6 +56,7 @@ TradeoffView::TradeoffView(Workspace& workspace, QWidget* parent)
   connect(&workspace.selection, &Selection::setChanged, this, &TradeoffView::rebuild);
   connect(&workspace.selection, &Selection::layoutChanged, this, &TradeoffView::placeMarks);
   connect(&workspace.selection, &Selection::comparedChanged, this, &TradeoffView::placeMarks);
+  connect(&workspace.selection, &Selection::areaChanged, this, &TradeoffView::placeArea);
   connect(m_plot, &Plot::inkChanged, this, &TradeoffView::rebuild);
   connect(m_plot, &QCustomPlot::mouseDoubleClick, this, [this] {
     fitRanges();
@@ -121,6 +126,7 @@ void TradeoffView::rebuild() {
   m_plot->legend->setVisible(set.size() > 0);
   m_plot->showMessage(set.size() > 0 ? "" : tr("No layout keeps the rules: see the layouts below"));
   fitRanges();
+  placeArea();
   placeMarks();
 }
 
@@ -156,7 +162,7 @@ void TradeoffView::mark(QCPGraph& graph, std::size_t layout) {
   else
     graph.addToLegend();
   if (layout == kNone) return;
-  graph.setData({axisValue(set, m_cloud.xAxis, layout)}, {axisValue(set, m_cloud.yAxis, layout)});
+  graph.setData({set.axisValue(m_cloud.xAxis, layout)}, {set.axisValue(m_cloud.yAxis, layout)});
 }
 
 void TradeoffView::placeMarks() {
@@ -167,8 +173,8 @@ void TradeoffView::placeMarks() {
 
 QPointF TradeoffView::pointOf(std::size_t layout) const {
   const LayoutSet& set = m_workspace.selection.set();
-  return {m_plot->xAxis->coordToPixel(axisValue(set, m_cloud.xAxis, layout)),
-          m_plot->yAxis->coordToPixel(axisValue(set, m_cloud.yAxis, layout))};
+  return {m_plot->xAxis->coordToPixel(set.axisValue(m_cloud.xAxis, layout)),
+          m_plot->yAxis->coordToPixel(set.axisValue(m_cloud.yAxis, layout))};
 }
 
 std::size_t TradeoffView::layoutAt(const QPointF& point) const {
@@ -190,7 +196,47 @@ std::size_t TradeoffView::layoutAt(const QPointF& point) const {
   return nearest;
 }
 
+void TradeoffView::placeArea() {
+  const std::optional<Area>& area = m_workspace.selection.area();
+  const bool shows = area && area->x == m_cloud.xAxis && area->y == m_cloud.yAxis;
+  m_area->setVisible(shows);
+  if (shows) {
+    m_area->topLeft->setCoords(area->left, area->top);
+    m_area->bottomRight->setCoords(area->right, area->bottom);
+    m_area->setPen(QPen(ink().accent, 1, Qt::DashLine));
+  }
+  m_plot->replot(QCustomPlot::rpQueuedReplot);
+}
+
+bool TradeoffView::markArea(QEvent* event) {
+  const auto type = event->type();
+  const bool mouse = type == QEvent::MouseButtonPress || type == QEvent::MouseMove ||
+                     type == QEvent::MouseButtonRelease;
+  if (!mouse) return false;
+  const auto& at = *static_cast<QMouseEvent*>(event);
+  if (type == QEvent::MouseButtonPress) {
+    if (!at.modifiers().testFlag(Qt::ShiftModifier)) return false;
+    m_pressedAt = at.pos();
+    m_band.setGeometry(QRect(m_pressedAt, QSize()));
+    m_band.show();
+    return true;
+  }
+  if (!m_band.isVisible()) return false;
+  const QRect marked = QRect(m_pressedAt, at.pos()).normalized();
+  m_band.setGeometry(marked);
+  if (type == QEvent::MouseMove) return true;
+  m_band.hide();
+  m_workspace.selection.narrowTo(Area{.x = m_cloud.xAxis,
+                                      .y = m_cloud.yAxis,
+                                      .left = m_plot->xAxis->pixelToCoord(marked.left()),
+                                      .right = m_plot->xAxis->pixelToCoord(marked.right()),
+                                      .bottom = m_plot->yAxis->pixelToCoord(marked.bottom()),
+                                      .top = m_plot->yAxis->pixelToCoord(marked.top())});
+  return true;
+}
+
 bool TradeoffView::eventFilter(QObject* watched, QEvent* event) {
+  if (markArea(event)) return true;
   if (event->type() == QEvent::MouseButtonPress) {
     m_pressedAt = static_cast<QMouseEvent*>(event)->pos();
   } else if (event->type() == QEvent::MouseButtonRelease) {

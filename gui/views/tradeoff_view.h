@@ -2,6 +2,7 @@
 #pragma once
 
 #include <QComboBox>
+#include <QRubberBand>
 
 #include "gui/models/tradeoff.h"
 #include "gui/models/workspace.h"
@@ -9,7 +10,8 @@
 
 namespace meshplan::gui {
 
-/// Every layout a point. A click selects, with Ctrl it compares; the wheel zooms, dragging pans.
+/// Every layout a point. A click selects, with Ctrl it compares; the wheel zooms, dragging pans,
+/// and with Shift marks an area.
 class TradeoffView : public View {
   Q_OBJECT
 
@@ -31,6 +33,9 @@ class TradeoffView : public View {
   void mark(QCPGraph& graph, std::size_t layout);
   QComboBox* makeAxisChoice(const QString& name, Quantity initial);
   bool eventFilter(QObject* watched, QEvent* event) override;
+  /// Of a drag with Shift: the area that tables are narrowed to.
+  bool markArea(QEvent* event);
+  void placeArea();
   void showToolTip(const QPoint& at);
 
   Workspace& m_workspace;
@@ -41,6 +46,8 @@ class TradeoffView : public View {
   QCPGraph* m_selected = nullptr;
   QCPGraph* m_compared = nullptr;
   QPoint m_pressedAt;
+  QRubberBand m_band;
+  QCPItemRect* m_area;
 };
 
 }  // namespace meshplan::gui

@@ -70,6 +70,27 @@ TEST(Timeline, OfAStepHasItsStreamsAndItsMemory) {
   EXPECT_EQ(*std::max_element(most.begin(), most.end()), timeline.peak);
 }
 
+TEST(Timeline, MeasuredTracksDoNotOverlapEither) {
+  formats::Trace trace;
+  for (std::int64_t i = 0; i < 50; ++i) {
+    formats::TraceSlice& slice = trace.slices.emplace_back();
+    slice.tid = i % 2;
+    slice.name = i % 3 == 0 ? "a" : "b";
+    slice.category = "kernel";
+    slice.start_ps = 1'000'000 + i * 100;
+    slice.duration_ps = 150;
+  }
+  trace.slices.emplace_back().tid = 99;
+  Timeline timeline;
+  addMeasured(timeline, trace);
+  ASSERT_EQ(timeline.tracks.size(), 2U);
+  for (const Track& track : timeline.tracks) {
+    ASSERT_EQ(track.slices.size(), 25U);
+    for (std::size_t i = 1; i < track.slices.size(); ++i)
+      EXPECT_GE(track.slices[i].start, track.slices[i - 1].end);
+  }
+}
+
 TEST(FindSlice, GoesThroughAllThatMatchAndRound) {
   Workspace workspace;
   settle(workspace, smallInputs());

@@ -55,6 +55,24 @@ TEST_F(Window, WithControlItCompares) {
   EXPECT_EQ(workspace().selection.compared(), tradeoff.layoutAt(at));
 }
 
+TEST_F(Window, AnAreaThatIsMarkedNarrowsTheTable) {
+  auto& tradeoff = view<TradeoffView>();
+  const QAbstractItemModel& rows = *view<LayoutsView>().table().model();
+  const int before = rows.rowCount();
+  const std::size_t layout = workspace().selection.set().frontier.back();
+  const QPoint at = tradeoff.pointOf(layout).toPoint();
+  Plot& plot = tradeoff.plot();
+  QTest::mousePress(&plot, Qt::LeftButton, Qt::ShiftModifier, at - QPoint(6, 6));
+  QTest::mouseMove(&plot, at + QPoint(6, 6));
+  QTest::mouseRelease(&plot, Qt::LeftButton, Qt::ShiftModifier, at + QPoint(6, 6));
+  ASSERT_TRUE(workspace().selection.area());
+  EXPECT_TRUE(workspace().selection.area()->contains(workspace().selection.set(), layout));
+  EXPECT_GE(rows.rowCount(), 1);
+  EXPECT_LT(rows.rowCount(), before);
+  workspace().selection.narrowTo(std::nullopt);
+  EXPECT_EQ(rows.rowCount(), before);
+}
+
 TEST_F(Window, ARowOfTheTableSelects) {
   QTableView& table = view<LayoutsView>().table();
   table.setCurrentIndex(table.model()->index(5, 0));

@@ -42,30 +42,31 @@ TEST(RunView, TrainsStopsAndResumes) {
   view.setStorage(folder.path());
   view.setSteps(100'000);
   QString log;
-  QObject::connect(&view.run(), &TrainingRun::logged, [&](const QString& text) { log += text; });
+  QObject::connect(&workspace.run, &TrainingRun::logged, [&](const QString& text) { log += text; });
   view.start();
-  ASSERT_TRUE(comesTrue([&] { return view.run().steps().size() >= 3 || !view.run().isRunning(); }));
-  ASSERT_TRUE(view.run().isRunning()) << log.toStdString();
-  view.run().stop();
-  ASSERT_TRUE(comesTrue([&] { return !view.run().isRunning(); })) << log.toStdString();
+  ASSERT_TRUE(
+      comesTrue([&] { return workspace.run.steps().size() >= 3 || !workspace.run.isRunning(); }));
+  ASSERT_TRUE(workspace.run.isRunning()) << log.toStdString();
+  workspace.run.stop();
+  ASSERT_TRUE(comesTrue([&] { return !workspace.run.isRunning(); })) << log.toStdString();
   QTest::qWait(1500);
-  ASSERT_GE(view.run().steps().size(), 3U) << log.toStdString();
-  const std::int64_t last = view.run().steps().back().step;
+  ASSERT_GE(workspace.run.steps().size(), 3U) << log.toStdString();
+  const std::int64_t last = workspace.run.steps().back().step;
 
   log.clear();
   view.setSteps(static_cast<int>(last) + 6);
   view.start();
-  ASSERT_TRUE(comesTrue([&] { return !view.run().isRunning(); })) << log.toStdString();
+  ASSERT_TRUE(comesTrue([&] { return !workspace.run.isRunning(); })) << log.toStdString();
   ASSERT_TRUE(eventually([&] {
-    return !view.run().steps().empty() && view.run().steps().back().step >= last + 5;
+    return !workspace.run.steps().empty() && workspace.run.steps().back().step >= last + 5;
   })) << log.toStdString();
   EXPECT_TRUE(log.contains("ended with exit code 0")) << log.toStdString();
-  const auto& steps = view.run().steps();
+  const auto& steps = workspace.run.steps();
   for (std::size_t i = 1; i < steps.size(); ++i)
     EXPECT_EQ(steps[i].step, steps[i - 1].step + 1) << "a step is missing, or was done twice";
-  ASSERT_TRUE(view.run().plan());
+  ASSERT_TRUE(workspace.run.plan());
   const double predicted =
-      static_cast<double>(view.run().plan()->estimate.memory.peak_allocated.value);
+      static_cast<double>(workspace.run.plan()->estimate.memory.peak_allocated.value);
   const double measured = static_cast<double>(steps.back().peak_memory.value);
   std::printf("stopped after step %lld, went on to %lld; peak measured over predicted %.4f\n",
               static_cast<long long>(last), static_cast<long long>(steps.back().step),
