@@ -112,7 +112,12 @@ QString textOf(common::Bytes size) { return QString::fromStdString(common::human
 QString textOf(common::Seconds time) {
   return QString::fromStdString(common::human(time)).replace(" us", " µs");
 }
-QString percentText(double fraction) { return threeDigits(100 * fraction) + " %"; }
+QString percentText(double fraction) {
+  const double percent = 100 * fraction;
+  constexpr double kSmall = 0.1;
+  const bool small = percent != 0 && std::abs(percent) < kSmall;
+  return QString::number(percent, small ? 'g' : 'f', small ? 2 : 1) + " %";
+}
 QString countText(std::int64_t count) { return QLocale(QLocale::English).toString(count); }
 
 QString titleOf(const planner::Layout& layout) {

@@ -8,6 +8,22 @@
 #include "gui/models/explanation_text.h"
 
 namespace meshplan::gui {
+namespace {
+
+/// Tables, which have columns two spaces apart, keep their columns; other lines are wrapped.
+QString htmlOf(const QString& text) {
+  QString html;
+  bool inTable = false;
+  for (const QString& line : text.split('\n')) {
+    const bool table = line.trimmed().contains("  ");
+    if (table != inTable) html += table ? "<pre>" : "</pre>";
+    inTable = table;
+    html += line.toHtmlEscaped() + (table ? "\n" : "<br>");
+  }
+  return html + (inTable ? "</pre>" : "");
+}
+
+}  // namespace
 
 WhyView::WhyView(Workspace& workspace, QWidget* parent)
     : QWidget(parent),
@@ -61,7 +77,7 @@ void WhyView::rebuild() {
   const LayoutSet& set = m_workspace.selection.set();
   m_best->setEnabled(set.best != kNone && set.best != m_workspace.selection.layout());
   m_runnerUp->setEnabled(runnerUp() != kNone);
-  m_words->setPlainText(detail ? explanationText(*detail) : m_workspace.detailing.failure());
+  m_words->setHtml(htmlOf(detail ? explanationText(*detail) : m_workspace.detailing.failure()));
 }
 
 }  // namespace meshplan::gui

@@ -22,6 +22,8 @@ struct Wrong {
   const char* said;
 };
 
+void PrintTo(const Wrong& wrong, std::ostream* out) { *out << infoOf(wrong.field).key; }
+
 class WrongInputs : public testing::TestWithParam<Wrong> {};
 
 TEST_P(WrongInputs, AreToldAtTheirField) {

@@ -75,7 +75,7 @@ TEST(Timeline, MeasuredTracksDoNotOverlapEither) {
   for (std::int64_t i = 0; i < 50; ++i) {
     formats::TraceSlice& slice = trace.slices.emplace_back();
     slice.tid = i % 2;
-    slice.name = i % 3 == 0 ? "a" : "b";
+    slice.name.assign(1, i % 3 == 0 ? 'a' : 'b');
     slice.category = "kernel";
     slice.start_ps = 1'000'000 + i * 100;
     slice.duration_ps = 150;
