@@ -133,6 +133,13 @@ Json to_json(const Layout& layout) {
   return json;
 }
 
+Layout read_layout(const JsonObject& json) {
+  Complaints complaints;
+  Layout layout = read_layout(json, complaints);
+  complaints.throw_if_any(json.where());
+  return layout;
+}
+
 Json to_json(const Plan& plan) {
   return {{"schema_version", kSchemaVersion},  {"model", to_json(plan.model)},
           {"model_source", plan.model_source}, {"cluster", to_json(plan.cluster)},

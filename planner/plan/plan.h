@@ -21,6 +21,9 @@ struct Plan {
 
 common::Json to_json(const Job& job);
 common::Json to_json(const Layout& layout);
+/// The inverse, for other files that keep a layout. Throws kInvalidInput with everything that is
+/// wrong; whether it keeps the rules is not looked at.
+Layout read_layout(const common::JsonObject& json);
 
 /// Written and read back identically: read_plan(to_json(plan)) has the same JSON.
 common::Json to_json(const Plan& plan);
