@@ -61,9 +61,9 @@ void add_scenario_flags(CLI::App& app, simulator::Scenario& scenario) {
                  "cluster's)")
       ->type_name("X")
       ->group(kGroup);
-  app.add_flag("--own-links", scenario.own_links,
-               "Collectives that run at once do not slow each other on the links that they share, "
-               "as in the estimate")
+  app.add_flag("--shared-links", scenario.shared_links,
+               "Collectives that run at once slow each other on the links that they share; in the "
+               "estimate each has them to itself")
       ->group(kGroup);
   app.add_flag("--infinite-bandwidth", scenario.infinite_bandwidth,
                "Links carry any number of bytes at once: what a faster network could win")

@@ -83,10 +83,8 @@ std::string remarks(const SimulatedStep& step, common::Seconds wall) {
                         step.computing_stage, step.stage);
   }
   if (step.shared_links > 0) {
-    text += fmt::format(
-        "collectives of a rank take {} longer in all because they share links, which the estimate "
-        "leaves out: see --own-links\n",
-        human(seconds(step.shared_links)));
+    text += fmt::format("collectives of a rank take {} longer in all because they share links\n",
+                        human(seconds(step.shared_links)));
   }
   if (step.bubble > 0)
     text += fmt::format("pipeline stages wait for one another {:.1f} % of the step\n",
@@ -96,6 +94,21 @@ std::string remarks(const SimulatedStep& step, common::Seconds wall) {
   for (const std::string& sentence : simulator::in_words(*step.critical_path))
     text += "  " + sentence + "\n";
   return text;
+}
+
+/// The same step, where collectives that run at once share links.
+simulator::Picoseconds time_with_shared_links(const planner::Plan& plan,
+                                              simulator::SimulationRequest request) {
+  request.scenario.shared_links = true;
+  request.timelines.clear();
+  return simulator::simulate(plan, request).step_time;
+}
+
+std::string shared_links_remark(simulator::Picoseconds shared, const SimulatedStep& step) {
+  if (shared <= step.step_time) return "";
+  return fmt::format(
+      "where collectives that run at once share links, as --shared-links plays it, it takes {}\n",
+      human(seconds(shared)));
 }
 
 /// The plan with so many units gathered ahead, estimated anew.
@@ -130,15 +143,17 @@ int run_simulate(const SimulateFlags& flags) {
   }
   const common::Seconds wall(
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  const simulator::Picoseconds shared = time_with_shared_links(plan, request);
   if (!flags.trace.empty())
     formats::write_chrome_trace(flags.trace, simulator::to_trace(step, plan.model));
   if (flags.json) {
     common::Json json = to_json(step);
+    json["shared_links_step_time_s"] = simulator::seconds(shared);
     json["wall_s"] = wall.value;
     print_json(json);
   } else {
-    fmt::print("{}{}{}", step_table(plan, step), flags.prefetch_depth ? prefetch_remark(plan) : "",
-               remarks(step, wall));
+    fmt::print("{}{}{}{}", step_table(plan, step), shared_links_remark(shared, step),
+               flags.prefetch_depth ? prefetch_remark(plan) : "", remarks(step, wall));
   }
   if (!flags.trace.empty()) {
     fmt::print(stderr, "meshplan simulate: wrote {}, which https://ui.perfetto.dev opens\n",

@@ -37,8 +37,9 @@ struct Scenario {
   bool zero_latency = false;
   /// In place of the cluster's.
   std::optional<double> overlap = {};
-  /// Collectives that run at once do not share links, as in the estimate.
-  bool own_links = false;
+  /// Collectives that a rank has under way at once share its links; otherwise each has them to
+  /// itself, as in the estimate.
+  bool shared_links = false;
 
   bool operator==(const Scenario&) const = default;
 };

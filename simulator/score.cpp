@@ -321,7 +321,7 @@ std::vector<Score> write_scores(const planner::Plan& plan, const Scenario& scena
     scores[s].stage = std::move(stages[s]);
     ScoreWriter(played, scenario, scores[s]).write();
   }
-  if (!scenario.own_links) share_links(scores, played.layout, scenario);
+  if (scenario.shared_links) share_links(scores, played.layout, scenario);
   return scores;
 }
 

@@ -80,6 +80,14 @@ TEST_F(SimulateCommand, TellsWhatABetterNetworkWouldBuy) {
   EXPECT_GE(json_of(simulate({"--json", "--no-overlap"}))["step_time_s"], step);
 }
 
+TEST_F(SimulateCommand, TellsWhatSharedLinksCost) {
+  const common::Json alone = json_of(simulate({"--json"}));
+  const common::Json shared = json_of(simulate({"--json", "--shared-links"}));
+  EXPECT_EQ(alone["shared_links_s"], 0);
+  EXPECT_EQ(alone["shared_links_step_time_s"], shared["step_time_s"]);
+  EXPECT_GE(shared["step_time_s"], alone["step_time_s"]);
+}
+
 TEST_F(SimulateCommand, TellsWhatGatheringFurtherAheadWouldBuy) {
   const common::Json planned = json_of(simulate({"--json"}));
   const common::Json one = json_of(simulate({"--json", "--prefetch-depth", "1"}));

@@ -33,8 +33,11 @@ SimulationRequest every_rank() {
 RC_GTEST_PROP(EveryRank, EqualsOneRankForAllWhereAllAreAlike, ()) {
   for (int i = 0; i < kPlansATry; ++i) {
     const Plan plan = i % 2 == 0 ? planner::any_plan_over_all_axes() : any_contended_plan();
-    const SimulatedStep folded = simulate(plan);
-    const SimulatedStep every = simulate(plan, every_rank());
+    SimulationRequest request;
+    request.scenario.shared_links = i % 2 == 1;
+    const SimulatedStep folded = simulate(plan, request);
+    request.every_rank = true;
+    const SimulatedStep every = simulate(plan, request);
     RC_ASSERT(!folded.every_rank && every.every_rank);
     RC_ASSERT(every.ranks == planner::world_size(plan.layout.mesh));
     RC_ASSERT(every.step_time == folded.step_time);
@@ -199,7 +202,6 @@ class ReferenceStep {
 RC_GTEST_PROP(EveryRank, EndsAsAQueueOfEventsDoes, ()) {
   const Plan plan = planner::any_plan_of_any_architecture();
   SimulationRequest request = every_rank();
-  request.scenario.own_links = true;
   const bool differ = *rc::gen::arbitrary<bool>();
   if (differ) {
     request.scenario.speed_spread = 0.05;

@@ -86,15 +86,11 @@ TEST(Scenario, ADegradedLinkSlowsWhatPassesIt) {
   EXPECT_TRUE(link_factors({.degraded_links = {{1, 0.5}}}, plan.layout.mesh, Axis::kTp).empty());
 }
 
-/// Shared links are left out: where they are, collectives that come sooner may delay one that
-/// compute waits for.
+/// Not where links are shared: collectives that come sooner may delay one that compute waits for.
 RC_GTEST_PROP(Scenario, NeverHelpsWhereItHurtsNorHurtsWhereItHelps, ()) {
   const Plan plan =
       *rc::gen::arbitrary<bool>() ? planner::any_plan_over_all_axes() : any_contended_plan();
-  const auto step_with = [&](Scenario scenario) {
-    scenario.own_links = true;
-    return simulate_as(plan, scenario);
-  };
+  const auto step_with = [&](const Scenario& scenario) { return simulate_as(plan, scenario); };
   const Picoseconds step = step_with({}).step_time;
   RC_ASSERT(step_with({.no_overlap = true}).step_time >= step);
   RC_ASSERT(step_with({.overlap = 1}).step_time <= step);
@@ -109,13 +105,15 @@ RC_GTEST_PROP(Scenario, NeverHelpsWhereItHurtsNorHurtsWhereItHelps, ()) {
 }
 
 RC_GTEST_PROP(Scenario, OfASlowerRankNeverHelps, ()) {
-  const Plan plan =
-      *rc::gen::arbitrary<bool>() ? planner::any_plan_over_all_axes() : any_contended_plan();
-  const Picoseconds step = simulate(plan).step_time;
-  const auto world = planner::world_size(plan.layout.mesh);
-  const auto rank = *rc::gen::inRange<std::int64_t>(0, world);
-  RC_ASSERT(simulate_as(plan, {.slow_ranks = {{rank, 1.3}}}).step_time >= step);
-  RC_ASSERT(simulate_as(plan, {.slow_ranks = {{rank, 0.8}}}).step_time <= step);
+  const bool shared = *rc::gen::arbitrary<bool>();
+  const Plan plan = shared ? any_contended_plan() : planner::any_plan_over_all_axes();
+  const auto rank = *rc::gen::inRange<std::int64_t>(0, planner::world_size(plan.layout.mesh));
+  const auto step_with = [&](std::vector<Exception> slow) {
+    return simulate_as(plan, {.slow_ranks = std::move(slow), .shared_links = shared}).step_time;
+  };
+  const Picoseconds step = step_with({});
+  RC_ASSERT(step_with({{rank, 1.3}}) >= step);
+  RC_ASSERT(step_with({{rank, 0.8}}) <= step);
 }
 
 RC_GTEST_PROP(Scenario, NeedsNoSeedWhereNothingIsRandom, ()) {

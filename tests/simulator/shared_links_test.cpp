@@ -151,7 +151,7 @@ TEST(SharedLinks, EndCollectivesAsTransfersOverTheLinks) {
   int plans = 0;
   const bool held = rc::check([&] {
     const Plan plan = any_contended_plan();
-    const std::vector<Score> scores = write_scores(plan, {});
+    const std::vector<Score> scores = write_scores(plan, {.shared_links = true});
     const Differences alike;
     Engine engine(scores, plan.layout.mesh, 1, alike);
     std::vector<Place> places;
@@ -192,14 +192,15 @@ RC_GTEST_PROP(SharedLinks, CostNoMoreThanNoOverlapDoes, ()) {
     request.scenario = scenario;
     return simulate(plan, request);
   };
-  const SimulatedStep shared = step({});
-  const SimulatedStep own = step({.own_links = true});
+  const SimulatedStep shared = step({.shared_links = true});
+  const SimulatedStep own = step({});
   RC_ASSERT(own.shared_links == 0);
   RC_ASSERT(shared.step_time >= own.step_time);
   if (shared.shared_links == 0) RC_ASSERT(shared.step_time == own.step_time);
   RC_ASSERT(shared.peak == own.peak);
   if (plan.layout.mesh.sizes[Axis::kPp] == 1)
-    RC_ASSERT(step({.overlap = 1}).step_time <= step({.no_overlap = true}).step_time);
+    RC_ASSERT(step({.overlap = 1, .shared_links = true}).step_time <=
+              step({.no_overlap = true, .shared_links = true}).step_time);
 }
 
 }  // namespace

@@ -28,17 +28,6 @@ SimulatedStep simulate_with_timeline(const Plan& plan) {
   return simulate(plan, request);
 }
 
-/// The step as the estimate has it, whose collectives do not slow each other: where they do not
-/// share links, that is the step.
-SimulatedStep simulate_uncontended(const Plan& plan, int& contended) {
-  SimulatedStep step = simulate(plan);
-  if (step.shared_links == 0) return step;
-  ++contended;
-  SimulationRequest request;
-  request.scenario.own_links = true;
-  return simulate(plan, request);
-}
-
 RC_GTEST_PROP(Simulate, PeakOfMemoryIsTheEstimates, ()) {
   const Plan plan = planner::any_plan_of_any_architecture();
   const SimulatedStep step = simulate(plan);
@@ -50,8 +39,7 @@ RC_GTEST_PROP(Simulate, PeakOfMemoryIsTheEstimates, ()) {
 RC_GTEST_PROP(Simulate, PlaysTheFeedForwardDemoAsItIsPriced, ()) {
   const Plan plan = planner::any_feed_forward_plan();
   RC_ASSERT(plan.estimate.violations.empty());
-  int contended = 0;
-  const SimulatedStep step = simulate_uncontended(plan, contended);
+  const SimulatedStep step = simulate(plan);
   RC_ASSERT(step.peak == plan.estimate.memory.breakdown);
   RC_ASSERT(step.peak_instruction == plan.estimate.memory.peak_instruction);
   const double priced = plan.estimate.step_time.value;
@@ -84,10 +72,9 @@ struct Worst {
   double compute = 0;
   double exposed = 0;
   int plans = 0;
-  int contended = 0;
 
   void compare(const Plan& plan) {
-    const SimulatedStep simulated = simulate_uncontended(plan, contended);
+    const SimulatedStep simulated = simulate(plan);
     const planner::Estimate& priced = plan.estimate;
     const auto note = [&](double& worst, double simulated_time, double estimated_time) {
       worst = std::max(worst, std::abs(simulated_time - estimated_time) / priced.step_time.value);
@@ -102,9 +89,10 @@ struct Worst {
 
   void expect_within(double tolerance) const {
     fmt::print(
-        "over {} layouts, {} of them with contended links, relative to the step time: step "
-        "{:.2g}, compute {:.2g}, exposed on an axis {:.2g}; tolerance {:.2g}\n",
-        plans, contended, step, compute, exposed, tolerance);
+        "over {} layouts, relative to the step time: step {:.2g}, compute {:.2g}, exposed on an "
+        "axis "
+        "{:.2g}; tolerance {:.2g}\n",
+        plans, step, compute, exposed, tolerance);
     EXPECT_LT(step, tolerance);
     EXPECT_LT(compute, tolerance);
     EXPECT_LT(exposed, tolerance);
@@ -132,7 +120,6 @@ TEST(Simulate, AgreesWithTheEstimatesOverAllAxes) {
   double single = 0;
   int plans = 0;
   int interleaved = 0;
-  int contended = 0;
   const bool held = rc::check([&] {
     for (int i = 0; i < 10; ++i) {
       Plan plan = planner::any_plan_over_all_axes();
@@ -144,7 +131,7 @@ TEST(Simulate, AgreesWithTheEstimatesOverAllAxes) {
       plan.layout.prefetch_depth = *rc::gen::element<std::int64_t>(1, 1, 0, 2, 3);
       plan.estimate = planner::estimate(plan.model, plan.cluster, plan.job, plan.layout);
       RC_ASSERT(plan.estimate.violations.empty());
-      const SimulatedStep step = simulate_uncontended(plan, contended);
+      const SimulatedStep step = simulate(plan);
       RC_ASSERT(step.peak_memory == plan.estimate.memory.peak_allocated);
       RC_ASSERT(step.peak == plan.estimate.memory.breakdown);
       RC_ASSERT(step.stage == plan.estimate.memory.peak_stage);
@@ -157,9 +144,9 @@ TEST(Simulate, AgreesWithTheEstimatesOverAllAxes) {
     }
   });
   fmt::print(
-      "over {} layouts of all axes ({} interleaved, {} with contended links): step {:.2g} of "
-      "itself apart with a pipeline, {:.2g} without; tolerance 0.03\n",
-      plans, interleaved, contended, worst, single);
+      "over {} layouts of all axes ({} interleaved): step {:.2g} of itself apart with a pipeline, "
+      "{:.2g} without; tolerance 0.03\n",
+      plans, interleaved, worst, single);
   EXPECT_TRUE(held);
   EXPECT_GE(plans, 1000);
   EXPECT_LT(worst, 0.03);
@@ -197,7 +184,6 @@ TEST(Simulate, AgreesWithTheEstimatesOfInterleavedStages) {
   double worst = 0;
   double compute = 0;
   int extrapolated = 0;
-  int contended = 0;
   const bool held = rc::check([&] {
     Plan plan = planner::any_interleaved_plan();
     const std::int64_t pp = plan.layout.mesh.sizes[Axis::kPp];
@@ -206,7 +192,7 @@ TEST(Simulate, AgreesWithTheEstimatesOfInterleavedStages) {
     if (plan.layout.accumulation > (8 + (15 + pp) / pp) * pp) ++extrapolated;
     plan.estimate = planner::estimate(plan.model, plan.cluster, plan.job, plan.layout);
     RC_ASSERT(plan.estimate.violations.empty());
-    const SimulatedStep step = simulate_uncontended(plan, contended);
+    const SimulatedStep step = simulate(plan);
     RC_ASSERT(step.peak == plan.estimate.memory.breakdown);
     RC_ASSERT(step.stage == plan.estimate.memory.peak_stage);
     const double estimated = plan.estimate.step_time.value;
