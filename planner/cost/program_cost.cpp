@@ -85,10 +85,8 @@ void ProgramCost::set(const ShortProgram& program, std::span<const KindCost* con
   kinds_.assign(kinds.begin(), kinds.end());
   times_.clear();
   traffic_ = {};
-  for (std::size_t k = 0; k < kinds.size(); ++k) {
-    times_.push_back(kinds[k]->time);
-    add_traffic(*kinds[k], program.runs[k]);
-  }
+  for (const KindCost* kind : kinds_) times_.push_back(kind->time);
+  for (const KindRuns& runs : program.runs) add_traffic(runs);
   time_.holds = false;
   moment_.reset();
   swings_.assign(playback_->segments.size(), {});
@@ -111,17 +109,14 @@ ProgramCost::Swing ProgramCost::swing_of(const Repeated& segment) const {
   return swing;
 }
 
-void ProgramCost::add_traffic(const KindCost& kind, const Terms& runs) {
-  // Over one axis or two, and most programs grow in few ways.
+void ProgramCost::add_traffic(const KindRuns& runs) {
+  const KindCost& kind = *kinds_[runs.kind];
   for (unsigned axes = kind.axes; axes != 0; axes &= axes - 1) {
     const auto a = static_cast<std::size_t>(std::countr_zero(axes));
-    const AxisCounts& counts = kind.traffic[a];
-    for (std::size_t t = 0; t < kTerms; ++t) {
-      if (runs[t] == 0) continue;
-      traffic_[t][a].bytes += runs[t] * counts.bytes;
-      traffic_[t][a].wire_bytes += runs[t] * counts.wire_bytes;
-      traffic_[t][a].operations += runs[t] * counts.operations;
-    }
+    AxisCounts& sum = traffic_[runs.term][a];
+    sum.bytes += runs.times * kind.traffic[a].bytes;
+    sum.wire_bytes += runs.times * kind.traffic[a].wire_bytes;
+    sum.operations += runs.times * kind.traffic[a].operations;
   }
 }
 
@@ -171,10 +166,12 @@ ProgramCost::Moment ProgramCost::highest_moment(const Growth& growth) const {
 }
 
 void ProgramCost::hold(const Repeated& segment, std::uint32_t instructions, const Terms& runs) {
+  ByteCounts once{};
   for (std::uint32_t i = 0; i < instructions; ++i) {
     const KindCost& cost = cost_of(segment, i);
-    if (cost.moves) add(held_, cost.net, runs);
+    if (cost.moves) add(once, cost.net, 1);
   }
+  add(held_, once, runs);
 }
 
 void ProgramCost::add_up_until(const Moment& moment) {

@@ -96,7 +96,7 @@ class ProgramCost {
     return *kinds_[playback_->instructions[segment.first + instruction].kind];
   }
   Swing swing_of(const Repeated& segment) const;
-  void add_traffic(const KindCost& kind, const Terms& runs);
+  void add_traffic(const KindRuns& runs);
   Moment highest_moment(const Growth& growth) const;
   /// Leaves what is held at the moment in held_.
   void add_up_until(const Moment& moment);

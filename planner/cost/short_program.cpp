@@ -39,7 +39,7 @@ GrowsWith regions_in(std::int64_t first_block, const Regions& regions,
   return varies;
 }
 
-std::vector<Terms> runs_of_kinds(const ProgramShape& shape) {
+std::vector<KindRuns> runs_of_kinds(const ProgramShape& shape) {
   std::vector<Terms> runs(shape.kinds.size());
   for (const ShapedPhase& phase : shape.phases) {
     for (const ShapedSegment& segment : phase.segments) {
@@ -49,7 +49,15 @@ std::vector<Terms> runs_of_kinds(const ProgramShape& shape) {
       }
     }
   }
-  return runs;
+  std::vector<KindRuns> found;
+  for (std::size_t kind = 0; kind < runs.size(); ++kind) {
+    for (std::size_t term = 0; term < kTerms; ++term) {
+      if (runs[kind][term] == 0) continue;
+      found.push_back(
+          {static_cast<std::uint16_t>(kind), static_cast<std::uint16_t>(term), runs[kind][term]});
+    }
+  }
+  return found;
 }
 
 /// A layout and model with a stage of these lengths, which has the neighbours that `stage` has.

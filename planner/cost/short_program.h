@@ -37,13 +37,20 @@ ProgramLengths shortened(const ProgramLengths& lengths);
 /// and units gathered one ahead.
 bool can_be_shortened(const ModelSpec& model, const Layout& layout);
 
+/// A term of how often a kind of instruction is run, which is not 0.
+struct KindRuns {
+  std::uint16_t kind = 0;
+  std::uint16_t term = 0;
+  std::int64_t times = 0;
+};
+
 /// The shortest program with the same kinds of instruction in the same order as a stage's; or the
 /// stage's own, where that cannot be told.
 struct ShortProgram {
   Playback playback;
-  /// An instruction of each kind, on units of the whole model, and how often it is run.
+  /// An instruction of each kind, on units of the whole model, and how often they are run.
   std::vector<Instruction> kinds;
-  std::vector<Terms> runs;
+  std::vector<KindRuns> runs;
   ProgramLengths lengths;
 };
 ShortProgram short_program(const ModelSpec& model, const Job& job, const Layout& layout,

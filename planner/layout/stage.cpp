@@ -24,12 +24,14 @@ std::vector<Chunk> chunks_of(const ModelSpec& model, const Layout& layout, std::
 }
 
 Stage stage_at(const ModelSpec& model, const Layout& layout, std::int64_t index) {
-  const std::vector<Chunk> chunks = chunks_of(model, layout, index);
+  const std::int64_t stages = layout.mesh.sizes[Axis::kPp];
+  const std::int64_t count = stages * layout.virtual_stages;
   Stage stage{.index = index,
-              .count = layout.mesh.sizes[Axis::kPp],
-              .first_block = chunks.front().first_block,
+              .count = stages,
+              .first_block = chunk_at(model, count, index).first_block,
               .blocks = 0};
-  for (const Chunk& chunk : chunks) stage.blocks += chunk.blocks;
+  for (std::int64_t chunk = index; chunk < count; chunk += stages)
+    stage.blocks += chunk_at(model, count, chunk).blocks;
   return stage;
 }
 
