@@ -145,6 +145,8 @@ void InputsPanel::followDocument() {
 
 void InputsPanel::showComplaints() {
   for (Row& row : m_rows) {
+    // A style sheet is slow to set, even to what it is.
+    if (row.complaint->text().isEmpty()) continue;
     row.complaint->hide();
     row.complaint->clear();
     row.editor->setStyleSheet("");
