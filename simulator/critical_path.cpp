@@ -173,9 +173,9 @@ class PathFinder {
 
   void add(PathKind kind, Picoseconds time, const Operation* collective = nullptr) {
     if (time == 0) return;
-    go_back(kind == PathKind::kCollective ? score().move_of(beat()).stream
-                                          : planner::Stream::kCompute,
-            time);
+    go_back(
+        kind == PathKind::kCollective ? score().move_of(beat()).stream : planner::Stream::kCompute,
+        time);
     PathPart part{
         .kind = kind, .opcode = instruction().opcode, .computation = instruction().computation};
     if (collective != nullptr) {

@@ -110,8 +110,8 @@ class RankTracks {
   std::uint32_t detailOf(std::size_t index, const planner::Instruction& instruction) {
     if (m_details[index] == kUnknown) {
       m_details[index] = static_cast<std::uint32_t>(m_into.details.size());
-      m_into.details.push_back(planner::describe(m_model, instruction) +
-                               ", microbatch " + std::to_string(instruction.microbatch));
+      m_into.details.push_back(planner::describe(m_model, instruction) + ", microbatch " +
+                               std::to_string(instruction.microbatch));
     }
     return m_details[index];
   }
@@ -135,8 +135,7 @@ void addPath(const simulator::CriticalPath& path,
       before.reset();
       continue;
     }
-    timeline.tracks[found->second].critical.push_back(
-        {.start = stretch.start, .end = stretch.end});
+    timeline.tracks[found->second].critical.push_back({.start = stretch.start, .end = stretch.end});
     if (before) timeline.handovers.push_back({stretch.start, *before, found->second});
     before = found->second;
   }
@@ -227,8 +226,8 @@ void addMeasured(Timeline& timeline, const formats::Trace& trace) {
   }
 }
 
-void forEachShown(const std::vector<TrackSlice>& slices, std::int64_t from, std::int64_t to, double perPixel,
-                  const std::function<void(const TrackSlice&, bool)>& draw) {
+void forEachShown(const std::vector<TrackSlice>& slices, std::int64_t from, std::int64_t to,
+                  double perPixel, const std::function<void(const TrackSlice&, bool)>& draw) {
   auto next = std::partition_point(slices.begin(), slices.end(),
                                    [from](const TrackSlice& slice) { return slice.end <= from; });
   const auto pixel = std::max<std::int64_t>(1, static_cast<std::int64_t>(perPixel));
@@ -238,16 +237,14 @@ void forEachShown(const std::vector<TrackSlice>& slices, std::int64_t from, std:
     const std::int64_t reached = narrow ? next->start + pixel : next->end;
     ++next;
     if (!narrow || next == slices.end() || next->end > reached) continue;
-    next = std::partition_point(next, slices.end(), [reached](const TrackSlice& slice) {
-      return slice.end <= reached;
-    });
+    next = std::partition_point(
+        next, slices.end(), [reached](const TrackSlice& slice) { return slice.end <= reached; });
   }
 }
 
 std::optional<std::size_t> sliceAt(const std::vector<TrackSlice>& slices, std::int64_t time) {
-  const auto found =
-      std::partition_point(slices.begin(), slices.end(),
-                           [time](const TrackSlice& slice) { return slice.end <= time; });
+  const auto found = std::partition_point(
+      slices.begin(), slices.end(), [time](const TrackSlice& slice) { return slice.end <= time; });
   if (found == slices.end() || found->start > time) return std::nullopt;
   return static_cast<std::size_t>(found - slices.begin());
 }

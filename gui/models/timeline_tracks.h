@@ -77,8 +77,8 @@ void addMeasured(Timeline& timeline, const formats::Trace& trace);
 /// Calls `draw(slice, narrow)` for what shows of [from, to) at so many picoseconds a pixel: slices
 /// of a pixel or more, and of those that are narrower one for each pixel. Takes time by the pixels
 /// and not by the slices.
-void forEachShown(const std::vector<TrackSlice>& slices, std::int64_t from, std::int64_t to, double perPixel,
-                  const std::function<void(const TrackSlice&, bool)>& draw);
+void forEachShown(const std::vector<TrackSlice>& slices, std::int64_t from, std::int64_t to,
+                  double perPixel, const std::function<void(const TrackSlice&, bool)>& draw);
 
 /// The slice at this time.
 std::optional<std::size_t> sliceAt(const std::vector<TrackSlice>& slices, std::int64_t time);

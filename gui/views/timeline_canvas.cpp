@@ -144,8 +144,8 @@ void TimelineCanvas::paintTrack(QPainter& painter, std::size_t index, const QRec
   painter.save();
   painter.setClipRect(area);
   forEachShown(
-      track.slices, static_cast<std::int64_t>(m_shown.begin), static_cast<std::int64_t>(m_shown.end),
-      perPixel, [&](const TrackSlice& slice, bool narrow) {
+      track.slices, static_cast<std::int64_t>(m_shown.begin),
+      static_cast<std::int64_t>(m_shown.end), perPixel, [&](const TrackSlice& slice, bool narrow) {
         const double from = std::max(xOf(slice.start), area.left() - 2);
         const double to = std::min(xOf(slice.end), area.right() + 2);
         const QRectF box(from, area.top(), std::max(1.0, to - from), area.height());
@@ -184,14 +184,14 @@ void TimelineCanvas::paintPath(QPainter& painter, const QRectF& first) {
   painter.setClipRect(QRectF(first.left(), 0, first.width(), m_height));
   const QColor color = ink().accent;
   for (std::size_t track = 0; track < m_timeline.tracks.size(); ++track) {
-    forEachShown(m_timeline.tracks[track].critical, from, to, perPixel,
-                 [&](const TrackSlice& part, bool) {
-                   const double begin = std::max(xOf(part.start), first.left() - 2);
-                   const double end = std::min(xOf(part.end), first.right() + 2);
-                   painter.fillRect(QRectF(begin, yOf(track) - kPathWidth / 2,
-                                           std::max(1.0, end - begin), kPathWidth),
-                                    color);
-                 });
+    forEachShown(
+        m_timeline.tracks[track].critical, from, to, perPixel, [&](const TrackSlice& part, bool) {
+          const double begin = std::max(xOf(part.start), first.left() - 2);
+          const double end = std::min(xOf(part.end), first.right() + 2);
+          painter.fillRect(
+              QRectF(begin, yOf(track) - kPathWidth / 2, std::max(1.0, end - begin), kPathWidth),
+              color);
+        });
   }
   painter.setPen(QPen(color, 1));
   const auto& handovers = m_timeline.handovers;

@@ -129,9 +129,8 @@ void TrafficView::showCrossing(const LayoutDetail& detail) {
                "above.")
           : tr("%1 sends less over tp than over dp_shard below %2 sequences in a microbatch, and "
                "more above.");
-  m_words->setText(
-      words.arg(which, overSequence ? countText(std::llround(crossing->place))
-                                    : QString::number(crossing->place, 'g', 3)));
+  m_words->setText(words.arg(which, overSequence ? countText(std::llround(crossing->place))
+                                                 : QString::number(crossing->place, 'g', 3)));
 }
 
 void TrafficView::setMicrobatch(std::int64_t sequences) {
