@@ -58,6 +58,7 @@ QString modelText(const Problem& problem) {
 
 InputsPanel::InputsPanel(Workspace& workspace, QWidget* parent)
     : QScrollArea(parent), m_workspace(workspace), m_model(new QLabel(this)) {
+  setAccessibleName(tr("Inputs"));
   setWidgetResizable(true);
   setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
   setFrameShape(QFrame::NoFrame);

@@ -62,6 +62,7 @@ void MainWindow::makeCentre() {
   m_tradeoff = new TradeoffView(m_workspace);
   m_mesh = new MeshView(m_workspace);
   m_tabs = new QTabWidget;
+  m_tabs->setAccessibleName(tr("Views"));
   m_tabs->setDocumentMode(true);
   m_tabs->addTab(new LayoutsView(m_workspace), tr("&Layouts"));
   m_tabs->addTab(new MemoryView(m_workspace), tr("&Memory"));

@@ -151,6 +151,7 @@ TEST(Autosave, IsFoundAfterAKillAndNotAfterAClose) {
     EXPECT_FALSE(isEmpty());
   }
   EXPECT_TRUE(isEmpty());
+  waitUntilReady(workspace);
   for (int i = 0; i < 50; ++i) {
     const pid_t child = fork();
     if (child == 0) {
