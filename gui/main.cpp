@@ -40,6 +40,7 @@ int exportFile(const QString& file, const ExportRequest& request) {
 int showWindow(const QString& file) {
   MainWindow window;
   window.show();
+  window.offerLeftSession();
   if (!file.isEmpty()) window.openFile(file);
   return QApplication::exec();
 }

@@ -35,6 +35,7 @@ class PathFinder {
       : scores_(scores), engine_(engine), launch_overhead_(launch_overhead) {}
 
   CriticalPath find() {
+    reached_ = engine_.step_time();
     go_to_last_end();
     while (next_ >= 0) {
       if (in_collective_) {
@@ -44,6 +45,7 @@ class PathFinder {
       }
     }
     for (const auto& [key, part] : parts_) path_.parts.push_back(part);
+    std::ranges::reverse(path_.stretches);
     std::ranges::stable_sort(path_.parts, std::ranges::greater{}, &PathPart::time);
     return std::move(path_);
   }
@@ -171,6 +173,9 @@ class PathFinder {
 
   void add(PathKind kind, Picoseconds time, const Operation* collective = nullptr) {
     if (time == 0) return;
+    go_back(
+        kind == PathKind::kCollective ? score().move_of(beat()).stream : planner::Stream::kCompute,
+        time);
     PathPart part{
         .kind = kind, .opcode = instruction().opcode, .computation = instruction().computation};
     if (collective != nullptr) {
@@ -180,6 +185,15 @@ class PathFinder {
     const auto key =
         std::tuple(part.kind, part.axis, part.collective, part.opcode, part.computation);
     parts_.emplace(key, part).first->second.time += time;
+  }
+
+  void go_back(planner::Stream stream, Picoseconds time) {
+    std::vector<PathStretch>& stretches = path_.stretches;
+    const bool same =
+        !stretches.empty() && stretches.back().place == at_ && stretches.back().stream == stream;
+    if (!same) stretches.push_back({at_, stream, reached_, reached_});
+    reached_ -= time;
+    stretches.back().start = reached_;
   }
 
   using Key = std::tuple<PathKind, planner::Axis, planner::CollectiveKind, planner::Opcode,
@@ -192,6 +206,8 @@ class PathFinder {
   /// The beat whose end, or whose effect on compute, the path has come back to.
   BeatIndex next_ = kNoBeat;
   bool in_collective_ = false;
+  /// When the path has come back to.
+  Picoseconds reached_ = 0;
   std::map<Key, PathPart> parts_;
   CriticalPath path_;
 };

@@ -25,11 +25,21 @@ struct PathPart {
   Picoseconds time = 0;
 };
 
+/// A part of the path that stays on one stream of one rank.
+struct PathStretch {
+  Place place;
+  planner::Stream stream = planner::Stream::kCompute;
+  Picoseconds start = 0;
+  Picoseconds end = 0;
+};
+
 /// The chain of events, each begun by the end of the one before it, from the start of the step to
 /// its end: the step gets shorter only where one of these does.
 struct CriticalPath {
   /// Longest first; they add up to the step's time.
   std::vector<PathPart> parts;
+  /// In the order of time; each begins where the one before it ends.
+  std::vector<PathStretch> stretches;
   /// How often it goes from one rank on to another.
   std::int64_t handovers = 0;
 };

@@ -120,7 +120,8 @@ class Simulation {
   /// Ranks of a stage hold alike, whatever their times.
   void find_peak(const Engine& engine) {
     for (std::size_t s = 0; s < scores_.size(); ++s) {
-      const SimulatedPeak peak = timeline_of(scores_[s], engine, {s, 0}, false).peak;
+      step_.peaks.push_back(timeline_of(scores_[s], engine, {s, 0}, false).peak);
+      const SimulatedPeak& peak = step_.peaks.back();
       if (peak.total <= step_.peak_memory) continue;
       step_.stage = static_cast<std::int64_t>(s);
       step_.peak = peak.breakdown;

@@ -67,9 +67,11 @@ struct SimulatedStep {
   std::optional<CriticalPath> critical_path;
   std::int64_t events = 0;
 
-  /// By pipeline stage: what its ranks do, and what their times are by place.
+  /// By pipeline stage: what its ranks do, what their times are by place, and the most that its
+  /// first rank holds.
   std::vector<std::vector<planner::Instruction>> instructions;
   std::vector<StageTimes> times;
+  std::vector<SimulatedPeak> peaks;
   std::vector<RankTimeline> timelines;
 };
 

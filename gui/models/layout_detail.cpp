@@ -138,10 +138,15 @@ LayoutDetail detailOf(const LayoutSet& set, std::size_t layout, std::size_t comp
   if (compared != kNone) detail.compared = priced(problem, set.layouts[compared]);
   detail.neighbours = Neighbours(problem, detail.candidate).run();
   detail.trafficLayout = withTpAndShards(set, layout);
-  detail.traffic = trafficOver(problem, detail.trafficLayout, stop);
+  for (std::size_t axis = 0; axis < kTrafficAxes; ++axis) {
+    detail.traffic[axis] =
+        trafficOver(static_cast<TrafficAxis>(axis), problem, detail.trafficLayout, stop);
+  }
   if (layout == set.best && !set.ranked.best.empty()) detail.explanation = explain(set);
   try {
     detail.step = played.get();
+    detail.timeline = timelineOf(problem.model, *detail.step);
+    detail.step->timelines.clear();
   } catch (const std::exception& error) {
     detail.simulationFailure = QString::fromUtf8(error.what());
   }

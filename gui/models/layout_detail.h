@@ -2,6 +2,7 @@
 #pragma once
 
 #include <QString>
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "gui/models/layout_set.h"
 #include "gui/models/newest_work.h"
+#include "gui/models/timeline_tracks.h"
 #include "gui/models/traffic_curve.h"
 #include "planner/explain/step_shares.h"
 #include "simulator/simulate.h"
@@ -31,9 +33,12 @@ struct LayoutDetail {
   /// Of the layout or, where it lacks tp or shards, of the fastest that has both; of the layout all
   /// the same where there is none.
   planner::Layout trafficLayout;
-  std::vector<TrafficPoint> traffic;
-  /// Nothing where it cannot be played; then `simulationFailure` says why.
+  /// By TrafficAxis.
+  std::array<std::vector<TrafficPoint>, kTrafficAxes> traffic;
+  /// Nothing where it cannot be played; then `simulationFailure` says why. Its timelines are in
+  /// `timeline` alone.
   std::optional<simulator::SimulatedStep> step;
+  Timeline timeline;
   QString simulationFailure;
   /// Why the best layout is the best, where it is this one.
   QString explanation;

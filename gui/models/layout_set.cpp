@@ -2,6 +2,8 @@
 #include "gui/models/layout_set.h"
 
 #include <algorithm>
+#include <atomic>
+#include <deque>
 #include <future>
 #include <thread>
 #include <tuple>
@@ -14,7 +16,7 @@ namespace {
 using planner::ActivationCheckpointing;
 using planner::Layout;
 
-constexpr std::size_t kRanked = 20;
+constexpr std::size_t kRanked = 10;
 /// Most that are priced between two looks at whether to stop.
 constexpr std::size_t kBatch = 4096;
 
@@ -90,40 +92,61 @@ std::vector<std::size_t> bordersOf(const std::vector<Layout>& layouts) {
   return borders;
 }
 
-/// Prices the set's layouts from `begin` on, on as many threads as there are cores.
-void price(LayoutSet& set, std::size_t begin, const Stop& stop) {
-  if (begin == set.size()) return;
-  const Problem& problem = *set.problem;
-  const QuantityScale scale{&problem.cluster, &problem.job,
-                            mfuPerToken(problem, set.layouts.front())};
-  for (auto& column : set.columns) column.resize(set.size());
-  const std::vector<Layout> layouts(set.layouts.begin() + static_cast<std::ptrdiff_t>(begin),
-                                    set.layouts.end());
-  const std::vector<std::size_t> borders = bordersOf(layouts);
-  std::atomic<std::size_t> next = 0;
-  const auto work = [&] {
-    planner::EstimateTables tables(problem.model, problem.cluster, problem.job);
-    std::vector<planner::QuickEstimate> estimates;
-    for (std::size_t part = next++; part + 1 < borders.size() && !stop.requested(); part = next++) {
-      const std::span<const Layout> priced =
-          std::span(layouts).subspan(borders[part], borders[part + 1] - borders[part]);
-      estimates.resize(priced.size());
-      tables.price(priced, estimates);
-      for (std::size_t i = 0; i < priced.size(); ++i) {
-        const Quantities values = quantitiesOf(priced[i], estimates[i], scale);
-        for (std::size_t q = 0; q < kQuantities; ++q)
-          set.columns[q][begin + borders[part] + i] = values[q];
+/// Prices layouts of a set on as many threads as there are cores; keeps what it has worked out for
+/// those that are added.
+class Pricer {
+ public:
+  Pricer(LayoutSet& set, const Stop& stop) : m_set(set), m_stop(stop) {}
+
+  /// From `begin` on.
+  void price(std::size_t begin) {
+    if (begin == m_set.size()) return;
+    const Problem& problem = *m_set.problem;
+    if (!m_scale)
+      m_scale = {&problem.cluster, &problem.job, mfuPerToken(problem, m_set.layouts.front())};
+    for (auto& column : m_set.columns) column.resize(m_set.size());
+    const std::vector<Layout> layouts(m_set.layouts.begin() + static_cast<std::ptrdiff_t>(begin),
+                                      m_set.layouts.end());
+    const std::vector<std::size_t> borders = bordersOf(layouts);
+    const std::size_t threads =
+        std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, borders.size() - 1);
+    while (m_tables.size() < threads)
+      m_tables.emplace_back(problem.model, problem.cluster, problem.job);
+    std::atomic<std::size_t> next = 0;
+    const auto work = [&](planner::EstimateTables& tables) {
+      for (std::size_t part = next++; part + 1 < borders.size() && !m_stop.requested();
+           part = next++) {
+        price(tables,
+              std::span<const Layout>(layouts).subspan(borders[part],
+                                                       borders[part + 1] - borders[part]),
+              begin + borders[part]);
       }
+    };
+    std::vector<std::future<void>> others;
+    for (std::size_t i = 1; i < threads; ++i)
+      others.push_back(std::async(std::launch::async, work, std::ref(m_tables[i])));
+    work(m_tables.front());
+    for (std::future<void>& other : others) other.get();
+    m_stop.check();
+  }
+
+ private:
+  /// Layouts that stand in the set from `place` on.
+  void price(planner::EstimateTables& tables, std::span<const Layout> layouts, std::size_t place) {
+    std::vector<planner::QuickEstimate> estimates(layouts.size());
+    tables.price(layouts, estimates);
+    for (std::size_t i = 0; i < layouts.size(); ++i) {
+      const Quantities values = quantitiesOf(layouts[i], estimates[i], *m_scale);
+      for (std::size_t q = 0; q < kQuantities; ++q) m_set.columns[q][place + i] = values[q];
     }
-  };
-  const std::size_t threads =
-      std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, borders.size() - 1);
-  std::vector<std::future<void>> others;
-  for (std::size_t i = 1; i < threads; ++i) others.push_back(std::async(std::launch::async, work));
-  work();
-  for (std::future<void>& other : others) other.get();
-  stop.check();
-}
+  }
+
+  LayoutSet& m_set;
+  const Stop& m_stop;
+  std::optional<QuantityScale> m_scale;
+  /// Of each thread.
+  std::deque<planner::EstimateTables> m_tables;
+};
 
 void judge(LayoutSet& set) {
   const double capacity = static_cast<double>(set.problem->cluster.device.memory.value);
@@ -180,7 +203,8 @@ LayoutSet priceAll(std::shared_ptr<const Problem> problem, const std::optional<L
                                  {.progress = [&](double) { stop.check(); }});
   });
   set.layouts = Listing(asked, stop).run(set.cut);
-  price(set, 0, stop);
+  Pricer pricer(set, stop);
+  pricer.price(0);
   const std::size_t listed = set.size();
   set.ranked = ranked.get();
   const auto addOnce = [&](const Layout& layout) {
@@ -189,7 +213,7 @@ LayoutSet priceAll(std::shared_ptr<const Problem> problem, const std::optional<L
   for (const planner::Candidate& candidate : set.ranked.best) addOnce(candidate.layout);
   if (wanted && planner::violations(asked.model, asked.cluster, asked.job, *wanted).empty())
     addOnce(*wanted);
-  price(set, listed, stop);
+  pricer.price(listed);
   judge(set);
   if (!set.ranked.best.empty())
     set.best = set.indexOf(set.ranked.best.front().layout);

@@ -5,6 +5,7 @@
 #include <QStringList>
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "gui/models/quantities.h"
@@ -32,6 +33,23 @@ std::int64_t evenNear(std::int64_t count, double wanted) {
     best = divisor;
   }
   return best;
+}
+
+std::size_t stageOf(const LayoutDetail& detail, std::int64_t rank) {
+  return static_cast<std::size_t>(
+      planner::coordinates_of(detail.candidate.layout.mesh, rank)[Axis::kPp]);
+}
+
+/// Kernels of the stage's ranks, which are alike: what compute did and was not exposed.
+simulator::Picoseconds computingTime(const simulator::SimulatedStep& step, std::size_t stage) {
+  const simulator::StageTimes& times = step.times[stage];
+  simulator::Picoseconds time = times.compute.front();
+  for (const auto& exposed : times.exposed) time -= exposed.front();
+  return time;
+}
+
+common::Bytes deviceMemory(const LayoutDetail& detail, std::size_t stage) {
+  return planner::device_memory(detail.problem->cluster, detail.step->peaks[stage].total);
 }
 
 }  // namespace
@@ -111,7 +129,9 @@ QString nameOf(MeshColor color) {
     case MeshColor::kStage:
       return QObject::tr("pipeline stage");
     case MeshColor::kMemory:
-      return QObject::tr("memory");
+      return QObject::tr("memory at its peak");
+    case MeshColor::kTime:
+      return QObject::tr("time spent computing");
   }
   return {};
 }
@@ -133,23 +153,36 @@ std::int64_t categoryOf(const planner::DeviceMesh& mesh, MeshColor color, std::i
       return at[Axis::kDpReplicate];
     case MeshColor::kStage:
     case MeshColor::kMemory:
+    case MeshColor::kTime:
       return at[Axis::kPp];
   }
   return 0;
 }
 
-double memoryPart(const LayoutDetail& detail, std::int64_t rank) {
-  const planner::MemoryEstimate& memory = detail.candidate.estimate.memory;
-  common::Bytes device = memory.peak_device;
-  if (detail.step) {
-    const auto stage = static_cast<std::size_t>(
-        planner::coordinates_of(detail.candidate.layout.mesh, rank)[Axis::kPp]);
-    for (const simulator::RankTimeline& timeline : detail.step->timelines) {
-      if (timeline.stage == stage)
-        device = planner::device_memory(detail.problem->cluster, timeline.peak.total);
-    }
+bool isScale(MeshColor color) { return color == MeshColor::kMemory || color == MeshColor::kTime; }
+
+double partOf(const LayoutDetail& detail, MeshColor color, std::int64_t rank) {
+  const std::size_t stage = stageOf(detail, rank);
+  if (color == MeshColor::kTime) {
+    if (!detail.step) return std::numeric_limits<double>::quiet_NaN();
+    return static_cast<double>(computingTime(*detail.step, stage)) /
+           static_cast<double>(detail.step->step_time);
   }
+  const planner::MemoryEstimate& memory = detail.candidate.estimate.memory;
+  const common::Bytes device = detail.step ? deviceMemory(detail, stage) : memory.peak_device;
   return static_cast<double>(device.value) / static_cast<double>(memory.capacity.value);
+}
+
+QString stageText(const LayoutDetail& detail, std::int64_t rank) {
+  if (!detail.step) return {};
+  const std::size_t stage = stageOf(detail, rank);
+  const auto seconds = [](simulator::Picoseconds time) {
+    return textOf(common::Seconds(static_cast<double>(time) * 1e-12));
+  };
+  return QObject::tr("computes %1 of the step's %2 (%3), holds %4 at its peak")
+      .arg(seconds(computingTime(*detail.step, stage)), seconds(detail.step->step_time),
+           percentText(partOf(detail, MeshColor::kTime, rank)),
+           textOf(deviceMemory(detail, stage)));
 }
 
 std::vector<RankGroup> groupsOf(const LayoutDetail& detail, std::int64_t rank) {

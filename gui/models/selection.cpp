@@ -12,6 +12,7 @@ void Selection::follow() {
   if (m_set == m_pricing.set()) return;
   const std::optional<planner::Layout> compared =
       m_compared == kNone ? std::nullopt : std::optional(m_set->layouts[m_compared]);
+  const bool compares = m_compared != kNone;
   m_set = m_pricing.set();
   m_compared = compared ? m_set->indexOf(*compared) : kNone;
   m_layout = m_chosen ? m_set->indexOf(*m_chosen) : kNone;
@@ -21,7 +22,8 @@ void Selection::follow() {
   if (!rankExists) m_rank = 0;
   Q_EMIT setChanged();
   Q_EMIT layoutChanged();
-  Q_EMIT comparedChanged();
+  // Who follows both works twice for nothing.
+  if (compares) Q_EMIT comparedChanged();
   Q_EMIT rankChanged();
 }
 

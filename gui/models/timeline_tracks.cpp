@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <string_view>
 #include <tuple>
 
 #include "formats/chrome_trace.h"
@@ -63,11 +64,13 @@ SliceKind measuredKind(std::size_t stream) {
 /// Builds the tracks of one rank.
 class RankTracks {
  public:
-  RankTracks(const LayoutDetail& detail, const simulator::RankTimeline& rank, Timeline& into)
-      : m_detail(detail), m_rank(rank), m_into(into) {}
+  RankTracks(const planner::ModelSpec& model, const simulator::SimulatedStep& step,
+             const simulator::RankTimeline& rank, Timeline& into)
+      : m_model(model), m_step(step), m_rank(rank), m_into(into) {}
 
-  void add() {
-    const auto& instructions = m_detail.step->instructions[m_rank.stage];
+  /// Notes where in `tracks` the streams of the rank's stage are.
+  void add(std::map<std::pair<std::size_t, Stream>, std::size_t>& tracks) {
+    const auto& instructions = m_step.instructions[m_rank.stage];
     m_details.assign(instructions.size(), kUnknown);
     for (const simulator::SimulatedSlice& slice : m_rank.slices) {
       Building& building = trackOf(slice.stream);
@@ -81,14 +84,17 @@ class RankTracks {
                                        .name = name->second,
                                        .detail = detailOf(index, instructions[index])});
     }
-    for (auto& [stream, building] : m_building) m_into.tracks.push_back(std::move(building.track));
+    for (auto& [stream, building] : m_building) {
+      tracks.emplace(std::pair(m_rank.stage, stream), m_into.tracks.size());
+      m_into.tracks.push_back(std::move(building.track));
+    }
   }
 
  private:
   static constexpr std::uint32_t kUnknown = 0xffffffff;
   struct Building {
     Track track;
-    std::map<std::string, std::uint32_t> nameIndex;
+    std::map<std::string_view, std::uint32_t> nameIndex;
   };
 
   Building& trackOf(Stream stream) {
@@ -104,18 +110,36 @@ class RankTracks {
   std::uint32_t detailOf(std::size_t index, const planner::Instruction& instruction) {
     if (m_details[index] == kUnknown) {
       m_details[index] = static_cast<std::uint32_t>(m_into.details.size());
-      m_into.details.push_back(planner::describe(m_detail.problem->model, instruction) +
-                               ", microbatch " + std::to_string(instruction.microbatch));
+      m_into.details.push_back(planner::describe(m_model, instruction) + ", microbatch " +
+                               std::to_string(instruction.microbatch));
     }
     return m_details[index];
   }
 
-  const LayoutDetail& m_detail;
+  const planner::ModelSpec& m_model;
+  const simulator::SimulatedStep& m_step;
   const simulator::RankTimeline& m_rank;
   Timeline& m_into;
   std::map<Stream, Building> m_building;
   std::vector<std::uint32_t> m_details;
 };
+
+/// Ranks of a stage are alike, so that the path through one is that through all.
+void addPath(const simulator::CriticalPath& path,
+             const std::map<std::pair<std::size_t, Stream>, std::size_t>& tracks,
+             Timeline& timeline) {
+  std::optional<std::size_t> before;
+  for (const simulator::PathStretch& stretch : path.stretches) {
+    const auto found = tracks.find({stretch.place.stage, stretch.stream});
+    if (found == tracks.end()) {
+      before.reset();
+      continue;
+    }
+    timeline.tracks[found->second].critical.push_back({.start = stretch.start, .end = stretch.end});
+    if (before) timeline.handovers.push_back({stretch.start, *before, found->second});
+    before = found->second;
+  }
+}
 
 }  // namespace
 
@@ -141,19 +165,20 @@ QString nameOf(SliceKind kind) {
   return {};
 }
 
-Timeline timelineOf(const LayoutDetail& detail) {
+Timeline timelineOf(const planner::ModelSpec& model, const simulator::SimulatedStep& step) {
   Timeline timeline;
-  if (!detail.step) return timeline;
-  for (const simulator::RankTimeline& rank : detail.step->timelines)
-    RankTracks(detail, rank, timeline).add();
+  std::map<std::pair<std::size_t, Stream>, std::size_t> tracks;
+  for (const simulator::RankTimeline& rank : step.timelines)
+    RankTracks(model, step, rank, timeline).add(tracks);
+  if (step.critical_path) addPath(*step.critical_path, tracks, timeline);
   for (const Track& track : timeline.tracks) {
     for (const TrackSlice& slice : track.slices)
       timeline.shows[static_cast<std::size_t>(slice.kind)] = true;
     if (!track.slices.empty()) timeline.end = std::max(timeline.end, track.slices.back().end);
   }
-  timeline.end = std::max(timeline.end, detail.step->step_time);
-  if (!detail.step->timelines.empty()) {
-    for (const simulator::MemorySample& sample : detail.step->timelines.front().memory)
+  timeline.end = std::max(timeline.end, step.step_time);
+  if (!step.timelines.empty()) {
+    for (const simulator::MemorySample& sample : step.timelines.front().memory)
       timeline.memory.push_back({sample.time, planner::total(sample.breakdown).value});
   }
   for (const MemoryPoint& point : timeline.memory)
@@ -201,29 +226,34 @@ void addMeasured(Timeline& timeline, const formats::Trace& trace) {
   }
 }
 
-void forEachShown(const Track& track, std::int64_t from, std::int64_t to, double perPixel,
-                  const std::function<void(const TrackSlice&, bool)>& draw) {
-  auto next = std::partition_point(track.slices.begin(), track.slices.end(),
+void forEachShown(const std::vector<TrackSlice>& slices, std::int64_t from, std::int64_t to,
+                  double perPixel, const std::function<void(const TrackSlice&, bool)>& draw) {
+  auto next = std::partition_point(slices.begin(), slices.end(),
                                    [from](const TrackSlice& slice) { return slice.end <= from; });
   const auto pixel = std::max<std::int64_t>(1, static_cast<std::int64_t>(perPixel));
-  while (next != track.slices.end() && next->start < to) {
+  while (next != slices.end() && next->start < to) {
     const bool narrow = next->end - next->start < pixel;
     draw(*next, narrow);
     const std::int64_t reached = narrow ? next->start + pixel : next->end;
     ++next;
-    if (!narrow || next == track.slices.end() || next->end > reached) continue;
-    next = std::partition_point(next, track.slices.end(), [reached](const TrackSlice& slice) {
-      return slice.end <= reached;
-    });
+    if (!narrow || next == slices.end() || next->end > reached) continue;
+    next = std::partition_point(
+        next, slices.end(), [reached](const TrackSlice& slice) { return slice.end <= reached; });
   }
 }
 
-std::optional<std::size_t> sliceAt(const Track& track, std::int64_t time) {
-  const auto found =
-      std::partition_point(track.slices.begin(), track.slices.end(),
-                           [time](const TrackSlice& slice) { return slice.end <= time; });
-  if (found == track.slices.end() || found->start > time) return std::nullopt;
-  return static_cast<std::size_t>(found - track.slices.begin());
+std::optional<std::size_t> sliceAt(const std::vector<TrackSlice>& slices, std::int64_t time) {
+  const auto found = std::partition_point(
+      slices.begin(), slices.end(), [time](const TrackSlice& slice) { return slice.end <= time; });
+  if (found == slices.end() || found->start > time) return std::nullopt;
+  return static_cast<std::size_t>(found - slices.begin());
+}
+
+bool isCritical(const Track& track, const TrackSlice& slice) {
+  const auto next =
+      std::partition_point(track.critical.begin(), track.critical.end(),
+                           [&](const TrackSlice& part) { return part.end <= slice.start; });
+  return next != track.critical.end() && next->start < slice.end;
 }
 
 std::optional<SlicePlace> findSlice(const Timeline& timeline, const QString& text,

@@ -11,7 +11,8 @@
 #include <vector>
 
 #include "formats/chrome_trace.h"
-#include "gui/models/layout_detail.h"
+#include "planner/plan/plan.h"
+#include "simulator/simulate.h"
 
 namespace meshplan::gui {
 
@@ -36,6 +37,15 @@ struct Track {
   QString title;
   std::vector<std::string> names;
   std::vector<TrackSlice> slices;
+  /// When the critical path is here; in order, without names.
+  std::vector<TrackSlice> critical;
+};
+
+/// The critical path goes from one track on to another.
+struct Handover {
+  std::int64_t time = 0;
+  std::size_t from = 0;
+  std::size_t to = 0;
 };
 
 /// Allocated memory from a time on.
@@ -48,6 +58,8 @@ struct MemoryPoint {
 struct Timeline {
   std::vector<Track> tracks;
   std::vector<std::string> details;
+  /// In the order of time.
+  std::vector<Handover> handovers;
   /// Of the first rank.
   std::vector<MemoryPoint> memory;
   std::int64_t peak = 0;
@@ -56,7 +68,8 @@ struct Timeline {
   std::int64_t end = 0;
 };
 
-Timeline timelineOf(const LayoutDetail& detail);
+/// Of the ranks whose timelines the step kept.
+Timeline timelineOf(const planner::ModelSpec& model, const simulator::SimulatedStep& step);
 
 /// Adds what was measured, each stream as a track below those that there are; it begins at 0.
 void addMeasured(Timeline& timeline, const formats::Trace& trace);
@@ -64,11 +77,14 @@ void addMeasured(Timeline& timeline, const formats::Trace& trace);
 /// Calls `draw(slice, narrow)` for what shows of [from, to) at so many picoseconds a pixel: slices
 /// of a pixel or more, and of those that are narrower one for each pixel. Takes time by the pixels
 /// and not by the slices.
-void forEachShown(const Track& track, std::int64_t from, std::int64_t to, double perPixel,
-                  const std::function<void(const TrackSlice&, bool)>& draw);
+void forEachShown(const std::vector<TrackSlice>& slices, std::int64_t from, std::int64_t to,
+                  double perPixel, const std::function<void(const TrackSlice&, bool)>& draw);
 
 /// The slice at this time.
-std::optional<std::size_t> sliceAt(const Track& track, std::int64_t time);
+std::optional<std::size_t> sliceAt(const std::vector<TrackSlice>& slices, std::int64_t time);
+
+/// Whether the critical path passes through a part of the slice.
+bool isCritical(const Track& track, const TrackSlice& slice);
 
 /// A slice by its place.
 struct SlicePlace {

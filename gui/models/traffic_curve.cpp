@@ -2,7 +2,9 @@
 #include "gui/models/traffic_curve.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <set>
 
 #include "common/error.h"
 #include "planner/search/search.h"
@@ -12,24 +14,30 @@ namespace {
 
 using planner::Axis;
 
-constexpr std::int64_t kShortest = 256;
-constexpr std::int64_t kLongest = 1 << 19;
+/// Both curves are straight lines where both axes are logarithmic, or nearly so.
+constexpr std::int64_t kFactor = 4;
+struct Reach {
+  std::int64_t first;
+  std::int64_t last;
+};
+constexpr std::array<Reach, kTrafficAxes> kReaches = {{{256, 1 << 18}, {1, 1024}}};
+constexpr std::int64_t kLongest = kReaches[0].last;
 
 double wire(const planner::Estimate& estimate, Axis axis) {
   return static_cast<double>(estimate.traffic[static_cast<std::size_t>(axis)].wire_bytes.value);
 }
 
-std::optional<TrafficPoint> pointAt(const Problem& problem, planner::Layout layout,
-                                    std::int64_t sequence) {
+std::optional<TrafficPoint> pointAt(TrafficAxis axis, const Problem& problem,
+                                    planner::Layout layout, std::int64_t place) {
   planner::Job job = problem.job;
-  job.seq_length = sequence;
+  (axis == TrafficAxis::kSequence ? job.seq_length : layout.microbatch_size) = place;
   layout.loss_chunks = 1;
   if (!planner::violations(problem.model, problem.cluster, job, layout).empty())
     return std::nullopt;
   layout.loss_chunks = planner::default_loss_chunks(problem.model, job, layout);
   const planner::Estimate at = planner::estimate(problem.model, problem.cluster, job, layout);
   const planner::FirstOrderVolumes& volumes = at.first_order;
-  return TrafficPoint{.sequence = static_cast<double>(sequence),
+  return TrafficPoint{.place = static_cast<double>(place),
                       .tpWire = wire(at, Axis::kTp),
                       .dpWire = wire(at, Axis::kDpShard),
                       .firstOrderTp = static_cast<double>(volumes.tp_activations.value),
@@ -38,31 +46,29 @@ std::optional<TrafficPoint> pointAt(const Problem& problem, planner::Layout layo
 
 }  // namespace
 
-std::vector<TrafficPoint> trafficOver(const Problem& asked, const planner::Layout& layout,
-                                      const Stop& stop) {
-  std::vector<TrafficPoint> points;
+std::int64_t ownPlace(const Problem& problem, const planner::Layout& layout, TrafficAxis axis) {
+  return axis == TrafficAxis::kSequence ? problem.job.seq_length : layout.microbatch_size;
+}
+
+std::vector<TrafficPoint> trafficOver(TrafficAxis axis, const Problem& asked,
+                                      const planner::Layout& layout, const Stop& stop) {
   Problem problem = asked;
   if (problem.model.positions != planner::Positions::kLearned)
     problem.model.max_position_embeddings =
         std::max(problem.model.max_position_embeddings, kLongest);
-  const auto add = [&](std::int64_t sequence) {
+  const Reach reach = kReaches[static_cast<std::size_t>(axis)];
+  std::set<std::int64_t> places = {ownPlace(problem, layout, axis)};
+  for (std::int64_t place = reach.first; place <= reach.last; place *= kFactor)
+    places.insert(place);
+  std::vector<TrafficPoint> points;
+  for (const std::int64_t place : places) {
     stop.check();
     try {
-      if (const auto point = pointAt(problem, layout, sequence)) points.push_back(*point);
+      if (const auto point = pointAt(axis, problem, layout, place)) points.push_back(*point);
     } catch (const common::Error&) {
       // Sizes too large to be counted have no place on the curve.
     }
-  };
-  const std::int64_t own = problem.job.seq_length;
-  bool hasOwn = false;
-  for (std::int64_t sequence = kShortest; sequence <= kLongest; sequence *= 2) {
-    if (!hasOwn && sequence >= own) {
-      hasOwn = true;
-      if (sequence != own) add(own);
-    }
-    add(sequence);
   }
-  if (!hasOwn) add(own);
   return points;
 }
 
@@ -79,7 +85,7 @@ std::optional<TrafficPoint> crossingOf(const std::vector<TrafficPoint>& points) 
       return from * std::pow(to / from, part);
     };
     const double bytes = between(a.dpWire, b.dpWire);
-    return TrafficPoint{.sequence = between(a.sequence, b.sequence),
+    return TrafficPoint{.place = between(a.place, b.place),
                         .tpWire = bytes,
                         .dpWire = bytes,
                         .firstOrderTp = between(a.firstOrderTp, b.firstOrderTp),

@@ -48,6 +48,7 @@ class TrainingRun : public QObject {
   void start(const planner::Plan& plan, const TrainingSettings& settings);
   /// Asks for a checkpoint and the end.
   void stop();
+  bool isReading() const { return m_reading.isBusy(); }
   bool isRunning() const { return m_process.state() != QProcess::NotRunning; }
 
   /// Shows the run in this folder, and goes on as its metrics grow.

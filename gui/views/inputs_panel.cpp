@@ -58,6 +58,7 @@ QString modelText(const Problem& problem) {
 
 InputsPanel::InputsPanel(Workspace& workspace, QWidget* parent)
     : QScrollArea(parent), m_workspace(workspace), m_model(new QLabel(this)) {
+  setAccessibleName(tr("Inputs"));
   setWidgetResizable(true);
   setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
   setFrameShape(QFrame::NoFrame);
@@ -145,6 +146,8 @@ void InputsPanel::followDocument() {
 
 void InputsPanel::showComplaints() {
   for (Row& row : m_rows) {
+    // A style sheet is slow to set, even to what it is.
+    if (row.complaint->text().isEmpty()) continue;
     row.complaint->hide();
     row.complaint->clear();
     row.editor->setStyleSheet("");

@@ -3,6 +3,7 @@
 
 #include <QApplication>
 #include <QCloseEvent>
+#include <QFile>
 #include <QFileDialog>
 #include <QFileInfo>
 #include <QMenuBar>
@@ -47,6 +48,9 @@ MainWindow::MainWindow(QWidget* parent) : QMainWindow(parent), m_state(new QLabe
   connect(&m_workspace.document, &Document::pathChanged, this, &MainWindow::showTitle);
   connect(m_workspace.document.undoStack(), &QUndoStack::cleanChanged, this,
           &MainWindow::showTitle);
+  connect(&m_autosave, &Autosave::failed, this, [this](const QString& why) {
+    statusBar()->showMessage(tr("What is not saved cannot be kept: %1").arg(why), 10'000);
+  });
   showTitle();
   showState();
 }
@@ -58,6 +62,7 @@ void MainWindow::makeCentre() {
   m_tradeoff = new TradeoffView(m_workspace);
   m_mesh = new MeshView(m_workspace);
   m_tabs = new QTabWidget;
+  m_tabs->setAccessibleName(tr("Views"));
   m_tabs->setDocumentMode(true);
   m_tabs->addTab(new LayoutsView(m_workspace), tr("&Layouts"));
   m_tabs->addTab(new MemoryView(m_workspace), tr("&Memory"));
@@ -164,6 +169,21 @@ bool MainWindow::openFile(const QString& path) {
   }
   m_recent.add(path);
   return true;
+}
+
+void MainWindow::offerLeftSession() {
+  const std::optional<LeftSession> left = findLeftSession(Autosave::usualFolder());
+  if (!left) return;
+  const auto answer = QMessageBox::question(
+      this, tr("Go on where it broke off?"),
+      tr("meshplan ended without closing its window, with inputs that were not saved. "
+         "Shall they be restored?"));
+  if (answer == QMessageBox::Yes) {
+    m_workspace.document.setAll(left->session.inputs, tr("Restore"));
+    if (left->session.layout) m_workspace.selection.choose(*left->session.layout);
+    m_autosave.write();
+  }
+  QFile::remove(left->path);
 }
 
 bool MainWindow::save() {

@@ -5,6 +5,7 @@
 #include <QMainWindow>
 #include <QTabWidget>
 
+#include "gui/models/autosave.h"
 #include "gui/models/recent_files.h"
 #include "gui/models/workspace.h"
 
@@ -29,6 +30,8 @@ class MainWindow : public QMainWindow {
   /// Says what is wrong in a dialog, and returns false, where the file cannot be opened.
   bool openFile(const QString& path);
   bool save();
+  /// Asks whether to go on with what a program that did not end in order left.
+  void offerLeftSession();
 
  protected:
   void closeEvent(QCloseEvent* event) override;
@@ -54,6 +57,7 @@ class MainWindow : public QMainWindow {
   void showTitle();
 
   Workspace m_workspace;
+  Autosave m_autosave{m_workspace.document, m_workspace.selection, Autosave::usualFolder()};
   RecentFiles m_recent;
   InputsPanel* m_inputs = nullptr;
   TradeoffView* m_tradeoff = nullptr;

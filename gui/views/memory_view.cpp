@@ -27,7 +27,7 @@ void MemoryView::rebuild() {
   const auto& detail = m_workspace.detailing.detail();
   m_plot->legend->setVisible(detail != nullptr);
   m_plot->showMessage(detail ? "" : tr("No layout is selected"));
-  if (!detail) return m_plot->replot(QCustomPlot::rpQueuedReplot);
+  if (!detail) return m_plot->replotWhenShown();
   const MemoryBars bars = memoryBarsOf(*detail);
   const Ink colors = ink();
   QVector<double> places(bars.names.size());
@@ -60,7 +60,7 @@ void MemoryView::rebuild() {
   // Neighbours may need many times what there is; their bars go out of the picture.
   constexpr double kShown = 2;
   m_plot->yAxis->setRange(0, 1.08 * std::clamp(highest, bars.capacity, kShown * bars.capacity));
-  m_plot->replot(QCustomPlot::rpQueuedReplot);
+  m_plot->replotWhenShown();
 }
 
 void MemoryView::drawTo(Canvas& canvas, const QSize& size) {

@@ -44,7 +44,7 @@ MeshCanvas::MeshCanvas(Workspace& workspace, QWidget* parent)
   connect(&workspace.selection, &Selection::layoutChanged, this, &MeshCanvas::follow);
   connect(&workspace.selection, &Selection::rankChanged, this, qOverload<>(&QWidget::update));
   connect(&workspace.detailing, &Detailing::detailChanged, this, [this] {
-    if (m_color == MeshColor::kMemory) invalidate();
+    if (isScale(m_color)) invalidate();
   });
   follow();
 }
@@ -102,20 +102,23 @@ QRectF MeshCanvas::rectOf(std::int64_t rank) const {
   return {m_origin + cell.topLeft() * m_scale, cell.size() * m_scale};
 }
 
-QColor MeshCanvas::colorOf(std::int64_t rank) const {
-  if (m_color != MeshColor::kMemory) {
-    return categoryColor(static_cast<std::size_t>(categoryOf(m_cells.mesh(), m_color, rank)));
-  }
+double MeshCanvas::part(std::int64_t rank) const {
   const auto& detail = m_workspace.detailing.detail();
   const bool current = detail && detail->candidate.layout.mesh == m_cells.mesh();
-  return current ? scaleColor(memoryPart(*detail, rank)) : ink().line;
+  return current ? partOf(*detail, m_color, rank) : std::numeric_limits<double>::quiet_NaN();
+}
+
+QColor MeshCanvas::colorOf(std::int64_t rank) const {
+  if (!isScale(m_color))
+    return categoryColor(static_cast<std::size_t>(categoryOf(m_cells.mesh(), m_color, rank)));
+  const double known = part(rank);
+  return std::isnan(known) ? ink().line : scaleColor(known);
 }
 
 QString MeshCanvas::labelOf(std::int64_t rank) const {
-  if (m_color != MeshColor::kMemory) return QString::number(rank);
-  const auto& detail = m_workspace.detailing.detail();
-  const bool current = detail && detail->candidate.layout.mesh == m_cells.mesh();
-  return current ? QString("%1%").arg(std::lround(100 * memoryPart(*detail, rank))) : "";
+  if (!isScale(m_color)) return QString::number(rank);
+  const double known = part(rank);
+  return std::isnan(known) ? "" : QString("%1%").arg(std::lround(100 * known));
 }
 
 void MeshCanvas::paintCells(QPainter& painter, const QRectF& area) const {

@@ -50,6 +50,8 @@ class MeshCanvas : public QWidget {
   void paintCells(QPainter& painter, const QRectF& area) const;
   void paintGroups(QPainter& painter, const QRectF& area) const;
   void paintEmpty(QPainter& painter, const QSize& size) const;
+  /// What a scale tells of the rank; NaN while it is not known.
+  double part(std::int64_t rank) const;
   QColor colorOf(std::int64_t rank) const;
   QString labelOf(std::int64_t rank) const;
   QPointF toMesh(const QPointF& point) const;

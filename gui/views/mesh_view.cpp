@@ -26,7 +26,7 @@ MeshView::MeshView(Workspace& workspace, QWidget* parent)
   bar->addWidget(whole);
   m_facts->setTextFormat(Qt::RichText);
   m_facts->setWordWrap(true);
-  m_facts->setMinimumHeight(fontMetrics().height() * 4);
+  m_facts->setMinimumHeight(fontMetrics().height() * 5);
   m_facts->setAlignment(Qt::AlignTop | Qt::AlignLeft);
   m_facts->setTextInteractionFlags(Qt::TextSelectableByMouse);
   auto* all = new QVBoxLayout(this);
@@ -52,6 +52,7 @@ void MeshView::showFacts(std::int64_t rank) {
     return;
   }
   QString text = "<b>" + placeText(detail->candidate.layout.mesh, rank) + "</b>";
+  if (const QString stage = stageText(*detail, rank); !stage.isEmpty()) text += "<br>" + stage;
   for (const RankGroup& group : groupsOf(*detail, rank)) {
     text += tr("<br>%1 group: %2 ranks over %3, sends %4 a step, waits %5")
                 .arg(to_string(group.axis))

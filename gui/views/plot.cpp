@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "gui/views/plot.h"
 
+#include <utility>
+
 #include "gui/models/colors.h"
 
 namespace meshplan::gui {
@@ -71,12 +73,22 @@ void Plot::showMessage(const QString& text) {
   m_message->setVisible(!text.isEmpty());
 }
 
+void Plot::replotWhenShown() {
+  m_isOutOfDate = !isVisible();
+  if (!m_isOutOfDate) replot(rpQueuedReplot);
+}
+
+void Plot::showEvent(QShowEvent* event) {
+  QCustomPlot::showEvent(event);
+  if (std::exchange(m_isOutOfDate, false)) replot();
+}
+
 void Plot::changeEvent(QEvent* event) {
   QCustomPlot::changeEvent(event);
   if (event->type() != QEvent::PaletteChange) return;
   applyInk();
   Q_EMIT inkChanged();
-  replot(rpQueuedReplot);
+  replotWhenShown();
 }
 
 void Plot::applyInk() {

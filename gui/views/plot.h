@@ -33,6 +33,8 @@ class Plot : public QCustomPlot {
   static QBrush fill(std::size_t category);
   /// Writes a text in the middle where there is nothing to draw; "" takes it away.
   void showMessage(const QString& text);
+  /// Draws once the events that wait are handled; what no one sees, once it is seen.
+  void replotWhenShown();
 
  Q_SIGNALS:
   /// Colours have to be chosen again.
@@ -40,11 +42,13 @@ class Plot : public QCustomPlot {
 
  protected:
   void changeEvent(QEvent* event) override;
+  void showEvent(QShowEvent* event) override;
 
  private:
   void applyInk();
 
   QCPItemText* m_message;
+  bool m_isOutOfDate = false;
 };
 
 }  // namespace meshplan::gui

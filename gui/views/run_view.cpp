@@ -176,7 +176,7 @@ void RunView::draw(Plot& plot, const QString& label,
   }
   plot.yAxis->scaleRange(1.15);
   plot.showMessage(steps.empty() ? tr("no steps yet") : QString());
-  plot.replot(QCustomPlot::rpQueuedReplot);
+  plot.replotWhenShown();
 }
 
 void RunView::showSteps() {

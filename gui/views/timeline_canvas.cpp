@@ -3,6 +3,7 @@
 
 #include <QKeyEvent>
 #include <QPainter>
+#include <algorithm>
 #include <cmath>
 
 #include "gui/models/colors.h"
@@ -17,6 +18,8 @@ constexpr double kTrackGap = 4;
 constexpr double kHighestTrack = 34;
 constexpr double kMemoryPart = 0.28;
 constexpr double kDragged = 4;
+/// Of the line that is the critical path, under the slices that it passes through.
+constexpr double kPathWidth = 3;
 /// Slices of so many pixels have their name written.
 constexpr double kWritten = 48;
 /// The least that is shown at once, in picoseconds.
@@ -59,6 +62,11 @@ void TimelineCanvas::setTimeline(Timeline timeline) {
 
 void TimelineCanvas::setMessage(const QString& message) {
   m_message = message;
+  update();
+}
+
+void TimelineCanvas::showPath(bool shows) {
+  m_showsPath = shows;
   update();
 }
 
@@ -136,8 +144,8 @@ void TimelineCanvas::paintTrack(QPainter& painter, std::size_t index, const QRec
   painter.save();
   painter.setClipRect(area);
   forEachShown(
-      track, static_cast<std::int64_t>(m_shown.begin), static_cast<std::int64_t>(m_shown.end),
-      perPixel, [&](const TrackSlice& slice, bool narrow) {
+      track.slices, static_cast<std::int64_t>(m_shown.begin),
+      static_cast<std::int64_t>(m_shown.end), perPixel, [&](const TrackSlice& slice, bool narrow) {
         const double from = std::max(xOf(slice.start), area.left() - 2);
         const double to = std::min(xOf(slice.end), area.right() + 2);
         const QRectF box(from, area.top(), std::max(1.0, to - from), area.height());
@@ -162,6 +170,45 @@ void TimelineCanvas::paintTrack(QPainter& painter, std::size_t index, const QRec
   painter.restore();
 }
 
+void TimelineCanvas::paintPath(QPainter& painter, const QRectF& first) {
+  const double perPixel = (m_shown.end - m_shown.begin) / std::max(1.0, first.width());
+  const auto from = static_cast<std::int64_t>(m_shown.begin);
+  const auto to = static_cast<std::int64_t>(m_shown.end);
+  const auto xOf = [&](std::int64_t time) {
+    return first.left() + (static_cast<double>(time) - m_shown.begin) / perPixel;
+  };
+  const auto yOf = [&](std::size_t track) {
+    return first.top() + static_cast<double>(track + 1) * first.height() - kTrackGap;
+  };
+  painter.save();
+  painter.setClipRect(QRectF(first.left(), 0, first.width(), m_height));
+  const QColor color = ink().accent;
+  for (std::size_t track = 0; track < m_timeline.tracks.size(); ++track) {
+    forEachShown(
+        m_timeline.tracks[track].critical, from, to, perPixel, [&](const TrackSlice& part, bool) {
+          const double begin = std::max(xOf(part.start), first.left() - 2);
+          const double end = std::min(xOf(part.end), first.right() + 2);
+          painter.fillRect(
+              QRectF(begin, yOf(track) - kPathWidth / 2, std::max(1.0, end - begin), kPathWidth),
+              color);
+        });
+  }
+  painter.setPen(QPen(color, 1));
+  const auto& handovers = m_timeline.handovers;
+  const auto at = [&](std::int64_t time) {
+    return std::partition_point(handovers.begin(), handovers.end(),
+                                [time](const Handover& handover) { return handover.time < time; });
+  };
+  // One for each pixel, as more of them could not be told apart.
+  const auto pixel = std::max<std::int64_t>(1, static_cast<std::int64_t>(perPixel));
+  for (auto next = at(from); next != handovers.end() && next->time < to;
+       next = at(next->time + pixel)) {
+    const double x = xOf(next->time);
+    painter.drawLine(QPointF(x, yOf(next->from)), QPointF(x, yOf(next->to)));
+  }
+  painter.restore();
+}
+
 void TimelineCanvas::paintLegend(QPainter& painter, double top) {
   double x = 8;
   const double side = fontMetrics().height() * 0.7;
@@ -173,6 +220,12 @@ void TimelineCanvas::paintLegend(QPainter& painter, double top) {
     painter.drawText(QPointF(x + side + 5, top + kLegendHeight / 2 + side / 2), nameOf(kind));
     x += side + 5 + fontMetrics().horizontalAdvance(nameOf(kind)) + 18;
   }
+  if (!m_showsPath || m_timeline.handovers.empty()) return;
+  painter.fillRect(QRectF(x, top + (kLegendHeight - kPathWidth) / 2, 2 * side, kPathWidth),
+                   ink().accent);
+  painter.setPen(ink().text);
+  painter.drawText(QPointF(x + 2 * side + 5, top + kLegendHeight / 2 + side / 2),
+                   tr("critical path"));
 }
 
 void TimelineCanvas::paintMemory(QPainter& painter, const QRectF& area) {
@@ -218,6 +271,7 @@ void TimelineCanvas::paintAll(QPainter& painter, const QSize& size) {
                 height - kTrackGap});
   }
   const double top = kAxisHeight + static_cast<double>(m_timeline.tracks.size()) * height + 6;
+  if (m_showsPath) paintPath(painter, {left(), kAxisHeight, m_width - left(), height});
   paintMemory(painter, {left(), top, m_width - left(), m_height - top - kLegendHeight});
   paintLegend(painter, m_height - kLegendHeight);
 }
@@ -242,7 +296,7 @@ std::optional<SlicePlace> TimelineCanvas::sliceAtPoint(const QPointF& point) con
     return std::nullopt;
   const auto track = static_cast<std::size_t>(row);
   const auto slice =
-      sliceAt(m_timeline.tracks[track], static_cast<std::int64_t>(timeAt(point.x())));
+      sliceAt(m_timeline.tracks[track].slices, static_cast<std::int64_t>(timeAt(point.x())));
   if (!slice) return std::nullopt;
   return SlicePlace{track, *slice};
 }
@@ -250,11 +304,12 @@ std::optional<SlicePlace> TimelineCanvas::sliceAtPoint(const QPointF& point) con
 QString TimelineCanvas::textOfSlice(const SlicePlace& place) const {
   const Track& track = m_timeline.tracks[place.track];
   const TrackSlice& slice = track.slices[place.slice];
-  return tr("%1 in %2: %3, from %4 on; %5")
+  return tr("%1 in %2: %3, from %4 on; %5%6")
       .arg(QString::fromStdString(track.names[slice.name]),
            QString::fromStdString(m_timeline.details[slice.detail]),
            timeText(static_cast<double>(slice.end - slice.start)),
-           timeText(static_cast<double>(slice.start)), track.title);
+           timeText(static_cast<double>(slice.start)), track.title,
+           isCritical(track, slice) ? tr("; on the critical path") : QString());
 }
 
 void TimelineCanvas::mousePressEvent(QMouseEvent* event) {

@@ -20,6 +20,8 @@ class TimelineCanvas : public QWidget {
   const Timeline& timeline() const { return m_timeline; }
   /// What is written where there is no timeline.
   void setMessage(const QString& message);
+  /// Whether the critical path is drawn.
+  void showPath(bool shows);
   void fit();
   void zoomAt(double x, double factor);
   /// Shows the next slice that matches, and selects it; false where there is none.
@@ -51,6 +53,8 @@ class TimelineCanvas : public QWidget {
   void paintAll(QPainter& painter, const QSize& size);
   void paintAxis(QPainter& painter, const QRectF& area);
   void paintTrack(QPainter& painter, std::size_t track, const QRectF& area);
+  /// `first`: the first track with the gap beneath it.
+  void paintPath(QPainter& painter, const QRectF& first);
   void paintLegend(QPainter& painter, double top);
   void paintMemory(QPainter& painter, const QRectF& area);
   double trackHeight(double height) const;
@@ -63,6 +67,7 @@ class TimelineCanvas : public QWidget {
   QString m_message;
   Span m_shown;
   std::optional<SlicePlace> m_selected;
+  bool m_showsPath = true;
   double m_width = 1;
   double m_height = 1;
   QPointF m_pressedAt;

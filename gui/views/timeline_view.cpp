@@ -10,6 +10,7 @@ TimelineView::TimelineView(Workspace& workspace, QWidget* parent)
       m_workspace(workspace),
       m_canvas(new TimelineCanvas(this)),
       m_search(new QLineEdit(this)),
+      m_path(new QCheckBox(tr("Critical path"), this)),
       m_slice(new QLabel(this)) {
   m_search->setPlaceholderText(tr("Find a kernel, collective or instruction"));
   m_search->setAccessibleName(tr("Find in the timeline"));
@@ -21,7 +22,12 @@ TimelineView::TimelineView(Workspace& workspace, QWidget* parent)
   bar->addWidget(m_search);
   bar->addWidget(next);
   bar->addStretch();
+  bar->addWidget(m_path);
   bar->addWidget(whole);
+  m_path->setChecked(true);
+  m_path->setToolTip(
+      tr("The chain of work, each begun by the end of the one before it, from the step's start to "
+         "its end: only shortening what is on it shortens the step"));
   m_slice->setWordWrap(true);
   auto* all = new QVBoxLayout(this);
   all->setContentsMargins(4, 4, 4, 4);
@@ -30,6 +36,7 @@ TimelineView::TimelineView(Workspace& workspace, QWidget* parent)
   all->addWidget(m_slice);
   connect(next, &QPushButton::clicked, this, &TimelineView::find);
   connect(m_search, &QLineEdit::returnPressed, this, &TimelineView::find);
+  connect(m_path, &QCheckBox::toggled, m_canvas, &TimelineCanvas::showPath);
   connect(whole, &QPushButton::clicked, m_canvas, &TimelineCanvas::fit);
   connect(m_canvas, &TimelineCanvas::described, m_slice, &QLabel::setText);
   connect(&workspace.detailing, &Detailing::detailChanged, this, &TimelineView::rebuild);
@@ -45,7 +52,7 @@ void TimelineView::find() {
 void TimelineView::rebuild() {
   const auto& detail = m_workspace.detailing.detail();
   m_canvas->setMessage(detail ? detail->simulationFailure : tr("No layout is selected"));
-  Timeline timeline = detail ? timelineOf(*detail) : Timeline{};
+  Timeline timeline = detail ? detail->timeline : Timeline{};
   if (const auto& trace = m_workspace.run.trace()) addMeasured(timeline, *trace);
   m_canvas->setTimeline(std::move(timeline));
   m_slice->clear();

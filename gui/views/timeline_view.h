@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #pragma once
 
+#include <QCheckBox>
 #include <QLabel>
 #include <QLineEdit>
 
@@ -28,6 +29,7 @@ class TimelineView : public View {
   Workspace& m_workspace;
   TimelineCanvas* m_canvas;
   QLineEdit* m_search;
+  QCheckBox* m_path;
   QLabel* m_slice;
 };
 

@@ -168,7 +168,7 @@ void TradeoffView::mark(QCPGraph& graph, std::size_t layout) {
 void TradeoffView::placeMarks() {
   mark(*m_compared, m_workspace.selection.compared());
   mark(*m_selected, m_workspace.selection.layout());
-  m_plot->replot(QCustomPlot::rpQueuedReplot);
+  m_plot->replotWhenShown();
 }
 
 QPointF TradeoffView::pointOf(std::size_t layout) const {
@@ -205,7 +205,7 @@ void TradeoffView::placeArea() {
     m_area->bottomRight->setCoords(area->right, area->bottom);
     m_area->setPen(QPen(ink().accent, 1, Qt::DashLine));
   }
-  m_plot->replot(QCustomPlot::rpQueuedReplot);
+  m_plot->replotWhenShown();
 }
 
 bool TradeoffView::markArea(QEvent* event) {

@@ -43,6 +43,8 @@ void measureChange(MainWindow& window, const char* nodes) {
     while (workspace.pricing.isBusy()) QApplication::processEvents();
     layouts.push_back(milliseconds(timer));
     waitUntilReady(workspace);
+    // Plots draw once what waits is handled.
+    QApplication::processEvents();
     window.grab();
     all.push_back(milliseconds(timer));
     processor.push_back(1e3 * static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC);

@@ -8,6 +8,7 @@
 
 #include "gui/export/picture.h"
 #include "gui/views/main_window.h"
+#include "gui/views/mesh_view.h"
 
 namespace meshplan::gui {
 namespace {
@@ -23,6 +24,16 @@ QPalette darkPalette() {
   palette.setColor(QPalette::ToolTipText, QColor(230, 230, 230));
   palette.setColor(QPalette::Highlight, QColor(60, 110, 170));
   return palette;
+}
+
+/// A mesh of 16,384 ranks.
+bool takeLargeMesh(MainWindow& window, const QString& path) {
+  Inputs inputs = exampleInputs();
+  inputs[Field::kNodes] = "2048";
+  inputs[Field::kGlobalBatch] = "32768";
+  window.workspace().document.setAll(inputs, "large");
+  waitUntilReady(window.workspace());
+  return window.findChild<MeshView*>()->grab().save(path);
 }
 
 /// Writes a picture of the window with each of its tabs; false where that cannot be done.
@@ -41,7 +52,7 @@ bool takeAll(const QDir& folder, const QString& theme) {
     std::fprintf(stderr, "cannot write %s\n", qPrintable(path));
     written = false;
   }
-  return written;
+  return takeLargeMesh(window, folder.filePath(theme + "-mesh-16384.png")) && written;
 }
 
 }  // namespace

@@ -72,6 +72,12 @@ RC_GTEST_PROP(EveryRank, CriticalPathAddsUpToTheStep, ()) {
     sum += part.time;
   }
   RC_ASSERT(sum == step.step_time);
+  Picoseconds reached = 0;
+  for (const PathStretch& stretch : step.critical_path->stretches) {
+    RC_ASSERT(stretch.start == reached && stretch.end > reached);
+    reached = stretch.end;
+  }
+  RC_ASSERT(reached == step.step_time);
 }
 
 RC_GTEST_PROP(EveryRank, HasAnEventForEachCollectiveOfEachRank, ()) {

@@ -4,11 +4,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <QDir>
 #include <QFile>
 #include <random>
 
 #include "common/error.h"
 #include "common/file.h"
+#include "formats/run_folder.h"
+#include "gui/models/autosave.h"
 #include "gui/models/problem.h"
 #include "tests/gui/support.h"
 
@@ -96,6 +99,76 @@ TEST(Document, OpensADamagedFileOrSaysWhatIsWrongAndKeepsTheInputs) {
   }
   std::printf("%d of 1000 damaged files refused, the rest read\n", refused);
   EXPECT_GT(refused, 500);
+}
+
+/// A hundred steps as a run writes them.
+std::string someMetrics() {
+  std::string lines;
+  for (int step = 1; step <= 100; ++step) {
+    formats::StepMetrics metrics;
+    metrics.step = step;
+    metrics.loss = 7.0 / step;
+    metrics.tokens_per_second = 1e4;
+    metrics.peak_memory = common::Bytes(1 << 20);
+    lines += formats::to_json(metrics).dump() + "\n";
+  }
+  return lines;
+}
+
+TEST(TrainingRun, ReadsDamagedMetricsOrSaysWhatIsWrong) {
+  const QTemporaryDir folder;
+  const auto path = formats::metrics_path(folder.path().toStdString());
+  const std::string whole = someMetrics();
+  std::mt19937 random(13);
+  TrainingRun run;
+  int refused = 0;
+  for (int i = 0; i < 250; ++i) {
+    common::write_file(path, damaged(whole, random));
+    run.follow(folder.path());
+    ASSERT_TRUE(eventually([&] { return !run.isReading(); })) << "round " << i;
+    ASSERT_TRUE(run.steps().empty() || run.failure().isEmpty());
+    ASSERT_FALSE(run.steps().empty() && run.failure().isEmpty()) << "round " << i;
+    if (!run.failure().isEmpty()) ++refused;
+  }
+  std::printf("%d of 250 damaged metrics refused, the rest read\n", refused);
+  EXPECT_GT(refused, 50);
+  common::write_file(path, whole);
+  run.follow(folder.path());
+  ASSERT_TRUE(eventually([&] { return run.steps().size() == 100; }));
+}
+
+TEST(Autosave, IsFoundAfterAKillAndNotAfterAClose) {
+  const QTemporaryDir folder;
+  Workspace workspace;
+  const auto isEmpty = [&] { return QDir(folder.path()).isEmpty(QDir::Files); };
+  {
+    Autosave autosave(workspace.document, workspace.selection, folder.path());
+    autosave.write();
+    EXPECT_FALSE(findLeftSession(folder.path())) << "nothing has changed";
+    workspace.document.setAll(smallInputs(), "test");
+    autosave.write();
+    EXPECT_FALSE(findLeftSession(folder.path())) << "the program runs";
+    EXPECT_FALSE(isEmpty());
+  }
+  EXPECT_TRUE(isEmpty());
+  waitUntilReady(workspace);
+  for (int i = 0; i < 50; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      Autosave autosave(workspace.document, workspace.selection, folder.path());
+      autosave.write();
+      for (;;) autosave.write();
+    }
+    eventually([&] { return !QDir(folder.path()).entryList({"*.json"}, QDir::Files).empty(); });
+    usleep(static_cast<useconds_t>(100 * i));
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    const auto left = findLeftSession(folder.path());
+    ASSERT_TRUE(left) << "round " << i;
+    EXPECT_EQ(left->session.inputs, smallInputs());
+    QFile::remove(left->path);
+    EXPECT_FALSE(findLeftSession(folder.path()));
+  }
 }
 
 TEST(Session, IsWholeAfterBeingKilledInASave) {

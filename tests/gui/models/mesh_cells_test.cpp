@@ -51,6 +51,30 @@ TEST(MeshCells, CategoriesFollowTheMesh) {
   }
 }
 
+TEST(PartOf, IsKnownOfEveryStageOfALongPipeline) {
+  Workspace workspace;
+  Inputs inputs = smallInputs();
+  inputs[Field::kPp] = "16";
+  settle(workspace, inputs);
+  const auto& detail = workspace.detailing.detail();
+  ASSERT_TRUE(detail && detail->step);
+  const std::int64_t ranks = planner::world_size(detail->candidate.layout.mesh);
+  double most = 0;
+  for (std::int64_t stage = 0; stage < 16; ++stage) {
+    const std::int64_t rank = stage * (ranks / 16);
+    const double time = partOf(*detail, MeshColor::kTime, rank);
+    EXPECT_GT(time, 0);
+    EXPECT_LE(time, 1);
+    EXPECT_TRUE(stageText(*detail, rank).contains("computes"));
+    most = std::max(most, partOf(*detail, MeshColor::kMemory, rank));
+  }
+  const planner::MemoryEstimate& memory = detail->candidate.estimate.memory;
+  EXPECT_NEAR(most * static_cast<double>(memory.capacity.value) /
+                  static_cast<double>(memory.peak_device.value),
+              1, 0.02);
+  EXPECT_NE(partOf(*detail, MeshColor::kMemory, 0), partOf(*detail, MeshColor::kMemory, ranks - 1));
+}
+
 TEST(RankGroups, AddUpToTheEstimatesTraffic) {
   Workspace workspace;
   Inputs inputs = smallInputs();

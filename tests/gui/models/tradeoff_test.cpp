@@ -49,11 +49,11 @@ TEST(Tradeoff, NothingIsBetterThanTheFrontierInBoth) {
 }
 
 TEST(Crossing, IsWhereTheCurvesMeet) {
-  const std::vector<TrafficPoint> points = {{.sequence = 1000, .tpWire = 10, .dpWire = 40},
-                                            {.sequence = 4000, .tpWire = 160, .dpWire = 40}};
+  const std::vector<TrafficPoint> points = {{.place = 1000, .tpWire = 10, .dpWire = 40},
+                                            {.place = 4000, .tpWire = 160, .dpWire = 40}};
   const auto crossing = crossingOf(points);
   ASSERT_TRUE(crossing);
-  EXPECT_NEAR(crossing->sequence, 2000, 1e-6);
+  EXPECT_NEAR(crossing->place, 2000, 1e-6);
   EXPECT_NEAR(crossing->tpWire, 40, 1e-9);
   EXPECT_FALSE(crossingOf({points[0]}));
   EXPECT_FALSE(crossingOf({}));

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <QAccessible>
+#include <QAccessibleInterface>
+
 #include "gui/views/inputs_panel.h"
 #include "gui/views/layouts_view.h"
 #include "gui/views/memory_view.h"
@@ -117,6 +120,46 @@ TEST_F(Window, TheSequenceIsDraggedAndUndone) {
   EXPECT_GT(workspace().document.inputs()[Field::kSeqLength].toInt(), 4096);
   workspace().document.undoStack()->undo();
   EXPECT_EQ(workspace().document.inputs()[Field::kSeqLength], "2048");
+}
+
+TEST_F(Window, TheMicrobatchIsDraggedWithTheGlobalBatch) {
+  TrafficView& traffic = view<TrafficView>();
+  m_window.tabs().setCurrentWidget(&traffic);
+  traffic.axisChoice().setCurrentIndex(static_cast<int>(TrafficAxis::kMicrobatch));
+  QTest::qWait(20);
+  const planner::Layout layout = workspace().detailing.detail()->trafficLayout;
+  const std::int64_t wanted = layout.microbatch_size * 4;
+  Plot& plot = traffic.plot();
+  const auto at = [&](std::int64_t sequences) {
+    return QPoint(static_cast<int>(plot.xAxis->coordToPixel(static_cast<double>(sequences))),
+                  plot.axisRect()->center().y());
+  };
+  QTest::mousePress(&plot, Qt::LeftButton, {}, at(layout.microbatch_size));
+  QTest::mouseMove(&plot, at(wanted));
+  QTest::mouseRelease(&plot, Qt::LeftButton, {}, at(wanted));
+  const Inputs& inputs = workspace().document.inputs();
+  EXPECT_EQ(inputs[Field::kMicrobatch], QString::number(wanted));
+  EXPECT_EQ(inputs[Field::kGlobalBatch].toLongLong(), 4 * planner::global_batch_size(layout));
+  workspace().document.undoStack()->undo();
+  EXPECT_EQ(inputs, smallInputs());
+}
+
+TEST_F(Window, EveryControlHasAnAccessibleName) {
+  int controls = 0;
+  for (QWidget* widget : m_window.findChildren<QWidget*>()) {
+    // Parts that Qt makes of a control are named by it.
+    const bool isPart = widget->objectName().startsWith("qt_") || widget->focusProxy() != nullptr ||
+                        qobject_cast<QComboBox*>(widget->parentWidget()) != nullptr;
+    if (isPart || !(widget->focusPolicy() & Qt::TabFocus)) continue;
+    const QAccessibleInterface* accessible = QAccessible::queryAccessibleInterface(widget);
+    ASSERT_NE(accessible, nullptr);
+    ++controls;
+    EXPECT_FALSE(accessible->text(QAccessible::Name).isEmpty())
+        << widget->metaObject()->className() << " in "
+        << widget->parentWidget()->metaObject()->className();
+  }
+  std::printf("%d controls have names\n", controls);
+  EXPECT_GT(controls, 40);
 }
 
 TEST_F(Window, ClosesWhileItPrices) {
