@@ -53,8 +53,9 @@ TEST(MeshCells, CategoriesFollowTheMesh) {
 
 TEST(PartOf, IsKnownOfEveryStageOfALongPipeline) {
   Workspace workspace;
-  Inputs inputs = smallInputs();
+  Inputs inputs = exampleInputs();
   inputs[Field::kPp] = "16";
+  inputs[Field::kGlobalBatch] = "128";
   settle(workspace, inputs);
   const auto& detail = workspace.detailing.detail();
   ASSERT_TRUE(detail && detail->step);
