@@ -96,12 +96,16 @@ std::string remarks(const SimulatedStep& step, common::Seconds wall) {
   return text;
 }
 
-/// The same step, where collectives that run at once share links.
+/// The time of the same step, where collectives that run at once share links.
 simulator::Picoseconds time_with_shared_links(const planner::Plan& plan,
-                                              simulator::SimulationRequest request) {
-  request.scenario.shared_links = true;
-  request.timelines.clear();
-  return simulator::simulate(plan, request).step_time;
+                                              const simulator::SimulationRequest& request,
+                                              const SimulatedStep& step) {
+  if (request.scenario.shared_links) return step.step_time;
+  simulator::SimulationRequest shared;
+  shared.every_rank = request.every_rank;
+  shared.scenario = request.scenario;
+  shared.scenario.shared_links = true;
+  return simulator::simulate(plan, shared).step_time;
 }
 
 std::string shared_links_remark(simulator::Picoseconds shared, const SimulatedStep& step) {
@@ -116,7 +120,7 @@ planner::Plan with_prefetch_depth(planner::Plan plan, std::int64_t depth) {
   plan.layout.prefetch_depth = depth;
   plan.estimate = planner::estimate(plan.model, plan.cluster, plan.job, plan.layout);
   if (!plan.estimate.violations.empty()) {
-    throw common::Error(common::ErrorCode::kInvalidInput, plan.estimate.violations.front().message);
+    throw common::Error(common::ErrorCode::kInvalidInput, to_string(plan.estimate.violations));
   }
   return plan;
 }
@@ -143,7 +147,7 @@ int run_simulate(const SimulateFlags& flags) {
   }
   const common::Seconds wall(
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  const simulator::Picoseconds shared = time_with_shared_links(plan, request);
+  const simulator::Picoseconds shared = time_with_shared_links(plan, request, step);
   if (!flags.trace.empty())
     formats::write_chrome_trace(flags.trace, simulator::to_trace(step, plan.model));
   if (flags.json) {

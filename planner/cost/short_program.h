@@ -33,8 +33,8 @@ ProgramLengths lengths_of(const Layout& layout, const Stage& stage);
 /// Cut to where regions are long and microbatches many.
 ProgramLengths shortened(const ProgramLengths& lengths);
 
-/// Whether the layout's programs can be cut: blocks are alike, stages not interleaved,
-/// and units gathered one ahead.
+/// Whether the layout's programs can be cut: blocks are alike, stages not interleaved, and units
+/// gathered one ahead.
 bool can_be_shortened(const ModelSpec& model, const Layout& layout);
 
 /// A term of how often a kind of instruction is run, which is not 0.
