@@ -41,6 +41,8 @@ struct Open {
   std::size_t branch = 0;
   /// Its index among the branch's.
   std::optional<std::size_t> layout;
+  /// Whether its bound is the closer one.
+  bool played = false;
 
   /// The most promising goes first, so that few others have to be looked at.
   bool operator<(const Open& other) const {
@@ -125,13 +127,20 @@ class BestSearch {
     if (space_.expert_parallel.size() == 1 && need > cluster_.device.memory)
       return reject_too_large(smallest, need, count_of(branch));
     const double time = bounds_.compute_time(layout).value / tokens_of(job_, layout);
-    open_.push({time, branches_.size(), {}});
+    open_.push({.least_seconds_per_token = time,
+                .branch = branches_.size(),
+                .layout = {},
+                .played = false});
     branches_.push_back(std::move(branch));
     layouts_.emplace_back();
   }
 
   common::Bytes least_memory(const Layout& layout) {
     return device_memory(cluster_, bounds_.memory(layout));
+  }
+
+  common::Bytes least_memory_as_checkpointed(const Layout& layout) {
+    return device_memory(cluster_, bounds_.memory_as_checkpointed(layout));
   }
 
   void reject_too_large(const Layout& layout, common::Bytes need, std::int64_t count) {
@@ -176,7 +185,10 @@ class BestSearch {
     for (std::size_t i = 0; i < layouts.size(); ++i) {
       const common::Bytes need = least_memory(layouts[i]);
       if (need <= cluster_.device.memory) {
-        open_.push({bounds_.time(layouts[i]).value / tokens, open.branch, i});
+        open_.push({.least_seconds_per_token = bounds_.time(layouts[i]).value / tokens,
+                    .branch = open.branch,
+                    .layout = i,
+                    .played = false});
         continue;
       }
       too_large += ways_of_checkpointing();
@@ -193,23 +205,58 @@ class BestSearch {
       return;
     }
     const Layout& layout = layouts_[open.branch][*open.layout];
+    if (prunes_ && !open.played && layout.virtual_stages > 1) return play(open, layout);
     const bool has_rules = layout.optimizer_offload || layout.mesh.expert_parallel > 1;
     if (has_rules && breaks_rules(layout, ways_of_checkpointing())) return;
     price(layout, open.branch, *open.layout);
   }
 
+  /// Whether its closer bound shows that, with as few blocks checkpointed as may have room.
+  bool has_no_chance(Layout layout) {
+    if (!prunes_ || layout.virtual_stages == 1) return false;
+    layout.checkpointed_blocks = bounds_.least_checkpointed(layout);
+    layout.blocks_kept_gathered = model_.num_hidden_layers;
+    return cannot_be_among_best(bounds_.time_as_played(layout).value / tokens_of(job_, layout));
+  }
+
+  /// Puts it where its closer bound belongs.
+  void play(Open open, Layout layout) {
+    layout.activation_checkpointing = ActivationCheckpointing::kNone;
+    layout.blocks_kept_gathered = model_.num_hidden_layers;
+    const double time = bounds_.time_as_played(layout).value / tokens_of(job_, layout);
+    open.least_seconds_per_token = std::max(open.least_seconds_per_token, time);
+    open.played = true;
+    open_.push(open);
+  }
+
   void price(Layout layout, std::size_t branch, std::size_t index) {
     Rejection too_large{.layout = {}, .reason = {}, .count = 0};
+    const double tokens = tokens_of(job_, layout);
     for (std::size_t way = 0; way < space_.activation_checkpointing.size(); ++way) {
       layout.activation_checkpointing = space_.activation_checkpointing[way];
+      if (has_no_chance(layout)) {
+        ++result_.slower;
+        continue;
+      }
+      if (least_memory_as_checkpointed(layout) > cluster_.device.memory) {
+        too_large.layout = layout;
+        ++too_large.count;
+        continue;
+      }
+      if (prunes_ && layout.virtual_stages > 1) {
+        const std::optional<Layout> fuller = fit_.fill_fullest(layout);
+        if (fuller && cannot_be_among_best(bounds_.time_as_played(*fuller).value / tokens)) {
+          ++result_.slower;
+          continue;
+        }
+      }
       const std::optional<Layout> filled = fit_.fill(layout);
       if (!filled) {
         too_large.layout = layout;
         ++too_large.count;
         continue;
       }
-      const double tokens = tokens_of(job_, layout);
-      if (cannot_be_among_best(bounds_.time_as_chosen(*filled).value / tokens)) {
+      if (cannot_be_among_best(bounds_.time_as_played(*filled).value / tokens)) {
         ++result_.slower;
       } else {
         ++result_.fitting;

@@ -10,6 +10,7 @@
 #include "planner/model/flat_layout.h"
 #include "planner/model/parameter_table.h"
 #include "planner/program/schedule.h"
+#include "planner/search/interleaved_play.h"
 
 namespace meshplan::planner {
 namespace {
@@ -19,6 +20,47 @@ std::int64_t has_stages(const Layout& layout) { return layout.mesh.sizes[Axis::k
 /// Passes through chunks of blocks between their forward and their backward, at their most.
 std::int64_t chunks_under_way(const Layout& layout, const Stage& stage) {
   return std::min(layout.accumulation * layout.virtual_stages, warm_up_passes(stage, layout) + 1);
+}
+
+/// A chunk of a stage, and its forward passes when the first backward pass begins.
+struct ChunkUnderWay {
+  std::int64_t first_block = 0;
+  std::int64_t blocks = 0;
+  double passes = 0;
+
+  double block_passes() const { return static_cast<double>(blocks) * passes; }
+};
+
+std::vector<ChunkUnderWay> chunks_with_passes(const ModelSpec& model, const Layout& layout,
+                                              const Stage& stage) {
+  const std::int64_t passes = chunks_under_way(layout, stage);
+  // Of one chunk as many follow one another as there are stages.
+  const std::int64_t round = stage.count * layout.virtual_stages;
+  std::vector<ChunkUnderWay> chunks;
+  for (const Chunk& chunk : chunks_of(model, layout, stage.index)) {
+    const std::int64_t before = std::ssize(chunks) * stage.count;
+    const std::int64_t in_turn = passes / round * stage.count +
+                                 std::clamp<std::int64_t>(passes % round - before, 0, stage.count);
+    chunks.push_back({chunk.first_block, chunk.blocks,
+                      static_cast<double>(layout.virtual_stages > 1 ? in_turn : passes)});
+  }
+  return chunks;
+}
+
+/// Blocks' forward passes then.
+struct BlocksUnderWay {
+  double passes = 0;
+  /// Of the block with most of them.
+  double most_of_block = 0;
+};
+
+BlocksUnderWay blocks_under_way(const ModelSpec& model, const Layout& layout, const Stage& stage) {
+  BlocksUnderWay blocks;
+  for (const ChunkUnderWay& chunk : chunks_with_passes(model, layout, stage)) {
+    blocks.passes += chunk.block_passes();
+    blocks.most_of_block = std::max(blocks.most_of_block, chunk.passes);
+  }
+  return blocks;
 }
 
 bool keeps_whole(Sharding sharding) {
@@ -36,6 +78,8 @@ LayoutBounds::LayoutBounds(const ModelSpec& model, const ClusterSpec& cluster, c
 
 common::Seconds LayoutBounds::compute_time(const Layout& layout) {
   if (!bounds_model_) return {};
+  if (layout.virtual_stages > 1)
+    return common::Seconds(least_interleaved_time(interleaved_passes(layout)));
   return common::Seconds(least_time(layout, {}, Recomputed::kNone));
 }
 
@@ -47,14 +91,23 @@ common::Seconds LayoutBounds::time_as_chosen(const Layout& layout) {
   return time(layout, Recomputed::kChosen);
 }
 
+common::Seconds LayoutBounds::time_as_played(const Layout& layout) {
+  if (!bounds_model_ || layout.virtual_stages == 1) return time_as_chosen(layout);
+  const bool shares_experts = layout.mesh.expert_parallel > 1;
+  const InterleavedStep step = shares_experts ? interleaved_passes(layout)
+                                              : interleaved_step(layout, Recomputed::kChosen);
+  if (!is_soon_played(step)) return time_as_chosen(layout);
+  const common::Seconds passes(played_interleaved_time(step));
+  return shares_experts ? passes : passes + update_time(layout);
+}
+
 common::Seconds LayoutBounds::time(const Layout& layout, Recomputed recomputed) {
   if (!bounds_model_) return {};
   if (layout.mesh.expert_parallel > 1) return compute_time(layout);
-  // Activations of interleaved chunks add up otherwise.
-  const bool unknown = layout.virtual_stages > 1 && recomputed == Recomputed::kLeast;
-  return common::Seconds(
-             least_time(layout, collectives_of(layout), unknown ? Recomputed::kNone : recomputed)) +
-         update_time(layout);
+  const double passes = layout.virtual_stages > 1
+                            ? least_interleaved_time(interleaved_step(layout, recomputed))
+                            : least_time(layout, collectives_of(layout), recomputed);
+  return common::Seconds(passes) + update_time(layout);
 }
 
 common::Seconds LayoutBounds::update_time(const Layout& layout) {
@@ -81,94 +134,181 @@ double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& co
                                 Recomputed recomputed) {
   const auto& [embedding, block, head] = passes_of(layout);
   const auto microbatches = static_cast<double>(layout.accumulation);
-  const auto chunks = static_cast<double>(layout.virtual_stages);
   const auto gathered_before = static_cast<double>(1 + layout.prefetch_depth);
   // Of the stages before, which a microbatch passes through first and last.
   double before = 0;
   double longest = 0;
   for (const Stage& stage : stages_of(model_, layout)) {
     const auto blocks = static_cast<double>(stage.blocks);
-    // What the stages after it wait for: its first chunk.
-    const auto in_chunk = static_cast<double>(stage.blocks / layout.virtual_stages);
-    const double embedding_forward = stage.is_first() ? embedding.forward : 0;
-    const double embedding_backward = stage.is_first() ? embedding.backward : 0;
-    double forward = blocks * block.forward + embedding_forward;
-    double backward =
-        blocks * block.backward + embedding_backward + (stage.is_last() ? head.backward : 0);
+    double forward = blocks * block.forward + (stage.is_first() ? embedding.forward : 0);
+    double backward = blocks * block.backward + (stage.is_first() ? embedding.backward : 0) +
+                      (stage.is_last() ? head.backward : 0);
     if (recomputed == Recomputed::kLeast) backward += least_recompute_time(layout, stage);
     if (recomputed == Recomputed::kChosen) backward += chosen_recompute_time(layout, stage);
     // Copies that are kept may last through the passes ahead.
     const auto ahead = static_cast<double>(warm_up_passes(stage, layout));
-    const double passes_after = microbatches * chunks - ahead;
-    const double gathers = (passes_after * in_chunk - gathered_before) * collectives.gather;
+    const double gathers = ((microbatches - ahead) * blocks - gathered_before) * collectives.gather;
     const double reductions =
         ((microbatches - 1) * blocks) * collectives.reduce + (blocks - 2) * collectives.last_reduce;
     // Those of a pass go on one after the other.
-    const double in_pass = chunks == 1 ? blocks : 0;
-    const double in_order = std::max(0.0, in_pass - 2);
+    const double in_order = std::max(0.0, blocks - 2);
     const double last_backward = std::max(backward, in_order * collectives.last_reduce);
-    const double messages = 2 * collectives.send;
     if (stage.is_last()) {
-      forward = std::max(forward, (in_pass - gathered_before) * collectives.gather);
+      forward = std::max(forward, (blocks - gathered_before) * collectives.gather);
       backward = std::max(backward, in_order * collectives.reduce);
     }
     // Compute is taken by gradients that are added up, too.
     backward += blocks * collectives.accumulate;
     const double passes = microbatches * forward + (microbatches - 1) * backward + last_backward;
     longest = std::max(longest, before + std::max({passes, gathers, reductions}));
-    if (layout.virtual_stages == 1) {
-      before += forward + last_backward + messages;
-    } else {
-      before += in_chunk * (block.forward + block.backward) + embedding_forward +
-                embedding_backward + messages;
-    }
+    before += forward + last_backward + 2 * collectives.send;
   }
   return longest;
 }
 
+InterleavedStep LayoutBounds::interleaved_passes(const Layout& layout) {
+  const auto& [embedding, block, head] = passes_of(layout);
+  return {.stages = layout.mesh.sizes[Axis::kPp],
+          .chunks = layout.virtual_stages,
+          .microbatches = layout.accumulation,
+          .blocks = model_.num_hidden_layers,
+          .embedding = embedding,
+          .block = block,
+          .head = head};
+}
+
+InterleavedStep LayoutBounds::interleaved_step(const Layout& layout, Recomputed recomputed) {
+  InterleavedStep step = interleaved_passes(layout);
+  const Elements& elements = elements_of(layout);
+  const std::int64_t shards = sharding_ranks(layout.mesh);
+  const std::int64_t param_size = common::size_of(job_.param_dtype);
+  const std::int64_t reduce_size = common::size_of(job_.reduce_dtype);
+  const auto beside = [&](CollectiveKind kind, Axis axis, std::int64_t bytes) -> BesideCompute {
+    const Price price = collective(layout, kind, axis, bytes);
+    return {price.duration.value, price.taken_from_compute.value};
+  };
+  const bool chosen = recomputed == Recomputed::kChosen;
+  step.prefetch_depth = layout.prefetch_depth;
+  step.kept_gathered = chosen ? layout.blocks_kept_gathered : step.blocks;
+  step.send =
+      collective(layout, CollectiveKind::kSend, Axis::kPp, input_elements(layout) * param_size)
+          .duration.value;
+  if (shards > 1 && layout.sharding != Sharding::kNoShard) {
+    step.gathers_each_pass = without_replicas(layout.sharding) == Sharding::kFullShard;
+    step.gather = beside(CollectiveKind::kAllGather, Axis::kDpShard, elements.block * param_size);
+    step.gather_embedding = collective(layout, CollectiveKind::kAllGather, Axis::kDpShard,
+                                       elements.embedding * param_size)
+                                .duration.value;
+  }
+  if (shards > 1) {
+    step.last_reduce =
+        beside(CollectiveKind::kReduceScatter, Axis::kDpShard, elements.block * reduce_size);
+    if (!accumulates_whole_gradients(layout)) step.reduce = step.last_reduce;
+    step.reduce_embedding = collective(layout, CollectiveKind::kReduceScatter, Axis::kDpShard,
+                                       elements.embedding * reduce_size)
+                                .duration.value;
+  }
+  if (layout.mesh.sizes[Axis::kDpReplicate] > 1) {
+    step.sum_replicas = beside(CollectiveKind::kAllReduce, Axis::kDpReplicate,
+                               elements.block / shards * reduce_size);
+    step.sum_embedding = collective(layout, CollectiveKind::kAllReduce, Axis::kDpReplicate,
+                                    elements.embedding / shards * reduce_size)
+                             .duration.value;
+  }
+  // Less is read of the first microbatch's, which is counted here as the last one.
+  step.reduce.taken += accumulate_time(layout);
+  step.last_reduce.taken += first_accumulate_time(layout);
+  add_recomputation(layout, recomputed, step);
+  return step;
+}
+
+void LayoutBounds::add_recomputation(const Layout& layout, Recomputed recomputed,
+                                     InterleavedStep& step) {
+  if (other_block_ != 0) return;
+  if (recomputed == Recomputed::kLeast) {
+    step.recompute_of_stage = [this, layout](std::int64_t index) {
+      return least_recompute_time(layout, stage_at(model_, layout, index));
+    };
+  }
+  if (recomputed != Recomputed::kChosen ||
+      layout.activation_checkpointing == ActivationCheckpointing::kNone)
+    return;
+  step.recomputed_blocks = layout.checkpointed_blocks.value_or(step.blocks);
+  step.recompute = recompute_time(layout);
+}
+
 LayoutBounds::BlockCollectives LayoutBounds::collectives_of(const Layout& layout) {
+  const auto duration = [&](CollectiveKind kind, Axis axis, std::int64_t bytes) {
+    return collective(layout, kind, axis, bytes).duration.value;
+  };
   const std::int64_t elements = elements_of(layout).block;
   const std::int64_t gradient = elements * common::size_of(job_.reduce_dtype);
   BlockCollectives block;
   if (layout.mesh.sizes[Axis::kPp] > 1) {
-    block.send = collective(layout, CollectiveKind::kSend, Axis::kPp,
-                            input_elements(layout) * common::size_of(job_.param_dtype));
+    block.send = duration(CollectiveKind::kSend, Axis::kPp,
+                          input_elements(layout) * common::size_of(job_.param_dtype));
   }
-  const auto kernel = [&](std::int64_t bytes) {
-    return (common::Bytes(bytes) / cluster_.device.memory_bandwidth).value;
-  };
   const std::int64_t in_param_dtype = elements * common::size_of(job_.param_dtype);
-  const bool whole = accumulates_whole_gradients(layout) || sharding_ranks(layout.mesh) == 1;
-  if (whole) {
-    block.accumulate = kernel(in_param_dtype + 2 * gradient);
-  } else if (job_.param_dtype != job_.reduce_dtype) {
-    block.accumulate = kernel(in_param_dtype + gradient);
-  }
+  block.accumulate = accumulate_time(layout);
   if (sharding_ranks(layout.mesh) > 1) {
     if (without_replicas(layout.sharding) == Sharding::kFullShard) {
-      block.gather = collective(layout, CollectiveKind::kAllGather, Axis::kDpShard, in_param_dtype);
+      block.gather = duration(CollectiveKind::kAllGather, Axis::kDpShard, in_param_dtype);
     }
-    block.last_reduce =
-        collective(layout, CollectiveKind::kReduceScatter, Axis::kDpShard, gradient);
+    block.last_reduce = duration(CollectiveKind::kReduceScatter, Axis::kDpShard, gradient);
     if (!accumulates_whole_gradients(layout)) block.reduce = block.last_reduce;
   }
   if (layout.mesh.sizes[Axis::kDpReplicate] > 1) {
-    block.last_reduce = std::max(block.last_reduce,
-                                 collective(layout, CollectiveKind::kAllReduce, Axis::kDpReplicate,
-                                            gradient / sharding_ranks(layout.mesh)));
+    block.last_reduce =
+        std::max(block.last_reduce, duration(CollectiveKind::kAllReduce, Axis::kDpReplicate,
+                                             gradient / sharding_ranks(layout.mesh)));
   }
   return block;
 }
 
+double LayoutBounds::first_accumulate_time(const Layout& layout) {
+  if (job_.param_dtype == job_.reduce_dtype) return 0;
+  const common::Bytes moved(elements_of(layout).block * (common::size_of(job_.param_dtype) +
+                                                         common::size_of(job_.reduce_dtype)));
+  return (moved / cluster_.device.memory_bandwidth).value;
+}
+
+double LayoutBounds::accumulate_time(const Layout& layout) {
+  const common::Bytes elements(elements_of(layout).block);
+  const common::Bytes read = elements * common::size_of(job_.param_dtype);
+  const common::Bytes gradient = elements * common::size_of(job_.reduce_dtype);
+  if (accumulates_whole_gradients(layout) || sharding_ranks(layout.mesh) == 1)
+    return ((read + gradient * 2) / cluster_.device.memory_bandwidth).value;
+  if (job_.param_dtype == job_.reduce_dtype) return 0;
+  return ((read + gradient) / cluster_.device.memory_bandwidth).value;
+}
+
 common::Bytes LayoutBounds::memory(const Layout& layout) {
+  return memory(layout,
+                static_cast<double>(input_elements(layout) * common::size_of(job_.param_dtype)));
+}
+
+common::Bytes LayoutBounds::memory_as_checkpointed(const Layout& layout) {
+  if (!bounds_model_ || other_block_ != 0) return memory(layout);
+  const Saving& saving = saving_of(layout);
+  switch (layout.activation_checkpointing) {
+    case ActivationCheckpointing::kNone:
+      return memory(layout, saving.saved);
+    case ActivationCheckpointing::kSelective:
+      return memory(layout, saving.ways[0].saved);
+    case ActivationCheckpointing::kFull:
+      return memory(layout, saving.ways[1].saved);
+  }
+  return memory(layout);
+}
+
+common::Bytes LayoutBounds::memory(const Layout& layout, double saved) {
   if (!bounds_model_ || layout.mesh.expert_parallel > 1) return {};
-  const std::int64_t input = input_elements(layout) * common::size_of(job_.param_dtype);
   std::int64_t highest = 0;
   const std::int64_t stages = layout.mesh.sizes[Axis::kPp];
   for (const std::int64_t index : {std::int64_t{0}, std::min<std::int64_t>(1, stages - 1)}) {
     const Stage stage = stage_at(model_, layout, index);
-    const std::int64_t activations =
-        chunks_under_way(layout, stage) * (stage.blocks / layout.virtual_stages) * input;
+    const auto activations =
+        static_cast<std::int64_t>(blocks_under_way(model_, layout, stage).passes * saved);
     const std::int64_t gradients =
         slice_elements(layout, stage) * common::size_of(job_.reduce_dtype);
     const std::int64_t beside = bytes_beside_activations(layout, stage);
@@ -250,33 +390,64 @@ const LayoutBounds::Saving& LayoutBounds::saving_of(const Layout& layout) {
   return saving;
 }
 
+double LayoutBounds::recompute_time(const Layout& layout) {
+  const bool full = layout.activation_checkpointing == ActivationCheckpointing::kFull;
+  return std::max(0.0, saving_of(layout).ways[full ? 1 : 0].recompute);
+}
+
 double LayoutBounds::chosen_recompute_time(const Layout& layout, const Stage& stage) {
   if (other_block_ != 0) return 0;
   if (layout.activation_checkpointing == ActivationCheckpointing::kNone) return 0;
   const std::int64_t chosen = layout.checkpointed_blocks.value_or(model_.num_hidden_layers);
-  std::int64_t blocks = 0;
-  for (const Chunk& chunk : chunks_of(model_, layout, stage.index))
-    blocks += std::clamp<std::int64_t>(chosen - chunk.first_block, 0, chunk.blocks);
-  const bool full = layout.activation_checkpointing == ActivationCheckpointing::kFull;
-  const Saving::Way& way = saving_of(layout).ways[full ? 1 : 0];
-  return static_cast<double>(blocks) * std::max(0.0, way.recompute);
+  const std::int64_t blocks = std::clamp<std::int64_t>(chosen - stage.first_block, 0, stage.blocks);
+  return static_cast<double>(blocks) * recompute_time(layout);
 }
 
 double LayoutBounds::least_recompute_time(const Layout& layout, const Stage& stage) {
   if (other_block_ != 0) return 0;
   const Saving& saving = saving_of(layout);
-  const auto blocks = static_cast<double>(stage.blocks);
-  const auto under_way = static_cast<double>(chunks_under_way(layout, stage));
-  const auto room = static_cast<double>((cluster_.device.memory - cluster_.reserved_memory).value -
-                                        state_bytes(layout, stage));
-  const double lacking = under_way * blocks * saving.saved - room;
+  const BlocksUnderWay under_way = blocks_under_way(model_, layout, stage);
+  const double lacking = under_way.passes * saving.saved - room_for_activations(layout, stage);
   if (lacking <= 0) return 0;
   double least = std::numeric_limits<double>::infinity();
   for (const Saving::Way& way : saving.ways) {
-    const double freed = under_way * (saving.saved - way.saved);
-    if (lacking <= blocks * freed) least = std::min(least, lacking / freed * way.recompute);
+    const double freed = under_way.most_of_block * (saving.saved - way.saved);
+    if (lacking <= under_way.passes * (saving.saved - way.saved))
+      least = std::min(least, lacking / freed * way.recompute);
   }
   return std::isinf(least) ? 0 : std::max(0.0, least);
+}
+
+double LayoutBounds::room_for_activations(const Layout& layout, const Stage& stage) {
+  return static_cast<double>((cluster_.device.memory - cluster_.reserved_memory).value -
+                             state_bytes(layout, stage));
+}
+
+std::int64_t LayoutBounds::least_checkpointed(const Layout& layout) {
+  const bool checkpoints = layout.activation_checkpointing != ActivationCheckpointing::kNone;
+  if (!bounds_model_ || other_block_ != 0 || layout.mesh.expert_parallel > 1 || !checkpoints)
+    return 0;
+  const Saving& saving = saving_of(layout);
+  const bool full = layout.activation_checkpointing == ActivationCheckpointing::kFull;
+  const double freed = saving.saved - saving.ways[full ? 1 : 0].saved;
+  std::int64_t least = 0;
+  for (const std::int64_t index : {std::int64_t{0}, std::int64_t{1}}) {
+    if (index >= layout.mesh.sizes[Axis::kPp]) break;
+    const Stage stage = stage_at(model_, layout, index);
+    double lacking = -room_for_activations(layout, stage);
+    const std::vector<ChunkUnderWay> chunks = chunks_with_passes(model_, layout, stage);
+    for (const ChunkUnderWay& chunk : chunks) lacking += chunk.block_passes() * saving.saved;
+    std::int64_t needed = 0;
+    for (const ChunkUnderWay& chunk : chunks) {
+      if (lacking <= 0) break;
+      const double blocks =
+          std::min(std::ceil(lacking / (chunk.passes * freed)), static_cast<double>(chunk.blocks));
+      needed = chunk.first_block + static_cast<std::int64_t>(blocks);
+      lacking -= blocks * chunk.passes * freed;
+    }
+    least = std::max(least, needed);
+  }
+  return least;
 }
 
 std::int64_t LayoutBounds::input_elements(const Layout& layout) const {
@@ -306,11 +477,11 @@ const LayoutBounds::Passes& LayoutBounds::passes_of(const Layout& layout) {
   };
   const ModelSpec& model = context.model;
   const auto pass = [&](Computation computation, std::int64_t unit) {
-    return Pass{.forward = seconds(Opcode::kForward, computation, unit),
-                .backward = seconds(Opcode::kBackward, computation, unit)};
+    return UnitPass{.forward = seconds(Opcode::kForward, computation, unit),
+                    .backward = seconds(Opcode::kBackward, computation, unit)};
   };
   const auto block = [&](std::int64_t index) {
-    Pass passes = pass(Computation::kBlock, block_unit(model, index));
+    UnitPass passes = pass(Computation::kBlock, block_unit(model, index));
     if (!layout.async_tp) return passes;
     // What is computed twice may spare a collective more than it takes, where pieces hide others.
     Layout tried = layout;
@@ -323,8 +494,8 @@ const LayoutBounds::Passes& LayoutBounds::passes_of(const Layout& layout) {
     }
     return passes;
   };
-  const Pass first = block(0);
-  const Pass other = other_block_ == 0 ? first : block(other_block_);
+  const UnitPass first = block(0);
+  const UnitPass other = other_block_ == 0 ? first : block(other_block_);
   found->second = {
       .embedding = pass(Computation::kEmbedding, embedding_unit(model)),
       .block = {.forward = std::min(first.forward, other.forward),
@@ -350,14 +521,14 @@ const LayoutBounds::Elements& LayoutBounds::elements_of(const Layout& layout) {
   return found->second;
 }
 
-double LayoutBounds::collective(const Layout& layout, CollectiveKind kind, Axis axis,
-                                std::int64_t bytes) const {
+Price LayoutBounds::collective(const Layout& layout, CollectiveKind kind, Axis axis,
+                               std::int64_t bytes) const {
   Operation operation;
   operation.kind = OperationKind::kCollective;
   operation.collective = kind;
   operation.axis = axis;
   operation.bytes = common::Bytes(bytes);
-  return price(cluster_, layout.mesh, job_.param_dtype, operation).duration.value;
+  return price(cluster_, layout.mesh, job_.param_dtype, operation);
 }
 
 }  // namespace meshplan::planner

@@ -5,9 +5,11 @@
 #include <map>
 
 #include "planner/cluster/cluster_spec.h"
+#include "planner/cost/price.h"
 #include "planner/layout/layout.h"
 #include "planner/layout/stage.h"
 #include "planner/model/model_spec.h"
+#include "planner/search/interleaved_bound.h"
 
 namespace meshplan::planner {
 
@@ -33,21 +35,26 @@ class LayoutBounds {
   /// The same of a layout whose checkpointed blocks have been chosen.
   common::Seconds time_as_chosen(const Layout& layout);
 
+  /// The same, closer and in more steps, for interleaved stages that are soon played.
+  common::Seconds time_as_played(const Layout& layout);
+
+  /// The fewest of the model's first blocks that have to be checkpointed in the layout's way for
+  /// the others' activations to have room; 0 where that is not known.
+  std::int64_t least_checkpointed(const Layout& layout);
+
   /// Least peak of allocated memory: what is held all through, with the gradients that the update
   /// reads; or with the inputs of the blocks of all microbatches under way, the copies that are
   /// gathered by then, and the gradients of microbatches before.
   common::Bytes memory(const Layout& layout);
 
+  /// The same where all blocks are checkpointed as the layout says.
+  common::Bytes memory_as_checkpointed(const Layout& layout);
+
  private:
-  /// A microbatch's passes through a unit, in seconds.
-  struct Pass {
-    double forward = 0;
-    double backward = 0;
-  };
   struct Passes {
-    Pass embedding;
-    Pass block;
-    Pass head;
+    UnitPass embedding;
+    UnitPass block;
+    UnitPass head;
   };
   /// What a block saves, in bytes, and what it may be checkpointed to: so much, for so many seconds
   /// more of each backward pass.
@@ -87,7 +94,17 @@ class LayoutBounds {
   common::Seconds update_time(const Layout& layout);
   double least_time(const Layout& layout, const BlockCollectives& collectives,
                     Recomputed recomputed);
+  /// Its passes alone; and with its collectives and what is computed twice.
+  InterleavedStep interleaved_passes(const Layout& layout);
+  InterleavedStep interleaved_step(const Layout& layout, Recomputed recomputed);
+  void add_recomputation(const Layout& layout, Recomputed recomputed, InterleavedStep& step);
   const Saving& saving_of(const Layout& layout);
+  /// Of a block that is checkpointed as the layout says.
+  double recompute_time(const Layout& layout);
+  /// Of kernels that add up a block's gradient, for a microbatch.
+  double accumulate_time(const Layout& layout);
+  double first_accumulate_time(const Layout& layout);
+  common::Bytes memory(const Layout& layout, double saved);
   /// What a stage's blocks at least take longer for a microbatch, as some have to be checkpointed.
   double least_recompute_time(const Layout& layout, const Stage& stage);
   double chosen_recompute_time(const Layout& layout, const Stage& stage);
@@ -96,7 +113,9 @@ class LayoutBounds {
   std::int64_t bytes_beside_activations(const Layout& layout, const Stage& stage);
   /// Parameters and the optimizer's state.
   std::int64_t state_bytes(const Layout& layout, const Stage& stage);
-  double collective(const Layout& layout, CollectiveKind kind, Axis axis, std::int64_t bytes) const;
+  /// Of a stage, for its state and its activations.
+  double room_for_activations(const Layout& layout, const Stage& stage);
+  Price collective(const Layout& layout, CollectiveKind kind, Axis axis, std::int64_t bytes) const;
 
   ModelSpec model_;
   ClusterSpec cluster_;
