@@ -14,8 +14,7 @@
 namespace meshplan::planner {
 
 /// What layouts cannot undercut, worked out in a fraction of the time that pricing them takes. It
-/// is nothing for the feed-forward demo; memory and collectives of experts that are shared out, and
-/// what blocks that differ recompute, count nothing, either.
+/// is nothing for the feed-forward demo; what blocks that differ recompute counts nothing, either.
 class LayoutBounds {
  public:
   LayoutBounds(const ModelSpec& model, const ClusterSpec& cluster, const Job& job);
@@ -76,10 +75,12 @@ class LayoutBounds {
     /// Kernels that add up a microbatch's gradient, after the first.
     double accumulate = 0;
   };
-  /// Elements of whole units on a rank, unpadded.
+  /// Elements of whole units on a rank, unpadded; of a block's, those of experts that are shared
+  /// out.
   struct Elements {
     std::int64_t embedding = 0;
     std::int64_t block = 0;
+    std::int64_t block_experts = 0;
     std::int64_t head = 0;
   };
 
@@ -108,6 +109,9 @@ class LayoutBounds {
   /// What a stage's blocks at least take longer for a microbatch, as some have to be checkpointed.
   double least_recompute_time(const Layout& layout, const Stage& stage);
   double chosen_recompute_time(const Layout& layout, const Stage& stage);
+  /// A slice of so many elements, of which so many are of experts that are shared out.
+  std::int64_t sharded(const Layout& layout, std::int64_t elements, std::int64_t experts) const;
+  std::int64_t held_elements(const Layout& layout, const Stage& stage);
   std::int64_t slice_elements(const Layout& layout, const Stage& stage);
   /// Copies and gradients that are there while most activations are.
   std::int64_t bytes_beside_activations(const Layout& layout, const Stage& stage);
@@ -115,6 +119,8 @@ class LayoutBounds {
   std::int64_t state_bytes(const Layout& layout, const Stage& stage);
   /// Of a stage, for its state and its activations.
   double room_for_activations(const Layout& layout, const Stage& stage);
+  /// A block's gather or reduction over dp_shard.
+  BesideCompute over_shards(const Layout& layout, CollectiveKind kind, std::int64_t element_size);
   Price collective(const Layout& layout, CollectiveKind kind, Axis axis, std::int64_t bytes) const;
 
   ModelSpec model_;
@@ -129,8 +135,8 @@ class LayoutBounds {
   static PassKey key_of(const Layout& layout);
   std::map<PassKey, Passes> passes_;
   std::map<PassKey, Saving> savings_;
-  /// By tp and whether there are stages.
-  std::map<std::array<std::int64_t, 2>, Elements> elements_;
+  /// By tp, whether there are stages, and ep.
+  std::map<std::array<std::int64_t, 3>, Elements> elements_;
 };
 
 }  // namespace meshplan::planner

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "planner/cost/pipeline_player.h"
 #include "planner/layout/stage.h"
 #include "planner/program/schedule.h"
 
@@ -179,7 +180,8 @@ class Messages {
 
 bool is_soon_played(const InterleavedStep& step) {
   constexpr std::int64_t kMostPasses = 1 << 14;
-  return step.stages * step.chunks <= kMostPasses / step.microbatches;
+  return step.microbatches <= pipeline_transient(step.stages) &&
+         step.stages * step.chunks <= kMostPasses / step.microbatches;
 }
 
 double played_interleaved_time(const InterleavedStep& step) {

@@ -5,7 +5,7 @@
 namespace meshplan::planner {
 
 /// Whether the step has so few passes that they are played in a fraction of the time that pricing
-/// it takes.
+/// it takes, and so few microbatches that its price is played to the end as well.
 bool is_soon_played(const InterleavedStep& step);
 
 /// Least time of the step before its update, as least_interleaved_time() but closer: plays every
