@@ -141,6 +141,8 @@ LayoutBounds::BlockCollectives LayoutBounds::collectives_of(const Layout& layout
 
 BesideCompute LayoutBounds::over_shards(const Layout& layout, CollectiveKind kind,
                                         std::int64_t element_size) {
+  // Of blocks that differ neither takes less in all.
+  if (other_block_ != 0 && layout.mesh.expert_parallel > 1) return {};
   const auto [embedding, block, experts, head] = elements_of(layout);
   const Price shared = collective(layout, kind, Axis::kDpShard, (block - experts) * element_size);
   BesideCompute both{shared.duration.value, shared.taken_from_compute.value};
@@ -288,7 +290,8 @@ const LayoutBounds::Elements& LayoutBounds::elements_of(const Layout& layout) {
   const UnitSizes& other = other_block_ == 0 ? context.block : context.other_block;
   const UnitSizes& lesser = other.elements < context.block.elements ? other : context.block;
   sizes.block = lesser.elements;
-  sizes.block_experts = lesser.expert_elements;
+  // As if none were shared out, where slices of the other block may be less.
+  sizes.block_experts = other_block_ == 0 ? lesser.expert_elements : 0;
   return sizes;
 }
 

@@ -113,8 +113,10 @@ class LayoutBounds {
   std::int64_t sharded(const Layout& layout, std::int64_t elements, std::int64_t experts) const;
   std::int64_t held_elements(const Layout& layout, const Stage& stage);
   std::int64_t slice_elements(const Layout& layout, const Stage& stage);
-  /// Copies and gradients that are there while most activations are.
-  std::int64_t bytes_beside_activations(const Layout& layout, const Stage& stage);
+  /// Copies that are there when the first backward pass begins; and gradients, once each chunk has
+  /// had one.
+  std::int64_t gathered_bytes(const Layout& layout, const Stage& stage);
+  std::int64_t accumulated_bytes(const Layout& layout, const Stage& stage);
   /// Parameters and the optimizer's state.
   std::int64_t state_bytes(const Layout& layout, const Stage& stage);
   /// Of a stage, for its state and its activations.

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <vector>
 
 #include "planner/layout/stage.h"
 #include "planner/program/schedule.h"
@@ -26,20 +25,29 @@ struct ChunkUnderWay {
   double block_passes() const { return static_cast<double>(blocks) * passes; }
 };
 
-std::vector<ChunkUnderWay> chunks_with_passes(const ModelSpec& model, const Layout& layout,
-                                              const Stage& stage) {
+/// In the order of the model's blocks.
+template <class Body>
+void each_chunk_under_way(const ModelSpec& model, const Layout& layout, const Stage& stage,
+                          const Body& body) {
   const std::int64_t passes = chunks_under_way(layout, stage);
   // Of one chunk as many follow one another as there are stages.
   const std::int64_t round = stage.count * layout.virtual_stages;
-  std::vector<ChunkUnderWay> chunks;
-  for (const Chunk& chunk : chunks_of(model, layout, stage.index)) {
-    const std::int64_t before = std::ssize(chunks) * stage.count;
-    const std::int64_t in_turn = passes / round * stage.count +
-                                 std::clamp<std::int64_t>(passes % round - before, 0, stage.count);
-    chunks.push_back({chunk.first_block, chunk.blocks,
-                      static_cast<double>(layout.virtual_stages > 1 ? in_turn : passes)});
+  for (std::int64_t k = 0; k < layout.virtual_stages; ++k) {
+    const std::int64_t in_turn =
+        passes / round * stage.count +
+        std::clamp<std::int64_t>(passes % round - k * stage.count, 0, stage.count);
+    const Chunk chunk = chunk_at(model.num_hidden_layers, round, k * stage.count + stage.index);
+    body(ChunkUnderWay{chunk.first_block, chunk.blocks,
+                       static_cast<double>(layout.virtual_stages > 1 ? in_turn : passes)});
   }
-  return chunks;
+}
+
+/// Whether each of the stage's chunks ends a backward pass before as many passes as ever are under
+/// way for the last time.
+bool all_have_gradients(const Layout& layout, const Stage& stage) {
+  const std::int64_t pairs =
+      layout.accumulation * layout.virtual_stages - chunks_under_way(layout, stage);
+  return pairs >= (layout.virtual_stages == 1 ? 1 : stage.count * layout.virtual_stages);
 }
 
 /// Blocks' forward passes then.
@@ -51,10 +59,10 @@ struct BlocksUnderWay {
 
 BlocksUnderWay blocks_under_way(const ModelSpec& model, const Layout& layout, const Stage& stage) {
   BlocksUnderWay blocks;
-  for (const ChunkUnderWay& chunk : chunks_with_passes(model, layout, stage)) {
+  each_chunk_under_way(model, layout, stage, [&](const ChunkUnderWay& chunk) {
     blocks.passes += chunk.block_passes();
     blocks.most_of_block = std::max(blocks.most_of_block, chunk.passes);
-  }
+  });
   return blocks;
 }
 
@@ -89,13 +97,24 @@ common::Bytes LayoutBounds::memory(const Layout& layout, double saved) {
   const std::int64_t stages = layout.mesh.sizes[Axis::kPp];
   for (const std::int64_t index : {std::int64_t{0}, std::min<std::int64_t>(1, stages - 1)}) {
     const Stage stage = stage_at(model_, layout, index);
-    const auto activations =
-        static_cast<std::int64_t>(blocks_under_way(model_, layout, stage).passes * saved);
+    const auto saved_by = [&](double passes) { return static_cast<std::int64_t>(passes * saved); };
+    // Without a pipeline's chunks in turn, most may be held in the loss.
+    const std::int64_t gradient =
+        layout.virtual_stages > 1 ? elements_of(layout).block * common::size_of(job_.param_dtype)
+                                  : 0;
+    const std::int64_t gathered = gathered_bytes(layout, stage) + gradient;
+    // When the first backward pass begins.
+    std::int64_t most = saved_by(blocks_under_way(model_, layout, stage).passes) + gathered;
+    // When all chunks have had one, and as many passes are under way.
+    if (all_have_gradients(layout, stage)) {
+      const std::int64_t passes =
+          chunks_under_way(layout, stage) * (stage.blocks / layout.virtual_stages);
+      most = std::max(most, saved_by(static_cast<double>(passes)) + gathered +
+                                accumulated_bytes(layout, stage));
+    }
     const std::int64_t gradients =
         slice_elements(layout, stage) * common::size_of(job_.reduce_dtype);
-    const std::int64_t beside = bytes_beside_activations(layout, stage);
-    highest =
-        std::max(highest, state_bytes(layout, stage) + std::max(activations + beside, gradients));
+    highest = std::max(highest, state_bytes(layout, stage) + std::max(most, gradients));
   }
   return common::Bytes(highest);
 }
@@ -117,36 +136,35 @@ std::int64_t LayoutBounds::slice_elements(const Layout& layout, const Stage& sta
                  stage.blocks * elements_of(layout).block_experts);
 }
 
-std::int64_t LayoutBounds::bytes_beside_activations(const Layout& layout, const Stage& stage) {
-  const Elements& elements = elements_of(layout);
+std::int64_t LayoutBounds::gathered_bytes(const Layout& layout, const Stage& stage) {
   const Sharding sharding = without_replicas(layout.sharding);
-  const bool interleaved = layout.virtual_stages > 1;
-  // Of chunks in turn, others may not have begun, or have ended.
-  const std::int64_t in_chunk = stage.blocks / layout.virtual_stages;
-  std::int64_t bytes = 0;
-  if (sharding_ranks(layout.mesh) > 1 && !keeps_whole(sharding)) {
-    // At the end of the forward pass, or in the loss.
-    const std::int64_t blocks = sharding == Sharding::kFullShard ? 1 : in_chunk;
-    const std::int64_t head = stage.is_last() && !interleaved ? elements.head : 0;
-    bytes += (blocks * elements.block + head) * common::size_of(job_.param_dtype);
+  if (sharding_ranks(layout.mesh) == 1 || keeps_whole(sharding)) return 0;
+  const Elements& elements = elements_of(layout);
+  std::int64_t blocks = 1;
+  if (sharding != Sharding::kFullShard) {
+    blocks = 0;
+    each_chunk_under_way(model_, layout, stage, [&](const ChunkUnderWay& chunk) {
+      blocks += chunk.passes > 0 ? chunk.blocks : 0;
+    });
   }
-  if (layout.accumulation * layout.virtual_stages > chunks_under_way(layout, stage)) {
-    const std::int64_t held =
-        interleaved ? in_chunk * elements.block : held_elements(layout, stage);
-    const std::int64_t experts = (interleaved ? in_chunk : stage.blocks) * elements.block_experts;
-    const bool whole = accumulates_whole_gradients(layout);
-    bytes += (whole ? held : sharded(layout, held, experts)) * common::size_of(job_.reduce_dtype);
-  }
-  return bytes;
+  // In the loss; of chunks in turn the last one may not have begun.
+  const std::int64_t head = stage.is_last() && layout.virtual_stages == 1 ? elements.head : 0;
+  return (blocks * elements.block + head) * common::size_of(job_.param_dtype);
+}
+
+std::int64_t LayoutBounds::accumulated_bytes(const Layout& layout, const Stage& stage) {
+  const bool whole = accumulates_whole_gradients(layout);
+  return (whole ? held_elements(layout, stage) : slice_elements(layout, stage)) *
+         common::size_of(job_.reduce_dtype);
 }
 
 std::int64_t LayoutBounds::state_bytes(const Layout& layout, const Stage& stage) {
   const std::int64_t param_size = common::size_of(job_.param_dtype);
   const std::int64_t master_size = common::size_of(job_.master_dtype);
   const std::int64_t slice = slice_elements(layout, stage);
-  if (layout.optimizer_offload) return slice * param_size;
   const std::int64_t held = held_elements(layout, stage);
   const bool whole = keeps_whole(layout.sharding);
+  if (layout.optimizer_offload) return (whole ? held : slice) * param_size;
   const std::int64_t copies = whole && param_size != master_size ? held * param_size : 0;
   const std::int64_t masters = (whole && copies == 0 ? held : slice) * master_size;
   return copies + masters + 2 * slice * common::size_of(moment_dtype(job_));
@@ -167,17 +185,16 @@ std::int64_t LayoutBounds::least_checkpointed(const Layout& layout) {
   for (const std::int64_t index : {std::int64_t{0}, std::int64_t{1}}) {
     if (index >= layout.mesh.sizes[Axis::kPp]) break;
     const Stage stage = stage_at(model_, layout, index);
-    double lacking = -room_for_activations(layout, stage);
-    const std::vector<ChunkUnderWay> chunks = chunks_with_passes(model_, layout, stage);
-    for (const ChunkUnderWay& chunk : chunks) lacking += chunk.block_passes() * saving.saved;
+    double lacking = blocks_under_way(model_, layout, stage).passes * saving.saved -
+                     room_for_activations(layout, stage);
     std::int64_t needed = 0;
-    for (const ChunkUnderWay& chunk : chunks) {
-      if (lacking <= 0) break;
+    each_chunk_under_way(model_, layout, stage, [&](const ChunkUnderWay& chunk) {
+      if (lacking <= 0) return;
       const double blocks =
           std::min(std::ceil(lacking / (chunk.passes * freed)), static_cast<double>(chunk.blocks));
       needed = chunk.first_block + static_cast<std::int64_t>(blocks);
       lacking -= blocks * chunk.passes * freed;
-    }
+    });
     least = std::max(least, needed);
   }
   return least;

@@ -1,6 +1,7 @@
 #include "planner/search/fit.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "planner/cost/estimate.h"
@@ -25,6 +26,15 @@ std::optional<Layout> MemoryFit::fill(const Layout& layout, Stages stages) {
   return filled;
 }
 
+Stage MemoryFit::fullest_of(const Layout& layout) const {
+  const std::int64_t last = layout.mesh.sizes[Axis::kPp] - 1;
+  return stage_at(*model_, layout, std::min(fullest_, last));
+}
+
+common::Bytes MemoryFit::need_of_fullest(const Layout& layout) {
+  return device_memory(*cluster_, tables_->peak_allocated(layout, fullest_of(layout)));
+}
+
 bool MemoryFit::fits(const Layout& layout, const Stage& stage) {
   const bool fit =
       device_memory(*cluster_, tables_->peak_allocated(layout, stage)) <= cluster_->device.memory;
@@ -32,10 +42,7 @@ bool MemoryFit::fits(const Layout& layout, const Stage& stage) {
   return fit;
 }
 
-bool MemoryFit::fullest_fits(const Layout& layout) {
-  const std::int64_t last = layout.mesh.sizes[Axis::kPp] - 1;
-  return fits(layout, stage_at(*model_, layout, std::min(fullest_, last)));
-}
+bool MemoryFit::fullest_fits(const Layout& layout) { return fits(layout, fullest_of(layout)); }
 
 bool MemoryFit::fits(const Layout& layout, Stages which) {
   if (which == Stages::kFullest) return fullest_fits(layout);
@@ -50,20 +57,41 @@ void MemoryFit::set_least_that_fits(Layout& layout, Stages stages, std::int64_t 
                                     const std::function<void(Layout&, std::int64_t)>& set) {
   while (from < to) {
     // By the fullest stage alone, until another one turns out not to fit.
-    for (std::int64_t above = to; from < above;) {
-      const std::int64_t middle = from + (above - from) / 2;
-      set(layout, middle);
-      if (fullest_fits(layout)) {
-        above = middle;
-      } else {
-        from = middle + 1;
-      }
-    }
+    from = least_of_fullest(layout, from, to, set);
     set(layout, from);
     if (from == to || fits(layout, stages)) break;
     ++from;
   }
   set(layout, from);
+}
+
+std::int64_t MemoryFit::least_of_fullest(Layout& layout, std::int64_t from, std::int64_t to,
+                                         const std::function<void(Layout&, std::int64_t)>& set) {
+  const auto room_with = [&](std::int64_t number) {
+    set(layout, number);
+    return static_cast<double>((cluster_->device.memory - need_of_fullest(layout)).value);
+  };
+  if (room_with(from) >= 0) return from;
+  double lacking = -room_with(from);
+  double room = room_with(to);
+  // What fits grows by about as much with each: regula falsi, with a bisection now and then where
+  // it does not.
+  for (int probe = 1; from + 1 < to; ++probe) {
+    const double part = lacking / std::max(1.0, lacking + room);
+    const auto guess =
+        from + static_cast<std::int64_t>(std::ceil(part * static_cast<double>(to - from)));
+    const std::int64_t middle =
+        probe % 3 == 0 ? from + (to - from) / 2 : std::clamp(guess, from + 1, to - 1);
+    const double left = room_with(middle);
+    if (left >= 0) {
+      to = middle;
+      room = left;
+    } else {
+      from = middle;
+      lacking = -left;
+    }
+  }
+  return to;
 }
 
 void MemoryFit::checkpoint_fewest(Layout& layout, Stages stages) {

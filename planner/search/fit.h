@@ -22,7 +22,11 @@ class MemoryFit {
   /// checkpoints no fewer and keeps no more.
   std::optional<Layout> fill_fullest(const Layout& layout);
 
+  /// What a device of that stage needs at its peak.
+  common::Bytes need_of_fullest(const Layout& layout);
+
  private:
+  Stage fullest_of(const Layout& layout) const;
   /// One that does not fit is the fullest from then on.
   bool fits(const Layout& layout, const Stage& stage);
   bool fullest_fits(const Layout& layout);
@@ -33,6 +37,9 @@ class MemoryFit {
   /// with all after one that it fits with.
   void set_least_that_fits(Layout& layout, Stages stages, std::int64_t from, std::int64_t to,
                            const std::function<void(Layout&, std::int64_t)>& set);
+  /// The same number for the fullest stage.
+  std::int64_t least_of_fullest(Layout& layout, std::int64_t from, std::int64_t to,
+                                const std::function<void(Layout&, std::int64_t)>& set);
   void checkpoint_fewest(Layout& layout, Stages stages);
   void keep_most(Layout& layout, Stages stages);
 

@@ -139,9 +139,15 @@ TEST(LayoutBounds, AreNeverAboveTimeAndMemory) {
   const bool held = rc::check([&] {
     for (int i = 0; i < 10; ++i) {
       Plan plan = i % 2 == 0 ? any_plan_over_all_axes() : any_interleaved_plan();
+      const std::int64_t pp = plan.layout.mesh.sizes[Axis::kPp];
+      const std::int64_t chunks = plan.model.num_hidden_layers / pp;
+      // With experts and every option, too.
+      if (i % 4 == 0 && pp > 1 && chunks > 1)
+        plan.layout.virtual_stages = *rc::gen::inRange<std::int64_t>(1, chunks + 1);
       plan.layout.accumulation = any_accumulation(plan.layout, 30);
       plan.layout.prefetch_depth = *rc::gen::element<std::int64_t>(1, 1, 0, 2, 3);
       plan.estimate = estimate(plan.model, plan.cluster, plan.job, plan.layout);
+      if (!plan.estimate.violations.empty()) continue;
       LayoutBounds bounds(plan.model, plan.cluster, plan.job);
       const double time = bounds.time(plan.layout).value / plan.estimate.step_time.value;
       const double memory = static_cast<double>(bounds.memory(plan.layout).value) /
