@@ -14,9 +14,13 @@ namespace {
 /// CPUs allocate exactly.
 constexpr double kGpuAllocatorSlack = 1.11;
 
+double allocator_slack(const ClusterSpec& cluster) {
+  return cluster.device.kind == DeviceKind::kGpu ? kGpuAllocatorSlack : 1.0;
+}
+
 common::Bytes reserved_memory(const ClusterSpec& cluster, common::Bytes allocated) {
-  const double slack = cluster.device.kind == DeviceKind::kGpu ? kGpuAllocatorSlack : 1.0;
-  return common::Bytes(static_cast<std::int64_t>(static_cast<double>(allocated.value) * slack));
+  return common::Bytes(
+      static_cast<std::int64_t>(static_cast<double>(allocated.value) * allocator_slack(cluster)));
 }
 
 MemoryEstimate memory_of(const StepContext& context, const ClusterSpec& cluster,
@@ -148,6 +152,11 @@ void bound_exposed(Traffic& traffic) {
 
 common::Bytes device_memory(const ClusterSpec& cluster, common::Bytes allocated) {
   return reserved_memory(cluster, allocated) + cluster.reserved_memory;
+}
+
+common::Bytes most_allocated(const ClusterSpec& cluster) {
+  const auto room = static_cast<double>((cluster.device.memory - cluster.reserved_memory).value);
+  return common::Bytes(static_cast<std::int64_t>((room + 1) / allocator_slack(cluster)) + 1);
 }
 
 Estimate estimate(const ModelSpec& model, const ClusterSpec& cluster, const Job& job,

@@ -31,6 +31,9 @@ struct MemoryEstimate {
 /// communication library.
 common::Bytes device_memory(const ClusterSpec& cluster, common::Bytes allocated);
 
+/// No larger peak of allocated memory fits a device.
+common::Bytes most_allocated(const ClusterSpec& cluster);
+
 /// Volumes by the two first-order formulas of the field, for one forward pass and one gather of the
 /// whole model: TP activations = layers x hidden x sequence x batch x 2 bytes x 2; FSDP parameters
 /// = parameters x 2 bytes.

@@ -78,6 +78,16 @@ std::int64_t uses_of_axes(const Layout& layout) {
          (sharding_ranks(layout.mesh) > 1 ? 2 : 0) + (sizes[Axis::kDpReplicate] > 1 ? 1 : 0);
 }
 
+/// An interleaved layout with as few microbatches as have the same peak of memory: periods of its
+/// schedule repeat, and change memory by as much each time.
+Layout with_few_rounds(Layout layout) {
+  const std::int64_t stages = layout.mesh.sizes[Axis::kPp];
+  constexpr std::int64_t kRounds = 9;
+  if (layout.virtual_stages > 1)
+    layout.accumulation = std::min(layout.accumulation, kRounds * stages);
+  return layout;
+}
+
 bool is_pipeline(const Layout& layout) { return layout.mesh.sizes[Axis::kPp] > 1; }
 
 }  // namespace
@@ -108,7 +118,8 @@ common::Bytes EstimateTables::peak_allocated(const Layout& layout) {
 common::Bytes EstimateTables::peak_allocated(const Layout& layout, const Stage& stage) {
   if (is_feed_forward(model_)) return peak_allocated(layout);
   make_room();
-  const Sort sort = sort_of(layout, stage);
+  Sort sort = sort_of(with_few_rounds(layout), stage);
+  sort.microbatches = layout.accumulation;
   select(sort);
   const ByteCounts held = costs_[sort.costs].held(sort.microbatches);
   return common::Bytes(std::accumulate(held.begin(), held.end(), cost_.peak_total(sort.growth)));

@@ -42,8 +42,10 @@ common::Seconds LayoutBounds::time_as_chosen(const Layout& layout) {
 common::Seconds LayoutBounds::time_as_played(const Layout& layout) {
   if (!bounds_model_ || layout.virtual_stages == 1) return time_as_chosen(layout);
   const InterleavedStep step = interleaved_step(layout, Recomputed::kChosen);
-  if (!is_soon_played(step)) return time_as_chosen(layout);
-  return common::Seconds(played_interleaved_time(step)) + update_time(layout);
+  const double passes = is_soon_played(step)
+                            ? std::max(least_interleaved_time(step), played_interleaved_time(step))
+                            : least_interleaved_time(step);
+  return common::Seconds(passes) + update_time(layout);
 }
 
 common::Seconds LayoutBounds::time(const Layout& layout, Recomputed recomputed) {
@@ -82,8 +84,9 @@ double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& co
   const auto& [embedding, block, head] = passes_of(layout);
   const auto microbatches = static_cast<double>(layout.accumulation);
   const auto gathered_before = static_cast<double>(1 + layout.prefetch_depth);
-  // Of the stages before, which a microbatch passes through first and last.
+  // Of the stages before, which a microbatch passes through first and last; and first alone.
   double before = 0;
+  double reached = 0;
   double longest = 0;
   for (const Stage& stage : stages_of(model_, layout)) {
     const auto blocks = static_cast<double>(stage.blocks);
@@ -108,7 +111,12 @@ double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& co
     backward += blocks * collectives.accumulate;
     const double passes = microbatches * forward + (microbatches - 1) * backward + last_backward;
     longest = std::max(longest, before + std::max({passes, gathers, reductions}));
+    // Sums over replicas begin with the last backward pass, and nothing waits for them until all
+    // stages have ended theirs.
+    const double until_last = microbatches * forward + (microbatches - 1) * backward;
+    longest = std::max(longest, reached + until_last + blocks * collectives.sum_replicas);
     before += forward + last_backward + 2 * collectives.send;
+    reached += forward + collectives.send;
   }
   return longest;
 }
@@ -134,7 +142,7 @@ LayoutBounds::BlockCollectives LayoutBounds::collectives_of(const Layout& layout
     const Price sum =
         collective(layout, CollectiveKind::kAllReduce, Axis::kDpReplicate,
                    sharded(layout, elements.block, elements.block_experts) * reduce_size);
-    block.last_reduce = std::max(block.last_reduce, sum.duration.value);
+    block.sum_replicas = sum.duration.value;
   }
   return block;
 }

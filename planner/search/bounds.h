@@ -65,12 +65,13 @@ class LayoutBounds {
     double saved = 0;
     std::array<Way, 2> ways;
   };
-  /// What a block's collectives take: its gather, its reduction in each microbatch, and in the
-  /// last; and a message between stages.
+  /// What a block's collectives take: its gather, its reduction over dp_shard in each microbatch,
+  /// and in the last, when it is summed over the replicas, too; and a message between stages.
   struct BlockCollectives {
     double gather = 0;
     double reduce = 0;
     double last_reduce = 0;
+    double sum_replicas = 0;
     double send = 0;
     /// Kernels that add up a microbatch's gradient, after the first.
     double accumulate = 0;
@@ -119,8 +120,16 @@ class LayoutBounds {
   std::int64_t accumulated_bytes(const Layout& layout, const Stage& stage);
   /// Parameters and the optimizer's state.
   std::int64_t state_bytes(const Layout& layout, const Stage& stage);
-  /// Of a stage, for its state and its activations.
-  double room_for_activations(const Layout& layout, const Stage& stage);
+  /// A moment with the most activations: blocks' passes under way, and bytes beside what they save.
+  struct FullMoment {
+    double block_passes = 0;
+    std::int64_t beside = 0;
+  };
+  /// When the first backward pass begins; and when all chunks have had one, and as many passes are
+  /// under way, which may be never.
+  std::array<FullMoment, 2> full_moments(const Layout& layout, const Stage& stage);
+  /// Bytes, where a block saves so many.
+  double lacking(const FullMoment& moment, double saved) const;
   /// A block's gather or reduction over dp_shard.
   BesideCompute over_shards(const Layout& layout, CollectiveKind kind, std::int64_t element_size);
   Price collective(const Layout& layout, CollectiveKind kind, Axis axis, std::int64_t bytes) const;

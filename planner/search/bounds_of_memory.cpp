@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "planner/cost/estimate.h"
 #include "planner/layout/stage.h"
 #include "planner/program/schedule.h"
 #include "planner/search/bounds.h"
@@ -97,26 +98,30 @@ common::Bytes LayoutBounds::memory(const Layout& layout, double saved) {
   const std::int64_t stages = layout.mesh.sizes[Axis::kPp];
   for (const std::int64_t index : {std::int64_t{0}, std::min<std::int64_t>(1, stages - 1)}) {
     const Stage stage = stage_at(model_, layout, index);
-    const auto saved_by = [&](double passes) { return static_cast<std::int64_t>(passes * saved); };
-    // Without a pipeline's chunks in turn, most may be held in the loss.
-    const std::int64_t gradient =
-        layout.virtual_stages > 1 ? elements_of(layout).block * common::size_of(job_.param_dtype)
-                                  : 0;
-    const std::int64_t gathered = gathered_bytes(layout, stage) + gradient;
-    // When the first backward pass begins.
-    std::int64_t most = saved_by(blocks_under_way(model_, layout, stage).passes) + gathered;
-    // When all chunks have had one, and as many passes are under way.
-    if (all_have_gradients(layout, stage)) {
-      const std::int64_t passes =
-          chunks_under_way(layout, stage) * (stage.blocks / layout.virtual_stages);
-      most = std::max(most, saved_by(static_cast<double>(passes)) + gathered +
-                                accumulated_bytes(layout, stage));
-    }
     const std::int64_t gradients =
         slice_elements(layout, stage) * common::size_of(job_.reduce_dtype);
-    highest = std::max(highest, state_bytes(layout, stage) + std::max(most, gradients));
+    highest = std::max(highest, state_bytes(layout, stage) + gradients);
+    for (const FullMoment& moment : full_moments(layout, stage)) {
+      const auto activations = static_cast<std::int64_t>(moment.block_passes * saved);
+      highest = std::max(highest, moment.beside + activations);
+    }
   }
   return common::Bytes(highest);
+}
+
+std::array<LayoutBounds::FullMoment, 2> LayoutBounds::full_moments(const Layout& layout,
+                                                                   const Stage& stage) {
+  const bool interleaved = layout.virtual_stages > 1;
+  // Without a pipeline's chunks in turn, most may be held in the loss.
+  const std::int64_t gradient =
+      interleaved ? elements_of(layout).block * common::size_of(job_.param_dtype) : 0;
+  const std::int64_t beside = state_bytes(layout, stage) + gathered_bytes(layout, stage) + gradient;
+  const BlocksUnderWay under_way = blocks_under_way(model_, layout, stage);
+  const FullMoment first{under_way.passes, beside};
+  if (!all_have_gradients(layout, stage)) return {first, first};
+  const std::int64_t passes =
+      chunks_under_way(layout, stage) * (stage.blocks / layout.virtual_stages);
+  return {first, {static_cast<double>(passes), beside + accumulated_bytes(layout, stage)}};
 }
 
 std::int64_t LayoutBounds::sharded(const Layout& layout, std::int64_t elements,
@@ -170,9 +175,9 @@ std::int64_t LayoutBounds::state_bytes(const Layout& layout, const Stage& stage)
   return copies + masters + 2 * slice * common::size_of(moment_dtype(job_));
 }
 
-double LayoutBounds::room_for_activations(const Layout& layout, const Stage& stage) {
-  return static_cast<double>((cluster_.device.memory - cluster_.reserved_memory).value -
-                             state_bytes(layout, stage));
+double LayoutBounds::lacking(const FullMoment& moment, double saved) const {
+  return moment.block_passes * saved +
+         static_cast<double>(moment.beside - most_allocated(cluster_).value);
 }
 
 std::int64_t LayoutBounds::least_checkpointed(const Layout& layout) {
@@ -181,19 +186,24 @@ std::int64_t LayoutBounds::least_checkpointed(const Layout& layout) {
   const Saving& saving = saving_of(layout);
   const bool full = layout.activation_checkpointing == ActivationCheckpointing::kFull;
   const double freed = saving.saved - saving.ways[full ? 1 : 0].saved;
+  const std::int64_t stages = layout.mesh.sizes[Axis::kPp];
   std::int64_t least = 0;
-  for (const std::int64_t index : {std::int64_t{0}, std::int64_t{1}}) {
-    if (index >= layout.mesh.sizes[Axis::kPp]) break;
+  for (const std::int64_t index : {std::int64_t{0}, std::min<std::int64_t>(1, stages - 1)}) {
     const Stage stage = stage_at(model_, layout, index);
-    double lacking = blocks_under_way(model_, layout, stage).passes * saving.saved -
-                     room_for_activations(layout, stage);
+    const auto [first, later] = full_moments(layout, stage);
+    // Of the passes under way later, any block may have the most.
+    const double most = blocks_under_way(model_, layout, stage).most_of_block;
+    double lacking_first = lacking(first, saving.saved);
+    double lacking_later = lacking(later, saving.saved);
     std::int64_t needed = 0;
     each_chunk_under_way(model_, layout, stage, [&](const ChunkUnderWay& chunk) {
-      if (lacking <= 0) return;
-      const double blocks =
-          std::min(std::ceil(lacking / (chunk.passes * freed)), static_cast<double>(chunk.blocks));
+      if (lacking_first <= 0 && lacking_later <= 0) return;
+      const double wanted =
+          std::max(lacking_first / (chunk.passes * freed), lacking_later / (most * freed));
+      const double blocks = std::min(std::ceil(wanted), static_cast<double>(chunk.blocks));
       needed = chunk.first_block + static_cast<std::int64_t>(blocks);
-      lacking -= blocks * chunk.passes * freed;
+      lacking_first -= blocks * chunk.passes * freed;
+      lacking_later -= blocks * most * freed;
     });
     least = std::max(least, needed);
   }
@@ -204,13 +214,14 @@ double LayoutBounds::least_recompute_time(const Layout& layout, const Stage& sta
   if (other_block_ != 0) return 0;
   const Saving& saving = saving_of(layout);
   const BlocksUnderWay under_way = blocks_under_way(model_, layout, stage);
-  const double lacking = under_way.passes * saving.saved - room_for_activations(layout, stage);
-  if (lacking <= 0) return 0;
+  const FullMoment moment = full_moments(layout, stage)[0];
+  const double lacks = lacking(moment, saving.saved);
+  if (lacks <= 0) return 0;
   double least = std::numeric_limits<double>::infinity();
   for (const Saving::Way& way : saving.ways) {
     const double freed = under_way.most_of_block * (saving.saved - way.saved);
-    if (lacking <= under_way.passes * (saving.saved - way.saved))
-      least = std::min(least, lacking / freed * way.recompute);
+    if (lacks <= under_way.passes * (saving.saved - way.saved))
+      least = std::min(least, lacks / freed * way.recompute);
   }
   return std::isinf(least) ? 0 : std::max(0.0, least);
 }

@@ -91,6 +91,13 @@ std::int64_t blocks_of_stage(const InterleavedStep& step, std::int64_t stage) {
 
 }  // namespace
 
+double last_stage_time(const InterleavedStep& step) {
+  double time = 0;
+  for (std::int64_t k = 1; k <= step.chunks; ++k)
+    time += passes_of(step, k * step.stages - 1).of_pairs(1);
+  return time;
+}
+
 double least_interleaved_time(const InterleavedStep& step) {
   const auto microbatches = static_cast<double>(step.microbatches);
   const auto round = static_cast<double>(step.stages);

@@ -61,4 +61,7 @@ struct InterleavedStep {
 /// reduction of two blocks before. It takes steps that grow with stages times chunks.
 double least_interleaved_time(const InterleavedStep& step);
 
+/// What the last stage does for a microbatch among others.
+double last_stage_time(const InterleavedStep& step);
+
 }  // namespace meshplan::planner

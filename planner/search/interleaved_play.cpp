@@ -180,11 +180,14 @@ class Messages {
 
 bool is_soon_played(const InterleavedStep& step) {
   constexpr std::int64_t kMostPasses = 1 << 14;
-  return step.microbatches <= pipeline_transient(step.stages) &&
-         step.stages * step.chunks <= kMostPasses / step.microbatches;
+  const std::int64_t played = std::min(step.microbatches, pipeline_transient(step.stages));
+  return step.stages * step.chunks <= kMostPasses / played;
 }
 
-double played_interleaved_time(const InterleavedStep& step) {
+double played_interleaved_time(const InterleavedStep& whole) {
+  InterleavedStep step = whole;
+  step.microbatches = std::min(whole.microbatches, pipeline_transient(whole.stages));
+  const auto rest = static_cast<double>(whole.microbatches - step.microbatches);
   std::vector<PlayedStage> stages;
   stages.reserve(static_cast<std::size_t>(step.stages));
   for (std::int64_t s = 0; s < step.stages; ++s) stages.emplace_back(step, s);
@@ -197,7 +200,7 @@ double played_interleaved_time(const InterleavedStep& step) {
   }
   double end = 0;
   for (const PlayedStage& stage : stages) end = std::max(end, stage.end());
-  return end;
+  return rest == 0 ? end : end + rest * last_stage_time(whole);
 }
 
 }  // namespace meshplan::planner
