@@ -1,0 +1,71 @@
+"""How pages are read and compared."""
+import unittest
+from pathlib import Path
+
+from compare import first_difference
+from pages import PageError, blocks_of
+
+PAGE = Path("page.md")
+
+
+class Pages(unittest.TestCase):
+    def test_a_console_block_has_commands_and_what_is_shown_under_each(self):
+        [block] = blocks_of(PAGE, "```console\n$ one \\\n    --two\nthree\n\n$ four\n```\n")
+        self.assertEqual([command.text for command in block.commands], ["one \\\n    --two", "four"])
+        self.assertEqual([command.shown for command in block.commands], [["three"], []])
+        self.assertEqual([command.line for command in block.commands], [2, 6])
+
+    def test_a_need_is_of_the_next_block_alone(self):
+        blocks = blocks_of(PAGE, "*Needs GPUs: eight of them.*\n\n```sh\none\n```\n\n```sh\ntwo\n```\n")
+        self.assertEqual([block.needs for block in blocks], ["GPUs", None])
+
+    def test_a_need_with_text_between_it_and_a_block_is_not_that_blocks(self):
+        [block] = blocks_of(PAGE, "*Needs GPUs.*\n\ntext\n\n```sh\none\n```\n")
+        self.assertIsNone(block.needs)
+
+    def test_what_comes_first_is_run_and_not_shown(self):
+        [first, second] = blocks_of(PAGE, "<!-- first: make\nall -->\n```sh\none\n```\n")
+        self.assertEqual(first.commands[0].text, "make\nall")
+        self.assertEqual(second.commands[0].text, "one")
+
+    def test_refuses_commands_that_no_test_would_run(self):
+        for text in ("```\n$ meshplan plan\n```\n", "```text\nmeshplan plan x\n```\n", "\n    meshplan plan x\n", "```console\nmeshplan plan\n```\n",
+                     "*Needs a spaceship.*\n", "```sh\nno end\n"):
+            with self.subTest(text=text), self.assertRaises(PageError):
+                blocks_of(PAGE, text)
+
+
+    def test_refuses_to_change_the_clone_that_it_runs_in(self):
+        for text in ("```sh\nscripts/quickstart   # all\n```\n", "```console\n$ cmake --build build\n```\n", "*Needs minutes.*\n```sh\n./scripts/test\n```\n"):
+            with self.subTest(text=text), self.assertRaises(PageError):
+                blocks_of(PAGE, text)
+        [block] = blocks_of(PAGE, "*Needs a clone.*\n```sh\nscripts/quickstart\n```\n")
+        self.assertEqual(block.needs, "a clone")
+
+
+class Comparison(unittest.TestCase):
+    def same(self, shown: str, real: str, measures: bool = False) -> bool:
+        return first_difference(shown.split("\n"), real.split("\n"), measures) is None
+
+    def test_figures_of_the_planner_are_equal(self):
+        self.assertTrue(self.same("step 1.51 s", "step 1.51 s"))
+        self.assertFalse(self.same("step 1.51 s", "step 1.52 s"))
+
+    def test_times_of_the_host_are_masked_and_losses_are_close(self):
+        self.assertTrue(self.same("loss 7.6912  212 ms", "loss 7.6913   9.8 s", True))
+        self.assertFalse(self.same("loss 7.69  212 ms", "loss 7.59  212 ms", True))
+        self.assertFalse(self.same("tp bytes 1024", "tp bytes 1026", True))
+
+    def test_dots_stand_for_lines_or_for_text(self):
+        self.assertTrue(self.same("a\n...\nd", "a\nb\nc\nd"))
+        self.assertTrue(self.same("a\n...", "a"))
+        self.assertTrue(self.same("a ... d", "a b c d"))
+        self.assertFalse(self.same("a\n...\nd", "a\nb\nc"))
+
+    def test_what_goes_on_or_ends_too_early_differs(self):
+        self.assertFalse(self.same("a", "a\nb"))
+        self.assertFalse(self.same("a\nb", "a"))
+
+
+if __name__ == "__main__":
+    unittest.main()
