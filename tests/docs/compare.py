@@ -9,7 +9,13 @@ import re
 
 MEASURES = re.compile(r"\bmeshplan (?:train|compare|calibrate|launch)\b|\bmeshplan-train\b|\bscripts/|\btorchrun\b|\bmpirun\b|\bsrun\b")
 ALWAYS_VARIES = re.compile(r"(played in|took|wrote in|after) \d+(\.\d+)? (us|ms|s)\b")
-MEASURED = re.compile(r"\d[\d.]* ?(?:ns|us|ms|s|min|h|tokens/s|GB/s|GFLOP/s|TFLOP/s)(?![\w/])")
+MEASURED = re.compile(
+    r"(?<=MFU )[\d.]+ %"
+    r"|\b\d+:\d\d:\d\d\b"
+    r"|(?<=step time \(median\)).*"  # of compare: predicted from a measured cluster, measured, and their difference
+    r"|(?<=communication library's own memory).*"
+    r"|\d[\d.]* ?(?:ns|us|ms|s|min|h|tokens/s|GB/s|GFLOP/s|TFLOP/s)(?![\w/])"
+)
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 ELLIPSIS = "..."
 

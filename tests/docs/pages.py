@@ -64,9 +64,9 @@ def console_commands(page: Path, body: list[str], start: int) -> list[Command]:
             raise PageError(f"{page}:{start + at + 1}: a console block begins with '$ ' and a command; is '{body[at]}'")
         first = at
         text = body[at][2:]
-        while text.endswith("\\") and at + 1 < len(body):
+        while at + 1 < len(body) and (text.endswith("\\") or body[at + 1].startswith("> ")):
             at += 1
-            text += "\n" + body[at]
+            text += "\n" + body[at].removeprefix("> ")
         at += 1
         begin = at
         while at < len(body) and not body[at].startswith("$ "):

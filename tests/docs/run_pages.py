@@ -29,7 +29,7 @@ from compare import MEASURES, first_difference
 from pages import ROOT, Block, Command, PageError, all_pages, blocks_of
 
 MARK = "@@@ command"
-LONGEST_PAGE_S = 300
+LONGEST_PAGE_S = 500
 LINKED = ("scripts", "catalog", "benchmarks", "tests", "docs")
 
 
@@ -47,7 +47,7 @@ class Outcome:
 
 def printed_by(commands: list[Command], folder: Path, meshplan: Path) -> list[tuple[int, float, list[str]]]:
     """Exit code, seconds and lines of each command, in one shell, up to the first that fails."""
-    script = ["exec </dev/null 2>&1"]
+    script = ["exec </dev/null 2>&1"]  # lines are buffered one by one, so that both outputs come in the order of a terminal
     for number, command in enumerate(commands):
         script += [command.text, f'__code=$?; printf "\\n{MARK} {number} $__code $EPOCHREALTIME\\n"; [[ $__code == 0 ]] || exit']
     (folder / ".commands").write_text("\n".join(script) + "\n")
@@ -55,7 +55,7 @@ def printed_by(commands: list[Command], folder: Path, meshplan: Path) -> list[tu
     environment = {**os.environ, "PATH": f"{meshplan.parent}:{os.environ['PATH']}", "HOME": str(folder), "HF_HUB_OFFLINE": "1",
                    "COLUMNS": "1000", "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", "QT_QPA_PLATFORM": "offscreen"}
     start = time.time()
-    done = subprocess.run(["timeout", str(LONGEST_PAGE_S), "bash", ".commands"], cwd=folder, env=environment,
+    done = subprocess.run(["timeout", str(LONGEST_PAGE_S), "stdbuf", "-oL", "bash", ".commands"], cwd=folder, env=environment,
                           stdout=subprocess.PIPE, text=True, errors="replace")
     results = []
     lines: list[str] = []

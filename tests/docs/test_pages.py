@@ -15,6 +15,11 @@ class Pages(unittest.TestCase):
         self.assertEqual([command.shown for command in block.commands], [["three"], []])
         self.assertEqual([command.line for command in block.commands], [2, 6])
 
+    def test_a_command_goes_on_after_a_backslash_or_the_shells_second_prompt(self):
+        [block] = blocks_of(PAGE, "```console\n$ for x in 1; do\n> echo $x; done\n1\n```\n")
+        self.assertEqual(block.commands[0].text, "for x in 1; do\necho $x; done")
+        self.assertEqual(block.commands[0].shown, ["1"])
+
     def test_a_need_is_of_the_next_block_alone(self):
         blocks = blocks_of(PAGE, "*Needs GPUs: eight of them.*\n\n```sh\none\n```\n\n```sh\ntwo\n```\n")
         self.assertEqual([block.needs for block in blocks], ["GPUs", None])
@@ -53,6 +58,7 @@ class Comparison(unittest.TestCase):
 
     def test_times_of_the_host_are_masked_and_losses_are_close(self):
         self.assertTrue(self.same("loss 7.6912  212 ms", "loss 7.6913   9.8 s", True))
+        self.assertTrue(self.same("MFU 6.9 %  ETA 0:00:06", "MFU 36.5 %  ETA 0:01:01", True))
         self.assertFalse(self.same("loss 7.69  212 ms", "loss 7.59  212 ms", True))
         self.assertFalse(self.same("tp bytes 1024", "tp bytes 1026", True))
 
