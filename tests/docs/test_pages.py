@@ -1,9 +1,10 @@
 """How pages are read and compared."""
+import re
 import unittest
 from pathlib import Path
 
 from compare import first_difference
-from pages import PageError, blocks_of
+from pages import ROOT, PageError, blocks_of
 
 PAGE = Path("page.md")
 
@@ -40,6 +41,10 @@ class Pages(unittest.TestCase):
                 blocks_of(PAGE, text)
 
 
+    def test_pages_from_before_the_conventions_are_read_and_not_run(self):
+        [block] = blocks_of(Path("docs/launching.md"), "\n    meshplan train plan.json \\\n        --data text\n")
+        self.assertEqual((block.needs, block.commands[0].text), ("no marks", "meshplan train plan.json \\\n--data text"))
+
     def test_refuses_to_change_the_clone_that_it_runs_in(self):
         for text in ("```sh\nscripts/quickstart   # all\n```\n", "```console\n$ cmake --build build\n```\n", "*Needs minutes.*\n```sh\n./scripts/test\n```\n"):
             with self.subTest(text=text), self.assertRaises(PageError):
@@ -71,6 +76,20 @@ class Comparison(unittest.TestCase):
     def test_what_goes_on_or_ends_too_early_differs(self):
         self.assertFalse(self.same("a", "a\nb"))
         self.assertFalse(self.same("a\nb", "a"))
+
+
+class Promises(unittest.TestCase):
+    def test_every_test_that_reliability_names_is_there(self):
+        page = (ROOT / "docs/reliability.md").read_text()
+        code = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*") if path.suffix in (".cpp", ".py"))
+        named = re.findall(r"`(?:test_\w+\.py: )?(test_\w+|[A-Z]\w+\.[A-Z]\w+)`", page)
+        self.assertGreater(len(named), 20)
+        for name in named:
+            with self.subTest(test=name):
+                suite, _, case = name.rpartition(".")
+                self.assertRegex(code, rf"TEST(_F)?\({suite}, {case}\)" if suite else rf"def {name}\(")
+        for path in re.findall(r"`(tests/[\w/.]+)`", page):
+            self.assertTrue((ROOT / path).exists(), path)
 
 
 if __name__ == "__main__":
