@@ -23,8 +23,8 @@ ELLIPSIS = "..."
 def fields(line: str, measures: bool) -> str:
     line = ALWAYS_VARIES.sub(r"\1 #", line.rstrip())
     if measures:
-        line = re.sub(r"-{2,}", "--", re.sub(r"\s+", " ", MEASURED.sub("#", line)))
-    return line
+        line = re.sub(r"\s+", " ", MEASURED.sub("#", line))
+    return re.sub(r"-{2,}", "--", line)  # under a column of paths it is as long as the folder's name
 
 
 def same_numbers(shown: str, real: str) -> bool:

@@ -30,6 +30,8 @@ from pages import ROOT, Block, Command, PageError, all_pages, blocks_of
 
 MARK = "@@@ command"
 LONGEST_PAGE_S = 500
+LONGEST_PAGE_WITH_MINUTES_S = 3600
+INLINE = re.compile(r"`(meshplan [^`\n]+)`")
 LINKED = ("scripts", "catalog", "benchmarks", "tests", "docs")
 
 
@@ -45,7 +47,7 @@ class Outcome:
     times: list[tuple[float, str]] = field(default_factory=list)
 
 
-def printed_by(commands: list[Command], folder: Path, meshplan: Path) -> list[tuple[int, float, list[str]]]:
+def printed_by(commands: list[Command], folder: Path, meshplan: Path, longest_s: int) -> list[tuple[int, float, list[str]]]:
     """Exit code, seconds and lines of each command, in one shell, up to the first that fails."""
     script = ["exec </dev/null 2>&1"]  # lines are buffered one by one, so that both outputs come in the order of a terminal
     for number, command in enumerate(commands):
@@ -55,7 +57,7 @@ def printed_by(commands: list[Command], folder: Path, meshplan: Path) -> list[tu
     environment = {**os.environ, "PATH": f"{meshplan.parent}:{os.environ['PATH']}", "HOME": str(folder), "HF_HUB_OFFLINE": "1",
                    "COLUMNS": "1000", "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", "QT_QPA_PLATFORM": "offscreen"}
     start = time.time()
-    done = subprocess.run(["timeout", str(LONGEST_PAGE_S), "stdbuf", "-oL", "bash", ".commands"], cwd=folder, env=environment,
+    done = subprocess.run(["timeout", str(longest_s), "stdbuf", "-oL", "bash", ".commands"], cwd=folder, env=environment,
                           stdout=subprocess.PIPE, text=True, errors="replace")
     results = []
     lines: list[str] = []
@@ -74,11 +76,17 @@ def printed_by(commands: list[Command], folder: Path, meshplan: Path) -> list[tu
 
 
 @lru_cache(maxsize=None)
+def subcommands_of(meshplan: Path) -> frozenset[str]:
+    said = subprocess.run([meshplan, "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
+    return frozenset(re.findall(r"^  ([a-z][a-z-]*) ", said.partition("Subcommands:")[2], re.MULTILINE))
+
+
+@lru_cache(maxsize=None)
 def flags_of(meshplan: Path, subcommand: str) -> frozenset[str] | None:
     """The flags that --help names, or None where there is no such subcommand."""
-    said = subprocess.run([meshplan, *subcommand.split(), "--help"], capture_output=True, text=True, timeout=60)
-    if said.returncode:
+    if subcommand and subcommand.split()[0] not in subcommands_of(meshplan):
         return None
+    said = subprocess.run([meshplan, *subcommand.split(), "--help"], capture_output=True, text=True, timeout=60, check=True)
     return frozenset(re.findall(r"(?<![\w-])(-{1,2}[a-zA-Z][\w-]*)", said.stdout))
 
 
@@ -105,6 +113,16 @@ def wrong_flags(block: Block, meshplan: Path) -> list[str]:
     return faults
 
 
+def wrong_flags_in_text(page: Path, text: str, meshplan: Path) -> list[str]:
+    """The same of `meshplan ...` in sentences and tables, where the subcommand is one of this program's."""
+    faults = []
+    for number, line in enumerate(text.split("\n"), 1):
+        for span in INLINE.findall(line):
+            if flags_of(meshplan, span.split()[1]) is not None:
+                faults += wrong_flags(Block(page, number, None, [Command(span, number)]), meshplan)
+    return faults
+
+
 def run_page(page: Path, meshplan: Path, minutes: bool) -> Outcome:
     outcome = Outcome(page)
     begin = time.time()
@@ -120,6 +138,7 @@ def run_page(page: Path, meshplan: Path, minutes: bool) -> Outcome:
         if block not in running:
             outcome.left_out[block.needs] = outcome.left_out.get(block.needs, 0) + len(block.commands)
             outcome.faults += wrong_flags(block, meshplan)
+    outcome.faults += wrong_flags_in_text(page, page.read_text(encoding="utf-8"), meshplan)
     commands = [command for block in running for command in block.commands]
     if not commands:
         return outcome
@@ -129,7 +148,7 @@ def run_page(page: Path, meshplan: Path, minutes: bool) -> Outcome:
             (folder / linked).symlink_to(ROOT / linked)
         (folder / "build/release").mkdir(parents=True)
         (folder / "build/release/bin").symlink_to(meshplan.parent)
-        results = printed_by(commands, folder, meshplan)
+        results = printed_by(commands, folder, meshplan, LONGEST_PAGE_WITH_MINUTES_S if minutes else LONGEST_PAGE_S)
     where = page.relative_to(ROOT)
     for command, (code, seconds, lines) in zip(commands, results):
         outcome.run += 1
