@@ -1,8 +1,10 @@
 """How pages are read and compared."""
 import re
+import tempfile
 import unittest
 from pathlib import Path
 
+import run_pages
 from compare import first_difference
 from pages import ROOT, PageError, blocks_of
 
@@ -76,6 +78,31 @@ class Comparison(unittest.TestCase):
     def test_what_goes_on_or_ends_too_early_differs(self):
         self.assertFalse(self.same("a", "a\nb"))
         self.assertFalse(self.same("a\nb", "a"))
+
+
+class Running(unittest.TestCase):
+    def run_text(self, text: str) -> tuple[int, list[str]]:
+        with tempfile.TemporaryDirectory() as folder:
+            page = Path(folder) / "page.md"
+            page.write_text(text)
+            root, run_pages.ROOT = run_pages.ROOT, Path(folder)
+            try:
+                outcome = run_pages.run_page(page, Path("/bin/true"), False)
+            finally:
+                run_pages.ROOT = root
+            return outcome.run, outcome.faults
+
+    def test_commands_share_a_shell_and_a_folder(self):
+        self.assertEqual(self.run_text("```console\n$ x=1; touch file\n$ echo $x; ls file\n1\nfile\n```\n"), (2, []))
+
+    def test_a_failure_in_the_middle_of_a_script_is_one_of_the_page(self):
+        run, faults = self.run_text("```sh\ntrue\nfalse\ntrue\n```\n```sh\necho never\n```\n")
+        self.assertEqual((run, len(faults)), (1, 1))
+        self.assertIn("exit code 1", faults[0])
+
+    def test_another_output_is_a_fault(self):
+        _, faults = self.run_text("```console\n$ echo one\ntwo\n```\n")
+        self.assertEqual(len(faults), 1)
 
 
 class Promises(unittest.TestCase):
