@@ -99,15 +99,19 @@ QuickEstimate EstimateTables::price(const Layout& layout) {
 
 common::Bytes EstimateTables::peak_allocated(const Layout& layout) {
   if (is_feed_forward(model_)) return played(model_, cluster_, job_, layout).peak_allocated;
+  common::Bytes peak;
+  for (const Stage& stage : stages_that_peak(model_, layout))
+    peak = std::max(peak, peak_allocated(layout, stage));
+  return peak;
+}
+
+common::Bytes EstimateTables::peak_allocated(const Layout& layout, const Stage& stage) {
+  if (is_feed_forward(model_)) return peak_allocated(layout);
   make_room();
-  std::int64_t peak = 0;
-  for (const Stage& stage : stages_that_peak(model_, layout)) {
-    const Sort sort = sort_of(layout, stage);
-    select(sort);
-    const ByteCounts held = costs_[sort.costs].held(sort.microbatches);
-    peak = std::max(peak, std::accumulate(held.begin(), held.end(), cost_.peak_total(sort.growth)));
-  }
-  return common::Bytes(peak);
+  const Sort sort = sort_of(layout, stage);
+  select(sort);
+  const ByteCounts held = costs_[sort.costs].held(sort.microbatches);
+  return common::Bytes(std::accumulate(held.begin(), held.end(), cost_.peak_total(sort.growth)));
 }
 
 void EstimateTables::make_room() {

@@ -35,8 +35,10 @@ class EstimateTables {
   /// stages are played beside each other.
   QuickEstimate price(const Layout& layout);
 
-  /// Its peak of allocated memory alone, which takes a fraction of the time.
+  /// Its peak of allocated memory alone, which takes a fraction of the time; and that of one of its
+  /// stages.
   common::Bytes peak_allocated(const Layout& layout);
+  common::Bytes peak_allocated(const Layout& layout, const Stage& stage);
 
   /// The price of each layout, in the same place of `estimates`; times may be rounded otherwise
   /// than in the price of one. Those of a sort are priced one after the other, wherever they stand.

@@ -1,6 +1,7 @@
 #include "planner/cost/playback.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "common/error.h"
 
@@ -111,6 +112,14 @@ class Compiler {
     const std::int64_t begin = position_;
     std::int64_t from = begin;
     const std::vector<Part> first = compile_one();
+    if (count == 1) {
+      const std::uint32_t at = append(list, first);
+      return {.repetition = repetition,
+              .use = {},
+              .first = at,
+              .others = at,
+              .size = static_cast<std::uint32_t>(first.size())};
+    }
     std::vector<Part> others = first;
     for (std::int64_t i = 1; i < std::min(count, kCompiled); ++i) {
       from = position_;
@@ -130,11 +139,28 @@ class Compiler {
 
   /// Where the list has the parts, which are added if it does not.
   template <class Part>
-  static std::uint32_t append(std::vector<Part>& list, const std::vector<Part>& parts) {
-    const auto found = std::search(list.begin(), list.end(), parts.begin(), parts.end());
-    const auto begin = static_cast<std::uint32_t>(found - list.begin());
-    if (found == list.end()) list.insert(list.end(), parts.begin(), parts.end());
-    return begin;
+  std::uint32_t append(std::vector<Part>& list, const std::vector<Part>& parts) {
+    std::uint64_t hash = parts.size();
+    for (const Part& part : parts) hash = hash * kGolden + bits_of(part);
+    const auto [begin, end] = added_.equal_range(hash);
+    for (auto added = begin; added != end; ++added) {
+      const auto at = list.begin() + added->second;
+      const bool has_room = static_cast<std::size_t>(list.end() - at) >= parts.size();
+      if (has_room && std::equal(parts.begin(), parts.end(), at)) return added->second;
+    }
+    const auto at = static_cast<std::uint32_t>(list.size());
+    list.insert(list.end(), parts.begin(), parts.end());
+    added_.emplace(hash, at);
+    return at;
+  }
+
+  /// Most that differ differ in these.
+  static std::uint64_t bits_of(const PlayedInstruction& played) {
+    return std::uint64_t{played.kind} | std::uint64_t{played.waits[0]} << 16 |
+           std::uint64_t{played.waits[1]} << 24 | std::uint64_t{played.chunk} << 32;
+  }
+  static std::uint64_t bits_of(const Repeated& played) {
+    return std::uint64_t{played.first} | std::uint64_t{played.size} << 32;
   }
 
   PlayedInstruction compile(const ShapedInstruction& shaped) {
@@ -187,8 +213,13 @@ class Compiler {
     position_ += moved;
   }
 
+  /// An odd multiple spreads bits (Knuth, The Art of Computer Programming, vol. 3, section 6.4).
+  static constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15u;
+
   const ProgramShape& shape_;
   Playback& playback_;
+  /// Where parts of a hash were added to their list.
+  std::unordered_multimap<std::uint64_t, std::uint32_t> added_;
   std::int64_t position_ = 0;
   std::array<std::vector<Issue>, kQueues> issues_;
 };

@@ -38,6 +38,11 @@ ProgramShape shape_of(const StepContext& context, const StepProgram& program) {
     }
   }
   for (const Instruction& kind : shape.kinds) {
+    // Others wait for what they issue themselves.
+    if (!goes_on(kind.stream)) {
+      shape.issues.push_back(false);
+      continue;
+    }
     const Operations operations = expand(context, kind);
     shape.issues.push_back(
         std::any_of(operations.begin(), operations.end(), [](const Operation& operation) {

@@ -3,23 +3,21 @@
 #include <algorithm>
 
 namespace meshplan::planner {
-namespace {
 
-Chunk chunk_at(const ModelSpec& model, std::int64_t count, std::int64_t index) {
-  const std::int64_t even = model.num_hidden_layers / count;
-  const std::int64_t larger = model.num_hidden_layers % count;
+Chunk chunk_at(std::int64_t blocks, std::int64_t count, std::int64_t index) {
+  const std::int64_t even = blocks / count;
+  const std::int64_t larger = blocks % count;
   const std::int64_t larger_before = std::clamp<std::int64_t>(index - 1, 0, larger);
   const bool is_larger = index >= 1 && index <= larger;
   return {.first_block = index * even + larger_before, .blocks = even + (is_larger ? 1 : 0)};
 }
 
-}  // namespace
-
 std::vector<Chunk> chunks_of(const ModelSpec& model, const Layout& layout, std::int64_t index) {
   const std::int64_t stages = layout.mesh.sizes[Axis::kPp];
   std::vector<Chunk> chunks;
   for (std::int64_t chunk = 0; chunk < layout.virtual_stages; ++chunk)
-    chunks.push_back(chunk_at(model, stages * layout.virtual_stages, chunk * stages + index));
+    chunks.push_back(
+        chunk_at(model.num_hidden_layers, stages * layout.virtual_stages, chunk * stages + index));
   return chunks;
 }
 
@@ -28,10 +26,10 @@ Stage stage_at(const ModelSpec& model, const Layout& layout, std::int64_t index)
   const std::int64_t count = stages * layout.virtual_stages;
   Stage stage{.index = index,
               .count = stages,
-              .first_block = chunk_at(model, count, index).first_block,
+              .first_block = chunk_at(model.num_hidden_layers, count, index).first_block,
               .blocks = 0};
   for (std::int64_t chunk = index; chunk < count; chunk += stages)
-    stage.blocks += chunk_at(model, count, chunk).blocks;
+    stage.blocks += chunk_at(model.num_hidden_layers, count, chunk).blocks;
   return stage;
 }
 

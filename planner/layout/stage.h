@@ -31,11 +31,13 @@ struct Chunk {
   bool operator==(const Chunk&) const = default;
 };
 
+/// Number `index` of the `count` chunks that so many blocks are divided into, as evenly as can be;
+/// where they do not divide, those after the first hold one more, so that embedding and head come
+/// on top of the smaller ones. Requires 0 <= index < count <= blocks.
+Chunk chunk_at(std::int64_t blocks, std::int64_t count, std::int64_t index);
+
 /// The stage's chunks, as many as the layout has virtual stages: chunk c of stage s is number c x
-/// pp
-/// + s of all. Blocks are divided among all chunks as evenly as can be; where they do not divide,
-/// those after the first hold one more, so that embedding and head come on top of the smaller ones.
-/// Requires 0 <= index < pp, and pp x virtual_stages <= num_hidden_layers.
+/// pp + s of all. Requires 0 <= index < pp, and pp x virtual_stages <= num_hidden_layers.
 std::vector<Chunk> chunks_of(const ModelSpec& model, const Layout& layout, std::int64_t index);
 
 /// All chunks of a stage together.

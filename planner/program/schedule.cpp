@@ -22,19 +22,14 @@ class Passes {
 
   Slot slot(std::int64_t index) const {
     Slot slot;
-    if (index < count_) slot.forward = forward(index);
+    if (index < count_) slot.forward = interleaved_pass(stages_, chunks_, index);
     if (index >= ahead_) slot.backward = backward(index - ahead_);
     return slot;
   }
 
  private:
-  Pass forward(std::int64_t index) const {
-    const std::int64_t round = index / period();
-    return {.microbatch = round * stages_ + index % stages_, .chunk = index % period() / stages_};
-  }
-
   Pass backward(std::int64_t index) const {
-    Pass pass = forward(index);
+    Pass pass = interleaved_pass(stages_, chunks_, index);
     pass.chunk = chunks_ - 1 - pass.chunk;
     return pass;
   }
@@ -46,6 +41,12 @@ class Passes {
 };
 
 }  // namespace
+
+Pass interleaved_pass(std::int64_t stages, std::int64_t chunks, std::int64_t index) {
+  const std::int64_t round = index / (stages * chunks);
+  return {.microbatch = round * stages + index % stages,
+          .chunk = index % (stages * chunks) / stages};
+}
 
 std::int64_t warm_up_passes(const Stage& stage, const Layout& layout) {
   const std::int64_t behind = stage.count - 1 - stage.index;

@@ -29,16 +29,21 @@ struct Period {
   std::int64_t microbatch_stride = 1;
 };
 
+/// The forward pass at this place among those of an interleaved stage: rounds of as many
+/// microbatches as there are stages go through chunk after chunk. The backward pass at this place
+/// is the same but for the chunk, which is as far from the last as the forward one's is from the
+/// first.
+Pass interleaved_pass(std::int64_t stages, std::int64_t chunks, std::int64_t index);
+
 /// Forward passes that a stage runs before its first backward pass begins: one for each stage
 /// behind it under one forward, one backward (Narayanan et al. 2021, arXiv 2104.04473, figure 4);
 /// interleaved with v chunks (the same, section 2.2), two for each and the passes of one round of
 /// all stages for each chunk after the first.
 std::int64_t warm_up_passes(const Stage& stage, const Layout& layout);
 
-/// What a stage of an interleaved pipeline runs, in order. Rounds of pp microbatches go through
-/// chunk after chunk, backward from the last chunk to the first; periods of pp x virtual_stages
-/// slots whose microbatches are neither first nor last of the step are alike but for the
-/// microbatch. Requires more than one virtual stage, and accumulation a multiple of pp.
+/// What a stage of an interleaved pipeline runs, in the order of interleaved_pass(); periods of pp
+/// x virtual_stages slots whose microbatches are neither first nor last of the step are alike but
+/// for the microbatch. Requires more than one virtual stage, and accumulation a multiple of pp.
 std::vector<Period> interleaved_schedule(const Stage& stage, const Layout& layout);
 
 }  // namespace meshplan::planner

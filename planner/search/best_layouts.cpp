@@ -36,11 +36,18 @@ struct Found {
 
 /// A branch, or one of its layouts whose least memory fits.
 struct Open {
-  /// Of it, or of all in the branch.
   double least_seconds_per_token = 0;
   std::size_t branch = 0;
   /// Its index among the branch's.
   std::optional<std::size_t> layout;
+  /// Of interleaved layouts, which take long to price: the way of checkpointing that the bound is
+  /// of, and what it counts. kLayout: any way; kWay: as few blocks checkpointed as may have room;
+  /// kFilled: as many as have to be for the fullest stage to fit.
+  enum class Bound { kLayout, kWay, kFilled };
+  std::size_t way = 0;
+  Bound bound = Bound::kLayout;
+  /// With any way.
+  double least_of_layout = 0;
 
   /// The most promising goes first, so that few others have to be looked at.
   bool operator<(const Open& other) const {
@@ -125,7 +132,10 @@ class BestSearch {
     if (space_.expert_parallel.size() == 1 && need > cluster_.device.memory)
       return reject_too_large(smallest, need, count_of(branch));
     const double time = bounds_.compute_time(layout).value / tokens_of(job_, layout);
-    open_.push({time, branches_.size(), {}});
+    Open opened;
+    opened.least_seconds_per_token = time;
+    opened.branch = branches_.size();
+    open_.push(opened);
     branches_.push_back(std::move(branch));
     layouts_.emplace_back();
   }
@@ -176,7 +186,10 @@ class BestSearch {
     for (std::size_t i = 0; i < layouts.size(); ++i) {
       const common::Bytes need = least_memory(layouts[i]);
       if (need <= cluster_.device.memory) {
-        open_.push({bounds_.time(layouts[i]).value / tokens, open.branch, i});
+        Open opened = open;
+        opened.least_seconds_per_token = bounds_.time(layouts[i]).value / tokens;
+        opened.layout = i;
+        open_.push(opened);
         continue;
       }
       too_large += ways_of_checkpointing();
@@ -189,49 +202,104 @@ class BestSearch {
 
   void price(const Open& open) {
     if (cannot_be_among_best(open.least_seconds_per_token)) {
-      result_.slower += ways_of_checkpointing();
+      result_.slower += ways_of_checkpointing() - static_cast<std::int64_t>(open.way);
       return;
     }
-    const Layout& layout = layouts_[open.branch][*open.layout];
+    Layout layout = layouts_[open.branch][*open.layout];
     const bool has_rules = layout.optimizer_offload || layout.mesh.expert_parallel > 1;
-    if (has_rules && breaks_rules(layout, ways_of_checkpointing())) return;
-    price(layout, open.branch, *open.layout);
-  }
-
-  void price(Layout layout, std::size_t branch, std::size_t index) {
-    Rejection too_large{.layout = {}, .reason = {}, .count = 0};
+    const bool is_new = open.way == 0 && open.bound == Open::Bound::kLayout;
+    if (has_rules && is_new && breaks_rules(layout, ways_of_checkpointing())) return;
+    if (prunes_ && layout.virtual_stages > 1) return approach(open, layout);
     for (std::size_t way = 0; way < space_.activation_checkpointing.size(); ++way) {
       layout.activation_checkpointing = space_.activation_checkpointing[way];
-      const std::optional<Layout> filled = fit_.fill(layout);
-      if (!filled) {
-        too_large.layout = layout;
-        ++too_large.count;
-        continue;
-      }
-      const double tokens = tokens_of(job_, layout);
-      if (cannot_be_among_best(bounds_.time_as_chosen(*filled).value / tokens)) {
-        ++result_.slower;
-      } else {
-        ++result_.fitting;
-        keep({tables_.price(*filled).step_time.value / tokens, {branch, index, way}, *filled});
-      }
-      if (layout.activation_checkpointing == ActivationCheckpointing::kNone) {
+      if (!has_room(layout) || !price(layout, {open.branch, *open.layout, way})) {
+        reject(layout);
+      } else if (layout.activation_checkpointing == ActivationCheckpointing::kNone) {
         // What fits as it is has nothing to gain from computing twice.
         result_.slower += ways_of_checkpointing() - static_cast<std::int64_t>(way) - 1;
         break;
       }
     }
-    if (too_large.count > 0) reject(std::move(too_large));
   }
 
-  void reject(Rejection rejected) {
-    Layout& layout = rejected.layout;
+  /// Puts an interleaved layout where its next closer bound belongs, or prices it.
+  void approach(Open open, Layout layout) {
+    layout.activation_checkpointing = space_.activation_checkpointing[open.way];
+    Layout least = layout;
+    switch (open.bound) {
+      case Open::Bound::kLayout:
+        if (open.way == 0) open.least_of_layout = open.least_seconds_per_token;
+        least.checkpointed_blocks = bounds_.least_checkpointed(layout);
+        least.blocks_kept_gathered = model_.num_hidden_layers;
+        open.bound = Open::Bound::kWay;
+        break;
+      case Open::Bound::kWay: {
+        const std::optional<Layout> fuller =
+            has_room(layout) ? fit_.fill_fullest(layout) : std::nullopt;
+        if (!fuller) return go_on_without(open, layout);
+        least = *fuller;
+        open.bound = Open::Bound::kFilled;
+        break;
+      }
+      case Open::Bound::kFilled:
+        if (!price(layout, {open.branch, *open.layout, open.way}))
+          return go_on_without(open, layout);
+        if (layout.activation_checkpointing == ActivationCheckpointing::kNone) {
+          result_.slower += ways_of_checkpointing() - static_cast<std::int64_t>(open.way) - 1;
+          return;
+        }
+        return go_on(open);
+    }
+    const double time = bounds_.time_as_played(least).value / tokens_of(job_, layout);
+    open.least_seconds_per_token = std::max(open.least_of_layout, time);
+    open_.push(open);
+  }
+
+  void go_on_without(const Open& open, const Layout& too_large) {
+    reject(too_large);
+    go_on(open);
+  }
+
+  /// With the layout's next way of checkpointing.
+  void go_on(Open open) {
+    if (++open.way == space_.activation_checkpointing.size()) return;
+    open.bound = Open::Bound::kLayout;
+    open.least_seconds_per_token = open.least_of_layout;
+    open_.push(open);
+  }
+
+  bool has_room(const Layout& layout) {
+    return device_memory(cluster_, bounds_.memory_as_checkpointed(layout)) <=
+           cluster_.device.memory;
+  }
+
+  /// Prices the layout as it fits, unless that is slower than the best; false where it does not
+  /// fit.
+  bool price(const Layout& layout, const Place& place) {
+    const std::optional<Layout> filled = fit_.fill(layout);
+    if (!filled) return false;
+    const double tokens = tokens_of(job_, layout);
+    if (cannot_be_among_best(bounds_.time_as_played(*filled).value / tokens)) {
+      ++result_.slower;
+    } else {
+      ++result_.fitting;
+      keep({tables_.price(*filled).step_time.value / tokens, place, *filled});
+    }
+    return true;
+  }
+
+  void reject(Layout layout) {
     layout.checkpointed_blocks.reset();
+    const common::Bytes least = device_memory(cluster_, bounds_.memory_as_checkpointed(layout));
+    if (least > cluster_.device.memory) return reject_too_large(layout, least, 1);
+    // What all stages of an interleaved layout need takes long to tell.
+    if (prunes_ && layout.virtual_stages > 1)
+      return reject_too_large(layout, fit_.need_of_fullest(layout), 1);
     const common::Bytes need = device_memory(cluster_, tables_.peak_allocated(layout));
-    rejected.reason =
-        fmt::format("needs {} of {}", common::human(need), common::human(cluster_.device.memory));
-    rejected.needed = need;
-    result_.rejected.push_back(std::move(rejected));
+    result_.rejected.push_back(
+        {layout,
+         fmt::format("needs {} of {}", common::human(need), common::human(cluster_.device.memory)),
+         need, 1});
   }
 
   void keep(Found found) {

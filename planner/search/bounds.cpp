@@ -1,8 +1,6 @@
 #include "planner/search/bounds.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "planner/cost/priced_program.h"
 #include "planner/layout/stage.h"
@@ -10,20 +8,12 @@
 #include "planner/model/flat_layout.h"
 #include "planner/model/parameter_table.h"
 #include "planner/program/schedule.h"
+#include "planner/search/interleaved_play.h"
 
 namespace meshplan::planner {
 namespace {
 
 std::int64_t has_stages(const Layout& layout) { return layout.mesh.sizes[Axis::kPp] > 1 ? 1 : 0; }
-
-/// Passes through chunks of blocks between their forward and their backward, at their most.
-std::int64_t chunks_under_way(const Layout& layout, const Stage& stage) {
-  return std::min(layout.accumulation * layout.virtual_stages, warm_up_passes(stage, layout) + 1);
-}
-
-bool keeps_whole(Sharding sharding) {
-  return sharding == Sharding::kShardOptimizer || sharding == Sharding::kNoShard;
-}
 
 }  // namespace
 
@@ -36,6 +26,8 @@ LayoutBounds::LayoutBounds(const ModelSpec& model, const ClusterSpec& cluster, c
 
 common::Seconds LayoutBounds::compute_time(const Layout& layout) {
   if (!bounds_model_) return {};
+  if (layout.virtual_stages > 1)
+    return common::Seconds(least_interleaved_time(interleaved_passes(layout)));
   return common::Seconds(least_time(layout, {}, Recomputed::kNone));
 }
 
@@ -47,21 +39,29 @@ common::Seconds LayoutBounds::time_as_chosen(const Layout& layout) {
   return time(layout, Recomputed::kChosen);
 }
 
+common::Seconds LayoutBounds::time_as_played(const Layout& layout) {
+  if (!bounds_model_ || layout.virtual_stages == 1) return time_as_chosen(layout);
+  const InterleavedStep step = interleaved_step(layout, Recomputed::kChosen);
+  if (!is_soon_played(step)) return time_as_chosen(layout);
+  return common::Seconds(played_interleaved_time(step)) + update_time(layout);
+}
+
 common::Seconds LayoutBounds::time(const Layout& layout, Recomputed recomputed) {
   if (!bounds_model_) return {};
-  if (layout.mesh.expert_parallel > 1) return compute_time(layout);
-  // Activations of interleaved chunks add up otherwise.
-  const bool unknown = layout.virtual_stages > 1 && recomputed == Recomputed::kLeast;
-  return common::Seconds(
-             least_time(layout, collectives_of(layout), unknown ? Recomputed::kNone : recomputed)) +
-         update_time(layout);
+  const double passes = layout.virtual_stages > 1
+                            ? least_interleaved_time(interleaved_step(layout, recomputed))
+                            : least_time(layout, collectives_of(layout), recomputed);
+  return common::Seconds(passes) + update_time(layout);
 }
 
 common::Seconds LayoutBounds::update_time(const Layout& layout) {
   const std::int64_t last = layout.mesh.sizes[Axis::kPp] - 1;
+  const Elements& elements = elements_of(layout);
+  const std::int64_t blocks = stage_at(model_, layout, last).blocks;
   const std::int64_t slice =
-      stage_at(model_, layout, last).blocks * elements_of(layout).block /
-      (layout.sharding == Sharding::kNoShard ? 1 : sharding_ranks(layout.mesh));
+      layout.sharding == Sharding::kNoShard
+          ? blocks * elements.block
+          : sharded(layout, blocks * elements.block, blocks * elements.block_experts);
   if (layout.optimizer_offload) {
     const common::Bytes moved(
         slice * (common::size_of(job_.reduce_dtype) + common::size_of(job_.param_dtype)));
@@ -81,144 +81,93 @@ double LayoutBounds::least_time(const Layout& layout, const BlockCollectives& co
                                 Recomputed recomputed) {
   const auto& [embedding, block, head] = passes_of(layout);
   const auto microbatches = static_cast<double>(layout.accumulation);
-  const auto chunks = static_cast<double>(layout.virtual_stages);
   const auto gathered_before = static_cast<double>(1 + layout.prefetch_depth);
   // Of the stages before, which a microbatch passes through first and last.
   double before = 0;
   double longest = 0;
   for (const Stage& stage : stages_of(model_, layout)) {
     const auto blocks = static_cast<double>(stage.blocks);
-    // What the stages after it wait for: its first chunk.
-    const auto in_chunk = static_cast<double>(stage.blocks / layout.virtual_stages);
-    const double embedding_forward = stage.is_first() ? embedding.forward : 0;
-    const double embedding_backward = stage.is_first() ? embedding.backward : 0;
-    double forward = blocks * block.forward + embedding_forward;
-    double backward =
-        blocks * block.backward + embedding_backward + (stage.is_last() ? head.backward : 0);
+    double forward = blocks * block.forward + (stage.is_first() ? embedding.forward : 0);
+    double backward = blocks * block.backward + (stage.is_first() ? embedding.backward : 0) +
+                      (stage.is_last() ? head.backward : 0);
     if (recomputed == Recomputed::kLeast) backward += least_recompute_time(layout, stage);
     if (recomputed == Recomputed::kChosen) backward += chosen_recompute_time(layout, stage);
     // Copies that are kept may last through the passes ahead.
     const auto ahead = static_cast<double>(warm_up_passes(stage, layout));
-    const double passes_after = microbatches * chunks - ahead;
-    const double gathers = (passes_after * in_chunk - gathered_before) * collectives.gather;
+    const double gathers = ((microbatches - ahead) * blocks - gathered_before) * collectives.gather;
     const double reductions =
         ((microbatches - 1) * blocks) * collectives.reduce + (blocks - 2) * collectives.last_reduce;
     // Those of a pass go on one after the other.
-    const double in_pass = chunks == 1 ? blocks : 0;
-    const double in_order = std::max(0.0, in_pass - 2);
+    const double in_order = std::max(0.0, blocks - 2);
     const double last_backward = std::max(backward, in_order * collectives.last_reduce);
-    const double messages = 2 * collectives.send;
     if (stage.is_last()) {
-      forward = std::max(forward, (in_pass - gathered_before) * collectives.gather);
+      forward = std::max(forward, (blocks - gathered_before) * collectives.gather);
       backward = std::max(backward, in_order * collectives.reduce);
     }
     // Compute is taken by gradients that are added up, too.
     backward += blocks * collectives.accumulate;
     const double passes = microbatches * forward + (microbatches - 1) * backward + last_backward;
     longest = std::max(longest, before + std::max({passes, gathers, reductions}));
-    if (layout.virtual_stages == 1) {
-      before += forward + last_backward + messages;
-    } else {
-      before += in_chunk * (block.forward + block.backward) + embedding_forward +
-                embedding_backward + messages;
-    }
+    before += forward + last_backward + 2 * collectives.send;
   }
   return longest;
 }
 
 LayoutBounds::BlockCollectives LayoutBounds::collectives_of(const Layout& layout) {
-  const std::int64_t elements = elements_of(layout).block;
-  const std::int64_t gradient = elements * common::size_of(job_.reduce_dtype);
+  const Elements& elements = elements_of(layout);
+  const std::int64_t param_size = common::size_of(job_.param_dtype);
+  const std::int64_t reduce_size = common::size_of(job_.reduce_dtype);
   BlockCollectives block;
   if (layout.mesh.sizes[Axis::kPp] > 1) {
-    block.send = collective(layout, CollectiveKind::kSend, Axis::kPp,
-                            input_elements(layout) * common::size_of(job_.param_dtype));
+    block.send =
+        collective(layout, CollectiveKind::kSend, Axis::kPp, input_elements(layout) * param_size)
+            .duration.value;
   }
-  const auto kernel = [&](std::int64_t bytes) {
-    return (common::Bytes(bytes) / cluster_.device.memory_bandwidth).value;
-  };
-  const std::int64_t in_param_dtype = elements * common::size_of(job_.param_dtype);
-  const bool whole = accumulates_whole_gradients(layout) || sharding_ranks(layout.mesh) == 1;
-  if (whole) {
-    block.accumulate = kernel(in_param_dtype + 2 * gradient);
-  } else if (job_.param_dtype != job_.reduce_dtype) {
-    block.accumulate = kernel(in_param_dtype + gradient);
-  }
+  block.accumulate = accumulate_time(layout);
   if (sharding_ranks(layout.mesh) > 1) {
-    if (without_replicas(layout.sharding) == Sharding::kFullShard) {
-      block.gather = collective(layout, CollectiveKind::kAllGather, Axis::kDpShard, in_param_dtype);
-    }
-    block.last_reduce =
-        collective(layout, CollectiveKind::kReduceScatter, Axis::kDpShard, gradient);
+    if (without_replicas(layout.sharding) == Sharding::kFullShard)
+      block.gather = over_shards(layout, CollectiveKind::kAllGather, param_size).duration;
+    block.last_reduce = over_shards(layout, CollectiveKind::kReduceScatter, reduce_size).duration;
     if (!accumulates_whole_gradients(layout)) block.reduce = block.last_reduce;
   }
   if (layout.mesh.sizes[Axis::kDpReplicate] > 1) {
-    block.last_reduce = std::max(block.last_reduce,
-                                 collective(layout, CollectiveKind::kAllReduce, Axis::kDpReplicate,
-                                            gradient / sharding_ranks(layout.mesh)));
+    const Price sum =
+        collective(layout, CollectiveKind::kAllReduce, Axis::kDpReplicate,
+                   sharded(layout, elements.block, elements.block_experts) * reduce_size);
+    block.last_reduce = std::max(block.last_reduce, sum.duration.value);
   }
   return block;
 }
 
-common::Bytes LayoutBounds::memory(const Layout& layout) {
-  if (!bounds_model_ || layout.mesh.expert_parallel > 1) return {};
-  const std::int64_t input = input_elements(layout) * common::size_of(job_.param_dtype);
-  std::int64_t highest = 0;
-  const std::int64_t stages = layout.mesh.sizes[Axis::kPp];
-  for (const std::int64_t index : {std::int64_t{0}, std::min<std::int64_t>(1, stages - 1)}) {
-    const Stage stage = stage_at(model_, layout, index);
-    const std::int64_t activations =
-        chunks_under_way(layout, stage) * (stage.blocks / layout.virtual_stages) * input;
-    const std::int64_t gradients =
-        slice_elements(layout, stage) * common::size_of(job_.reduce_dtype);
-    const std::int64_t beside = bytes_beside_activations(layout, stage);
-    highest =
-        std::max(highest, state_bytes(layout, stage) + std::max(activations + beside, gradients));
-  }
-  return common::Bytes(highest);
+BesideCompute LayoutBounds::over_shards(const Layout& layout, CollectiveKind kind,
+                                        std::int64_t element_size) {
+  // Of blocks that differ neither takes less in all.
+  if (other_block_ != 0 && layout.mesh.expert_parallel > 1) return {};
+  const auto [embedding, block, experts, head] = elements_of(layout);
+  const Price shared = collective(layout, kind, Axis::kDpShard, (block - experts) * element_size);
+  BesideCompute both{shared.duration.value, shared.taken_from_compute.value};
+  if (experts == 0 || group_size(layout.mesh, Axis::kExpertShard) == 1) return both;
+  const Price apart = collective(layout, kind, Axis::kExpertShard, experts * element_size);
+  both.duration += apart.duration.value;
+  both.taken += apart.taken_from_compute.value;
+  return both;
 }
 
-std::int64_t LayoutBounds::slice_elements(const Layout& layout, const Stage& stage) {
-  const Elements& elements = elements_of(layout);
-  const std::int64_t held = stage.blocks * elements.block +
-                            (stage.is_first() ? elements.embedding : 0) +
-                            (stage.is_last() ? elements.head : 0);
-  return held / sharding_ranks(layout.mesh);
+double LayoutBounds::first_accumulate_time(const Layout& layout) {
+  if (job_.param_dtype == job_.reduce_dtype) return 0;
+  const common::Bytes moved(elements_of(layout).block * (common::size_of(job_.param_dtype) +
+                                                         common::size_of(job_.reduce_dtype)));
+  return (moved / cluster_.device.memory_bandwidth).value;
 }
 
-std::int64_t LayoutBounds::bytes_beside_activations(const Layout& layout, const Stage& stage) {
-  const Elements& elements = elements_of(layout);
-  const Sharding sharding = without_replicas(layout.sharding);
-  const bool interleaved = layout.virtual_stages > 1;
-  // Of chunks in turn, others may not have begun, or have ended.
-  const std::int64_t in_chunk = stage.blocks / layout.virtual_stages;
-  std::int64_t bytes = 0;
-  if (sharding_ranks(layout.mesh) > 1 && !keeps_whole(sharding)) {
-    // At the end of the forward pass, or in the loss.
-    const std::int64_t blocks = sharding == Sharding::kFullShard ? 1 : in_chunk;
-    const std::int64_t head = stage.is_last() && !interleaved ? elements.head : 0;
-    bytes += (blocks * elements.block + head) * common::size_of(job_.param_dtype);
-  }
-  if (layout.accumulation * layout.virtual_stages > chunks_under_way(layout, stage)) {
-    const std::int64_t slice = interleaved ? in_chunk * elements.block / sharding_ranks(layout.mesh)
-                                           : slice_elements(layout, stage);
-    const bool whole = accumulates_whole_gradients(layout);
-    bytes +=
-        (whole ? slice * sharding_ranks(layout.mesh) : slice) * common::size_of(job_.reduce_dtype);
-  }
-  return bytes;
-}
-
-std::int64_t LayoutBounds::state_bytes(const Layout& layout, const Stage& stage) {
-  const std::int64_t param_size = common::size_of(job_.param_dtype);
-  const std::int64_t master_size = common::size_of(job_.master_dtype);
-  const std::int64_t slice = slice_elements(layout, stage);
-  if (layout.optimizer_offload) return slice * param_size;
-  const std::int64_t held = slice * sharding_ranks(layout.mesh);
-  const bool whole = keeps_whole(layout.sharding);
-  const std::int64_t copies = whole && param_size != master_size ? held * param_size : 0;
-  const std::int64_t masters = (whole && copies == 0 ? held : slice) * master_size;
-  return copies + masters + 2 * slice * common::size_of(moment_dtype(job_));
+double LayoutBounds::accumulate_time(const Layout& layout) {
+  const common::Bytes elements(elements_of(layout).block);
+  const common::Bytes read = elements * common::size_of(job_.param_dtype);
+  const common::Bytes gradient = elements * common::size_of(job_.reduce_dtype);
+  if (accumulates_whole_gradients(layout) || sharding_ranks(layout.mesh) == 1)
+    return ((read + gradient * 2) / cluster_.device.memory_bandwidth).value;
+  if (job_.param_dtype == job_.reduce_dtype) return 0;
+  return ((read + gradient) / cluster_.device.memory_bandwidth).value;
 }
 
 const LayoutBounds::Saving& LayoutBounds::saving_of(const Layout& layout) {
@@ -250,33 +199,17 @@ const LayoutBounds::Saving& LayoutBounds::saving_of(const Layout& layout) {
   return saving;
 }
 
+double LayoutBounds::recompute_time(const Layout& layout) {
+  const bool full = layout.activation_checkpointing == ActivationCheckpointing::kFull;
+  return std::max(0.0, saving_of(layout).ways[full ? 1 : 0].recompute);
+}
+
 double LayoutBounds::chosen_recompute_time(const Layout& layout, const Stage& stage) {
   if (other_block_ != 0) return 0;
   if (layout.activation_checkpointing == ActivationCheckpointing::kNone) return 0;
   const std::int64_t chosen = layout.checkpointed_blocks.value_or(model_.num_hidden_layers);
-  std::int64_t blocks = 0;
-  for (const Chunk& chunk : chunks_of(model_, layout, stage.index))
-    blocks += std::clamp<std::int64_t>(chosen - chunk.first_block, 0, chunk.blocks);
-  const bool full = layout.activation_checkpointing == ActivationCheckpointing::kFull;
-  const Saving::Way& way = saving_of(layout).ways[full ? 1 : 0];
-  return static_cast<double>(blocks) * std::max(0.0, way.recompute);
-}
-
-double LayoutBounds::least_recompute_time(const Layout& layout, const Stage& stage) {
-  if (other_block_ != 0) return 0;
-  const Saving& saving = saving_of(layout);
-  const auto blocks = static_cast<double>(stage.blocks);
-  const auto under_way = static_cast<double>(chunks_under_way(layout, stage));
-  const auto room = static_cast<double>((cluster_.device.memory - cluster_.reserved_memory).value -
-                                        state_bytes(layout, stage));
-  const double lacking = under_way * blocks * saving.saved - room;
-  if (lacking <= 0) return 0;
-  double least = std::numeric_limits<double>::infinity();
-  for (const Saving::Way& way : saving.ways) {
-    const double freed = under_way * (saving.saved - way.saved);
-    if (lacking <= blocks * freed) least = std::min(least, lacking / freed * way.recompute);
-  }
-  return std::isinf(least) ? 0 : std::max(0.0, least);
+  const std::int64_t blocks = std::clamp<std::int64_t>(chosen - stage.first_block, 0, stage.blocks);
+  return static_cast<double>(blocks) * recompute_time(layout);
 }
 
 std::int64_t LayoutBounds::input_elements(const Layout& layout) const {
@@ -306,11 +239,11 @@ const LayoutBounds::Passes& LayoutBounds::passes_of(const Layout& layout) {
   };
   const ModelSpec& model = context.model;
   const auto pass = [&](Computation computation, std::int64_t unit) {
-    return Pass{.forward = seconds(Opcode::kForward, computation, unit),
-                .backward = seconds(Opcode::kBackward, computation, unit)};
+    return UnitPass{.forward = seconds(Opcode::kForward, computation, unit),
+                    .backward = seconds(Opcode::kBackward, computation, unit)};
   };
   const auto block = [&](std::int64_t index) {
-    Pass passes = pass(Computation::kBlock, block_unit(model, index));
+    UnitPass passes = pass(Computation::kBlock, block_unit(model, index));
     if (!layout.async_tp) return passes;
     // What is computed twice may spare a collective more than it takes, where pieces hide others.
     Layout tried = layout;
@@ -323,8 +256,8 @@ const LayoutBounds::Passes& LayoutBounds::passes_of(const Layout& layout) {
     }
     return passes;
   };
-  const Pass first = block(0);
-  const Pass other = other_block_ == 0 ? first : block(other_block_);
+  const UnitPass first = block(0);
+  const UnitPass other = other_block_ == 0 ? first : block(other_block_);
   found->second = {
       .embedding = pass(Computation::kEmbedding, embedding_unit(model)),
       .block = {.forward = std::min(first.forward, other.forward),
@@ -335,7 +268,8 @@ const LayoutBounds::Passes& LayoutBounds::passes_of(const Layout& layout) {
 
 const LayoutBounds::Elements& LayoutBounds::elements_of(const Layout& layout) {
   const std::int64_t tp = layout.mesh.sizes[Axis::kTp];
-  const auto [found, is_new] = elements_.try_emplace({tp, has_stages(layout)});
+  const std::int64_t ep = layout.mesh.expert_parallel;
+  const auto [found, is_new] = elements_.try_emplace({tp, has_stages(layout), ep});
   if (!is_new) return found->second;
   const ModelSpec model = as_stages_hold_it(model_, layout);
   const auto elements = [&](std::int64_t unit) {
@@ -343,21 +277,32 @@ const LayoutBounds::Elements& LayoutBounds::elements_of(const Layout& layout) {
                        job_.decay_norms_and_biases)
         .elements;
   };
-  found->second = {
-      .embedding = elements(embedding_unit(model)),
-      .block = std::min(elements(block_unit(model, 0)), elements(block_unit(model, other_block_))),
-      .head = model.tie_word_embeddings ? 0 : elements(head_unit(model))};
-  return found->second;
+  Elements& sizes = found->second;
+  sizes.embedding = elements(embedding_unit(model));
+  sizes.head = model.tie_word_embeddings ? 0 : elements(head_unit(model));
+  sizes.block = std::min(elements(block_unit(model, 0)), elements(block_unit(model, other_block_)));
+  if (ep == 1) return sizes;
+  // Over no more ranks than share out the experts, so that as little as can be is padded.
+  Layout smallest = layout;
+  for (const Axis axis : {Axis::kDpReplicate, Axis::kCp}) smallest.mesh.sizes[axis] = 1;
+  smallest.mesh.sizes[Axis::kDpShard] = ep;
+  const StepContext context = make_step_context(model_, job_, smallest, cluster_.device.kind);
+  const UnitSizes& other = other_block_ == 0 ? context.block : context.other_block;
+  const UnitSizes& lesser = other.elements < context.block.elements ? other : context.block;
+  sizes.block = lesser.elements;
+  // As if none were shared out, where slices of the other block may be less.
+  sizes.block_experts = other_block_ == 0 ? lesser.expert_elements : 0;
+  return sizes;
 }
 
-double LayoutBounds::collective(const Layout& layout, CollectiveKind kind, Axis axis,
-                                std::int64_t bytes) const {
+Price LayoutBounds::collective(const Layout& layout, CollectiveKind kind, Axis axis,
+                               std::int64_t bytes) const {
   Operation operation;
   operation.kind = OperationKind::kCollective;
   operation.collective = kind;
   operation.axis = axis;
   operation.bytes = common::Bytes(bytes);
-  return price(cluster_, layout.mesh, job_.param_dtype, operation).duration.value;
+  return price(cluster_, layout.mesh, job_.param_dtype, operation);
 }
 
 }  // namespace meshplan::planner

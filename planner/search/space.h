@@ -20,8 +20,8 @@ struct SearchSpace {
   std::vector<std::int64_t> dp_shard;
   std::vector<std::int64_t> dp_replicate;
   std::vector<std::int64_t> microbatch_size = {1, 2, 4, 8, 16, 32, 64};
-  /// With pp; without it is 1. More than 1 take longer to price, by far.
-  std::vector<std::int64_t> virtual_stages = {1};
+  /// With pp; without it is 1.
+  std::vector<std::int64_t> virtual_stages = {1, 2, 4, 8};
   /// Of models with experts; an empty list allows every divisor of their number.
   std::vector<std::int64_t> expert_parallel;
   /// Sequences a step over all ranks; accumulation follows from it.
