@@ -105,7 +105,9 @@ ChildEnd wait_for(pid_t child, const sigset_t& watched) {
 /// parentheses. 0 where it is gone.
 pid_t parent_of(const std::filesystem::path& process) {
   std::ifstream file(process / "stat");
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  // Not by iterators: reading fails for a process that ends just now, and they throw then.
+  std::string text;
+  std::getline(file, text, '\0');
   const std::size_t name_end = text.rfind(") ");
   constexpr std::size_t kFromNameToParent = 4;
   if (name_end == std::string::npos || name_end + kFromNameToParent >= text.size()) return 0;

@@ -12,7 +12,8 @@ if [[ -n ${MESHPLAN_TORCH_PYTHON:-} ]]; then
   export MESHPLAN_TORCH_PYTHON
 fi
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+# Physically: through a link to scripts/, `..` is the project and not the folder that has the link.
+root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$root" || exit
 venv=$root/build/venv
 # The Python whose torch is linked, and whose packages prepare data.

@@ -1,4 +1,5 @@
 """What scripts/bootstrap does to a machine, seen through stand-ins for the programs that would change it."""
+import hashlib
 import os
 import pathlib
 import shutil
@@ -38,7 +39,7 @@ class Bootstrap(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
         (self.folder / "project/scripts").mkdir(parents=True)
-        for name in ("bootstrap", "common.sh", "requirements.txt"):
+        for name in ("bootstrap", "common.sh", "requirements.txt", "requirements-docs.txt"):
             shutil.copy(ROOT / "scripts" / name, self.folder / "project/scripts")
         self.tools = self.folder / "tools"
         self.tools.mkdir()
@@ -48,6 +49,10 @@ class Bootstrap(unittest.TestCase):
             (self.tools / name).write_text(f"#!{self.tools}/bash\n{body}\n")
             (self.tools / name).chmod(0o755)
         self.stamp = self.folder / "project/build/venv/.complete"
+        self.docs_stamp = self.folder / "project/build/venv-docs/.complete"
+        self.docs_stamp.parent.mkdir(parents=True)
+        digest = hashlib.sha256((ROOT / "scripts/requirements-docs.txt").read_bytes()).hexdigest()
+        self.docs_stamp.write_text(f"{digest}  - {self.docs_stamp.parent}\n")
 
     def bootstrap(self, *arguments, **settings) -> tuple[int, str, list[str]]:
         """Exit code, messages, and the calls that change a machine."""
@@ -119,6 +124,34 @@ class Bootstrap(unittest.TestCase):
         self.assertNotIn("--clear", calls[0])
         self.assertEqual(self.bootstrap()[2], [])
 
+    def test_what_builds_the_pages_has_an_environment_of_its_own(self):
+        self.bootstrap()
+        self.docs_stamp.unlink()
+        code, message, calls = self.bootstrap()
+        self.assertEqual((code, len(calls)), (0, 2))
+        self.assertIn("venv-docs", calls[0])
+        self.assertIn("-r scripts/requirements-docs.txt", calls[1])
+        self.assertEqual(self.bootstrap(), (0, "bootstrap: all is there\n", []))
+
+    def test_pages_that_cannot_be_built_are_said_and_stop_nothing(self):
+        self.bootstrap()
+        self.docs_stamp.unlink()
+        code, message, _ = self.bootstrap(FAKE_PIP="1")
+        self.assertEqual((code, self.docs_stamp.exists()), (0, False))
+        self.assertIn("docs/ is not built", message)
+
+    def test_a_link_to_the_scripts_leads_to_their_project(self):
+        self.bootstrap()
+        elsewhere = self.folder / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "scripts").symlink_to(self.folder / "project/scripts")
+        (elsewhere / "build").symlink_to(self.folder / "project/build")
+        calls = self.folder / "calls"
+        calls.write_text("")
+        environment = {"PATH": str(self.tools), "CALLS": str(calls), "FAKE_MISSING": "", "LC_ALL": "C"}
+        subprocess.run([str(self.tools / "bash"), "scripts/bootstrap"], cwd=elsewhere, env=environment, check=True, capture_output=True, timeout=60)
+        self.assertNotIn("python3 -m", calls.read_text())
+
     def test_old_python_is_refused(self):
         code, message, _ = self.bootstrap(FAKE_OLD="1")
         self.assertEqual(code, 5)
@@ -141,7 +174,7 @@ class Bootstrap(unittest.TestCase):
 
 class EveryScript(unittest.TestCase):
     def test_explains_itself_and_refuses_what_it_does_not_know(self):
-        for name in ("bootstrap", "build", "test", "format", "quickstart", "prepare_data"):
+        for name in ("bootstrap", "build", "test", "format", "quickstart", "prepare_data", "docs"):
             with self.subTest(script=name):
                 script = str(ROOT / "scripts" / name)
                 help_text = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=60)
