@@ -225,6 +225,10 @@ void add_train_flags(CLI::App& app, TrainFlags& flags) {
   app.add_option("plan", flags.plan,
                  "The plan.json; without it the flags on model, job and layout make one");
   add_plan_flags(app, flags);
+  add_flags_beside_plan(app, flags);
+}
+
+void add_flags_beside_plan(CLI::App& app, TrainFlags& flags) {
   add_data_flags(app, flags);
   add_optimizer_flags(app, flags);
   add_training_flags(app, flags);

@@ -55,6 +55,8 @@ struct TrainFlags {
 
 /// Adds them; `flags` outlives the app.
 void add_train_flags(CLI::App& app, TrainFlags& flags);
+/// Those that go with a plan.
+void add_flags_beside_plan(CLI::App& app, TrainFlags& flags);
 
 /// Throws kUsage for flags that are missing or do not go together.
 void check_usage(const TrainFlags& flags, const std::optional<RankPlace>& place);
