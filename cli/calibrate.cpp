@@ -22,6 +22,7 @@ struct CalibrateFlags {
   std::int64_t microbatch_size = 2;
   std::optional<std::int64_t> tp;
   std::string output = "cluster.json";
+  LaunchOptions launch;
 };
 
 int run_calibrate(const CalibrateFlags& flags) {
@@ -53,15 +54,15 @@ int run_calibrate(const CalibrateFlags& flags) {
                                               std::to_string(layout.mesh.sizes[Axis::kDpShard]),
                                               "--tp",
                                               std::to_string(tp)};
-  if (const auto place = place_in_job()) {
+  if (const auto place = place_in_job(flags.launch)) {
     if (place->world_size != flags.ranks) {
       throw Error(ErrorCode::kInvalidInput,
                   fmt::format("ranks={}: must equal WORLD_SIZE={} of the job that this rank is in",
                               flags.ranks, place->world_size));
     }
-    become_rank(arguments);
+    become_rank(arguments, flags.launch);
   }
-  launch_ranks(flags.ranks, arguments, std::nullopt);
+  launch_ranks({.count = flags.ranks}, arguments, std::nullopt);
   fmt::print(stderr, "meshplan calibrate: wrote {}\n", output);
   return 0;
 }
@@ -70,12 +71,15 @@ int run_calibrate(const CalibrateFlags& flags) {
 
 Action define_calibrate(CLI::App& app) {
   app.description(
-      "Measure this machine with so many ranks at once, and write it as a cluster file; takes less "
+      "Measure this machine, or as a rank of a job a cluster, with so many ranks at once, and "
+      "write it as a cluster file; takes less "
       "than a minute\n\n"
       "Examples:\n"
       "  meshplan calibrate --ranks 4 -o cluster.json\n"
       "  meshplan calibrate --ranks 8 --tp 4 --model llama-3.2-1b --seq-length 2048 "
-      "--microbatch-size 1");
+      "--microbatch-size 1\n"
+      "  srun --ntasks 16 --ntasks-per-node 8 meshplan calibrate --ranks 16 --tp 8 -o "
+      "cluster.json");
   const auto flags = std::make_shared<CalibrateFlags>();
   app.add_option("--ranks", flags->ranks, "Ranks to start")
       ->required()
@@ -90,6 +94,7 @@ Action define_calibrate(CLI::App& app) {
   add("--tp", flags->tp,
       "Ranks of a tensor-parallel group (default: 2, 1 for an odd number of ranks)", "T");
   add("-o,--output", flags->output, "The cluster file", "FILE");
+  add_rank_flags(app, flags->launch);
   return [flags] { return run_calibrate(*flags); };
 }
 

@@ -57,21 +57,6 @@ except Exception as error:
     give_up(8, f"torchrun: {type(error).__name__}: {error}")
 )python";
 
-std::int64_t number_of(const char* variable) {
-  const char* text = std::getenv(variable);
-  std::int64_t number = -1;
-  if (text != nullptr) {
-    const char* const end = text + std::strlen(text);
-    const auto [stop, error] = std::from_chars(text, end, number);
-    if (error == std::errc() && stop == end && number >= 0) return number;
-  }
-  throw Error(ErrorCode::kInvalidInput,
-              fmt::format("{}={}: must be a whole number; start the ranks with torchrun, or unset "
-                          "it for a run of its own",
-                          variable, text == nullptr ? "" : text),
-              "launch environment");
-}
-
 bool is_executable(const fs::path& path) {
   return ::access(path.c_str(), X_OK) == 0 && !fs::is_directory(path);
 }
@@ -111,6 +96,17 @@ ErrorCode error_code_of(std::int64_t exit_code) {
                           end.exit_code, report.empty() ? "" : ": ", report));
 }
 
+/// How torchrun's agents find each other.
+std::vector<std::string> torchrun_meeting(const std::optional<formats::NodeEnvironment>& node) {
+  if (!node) return {"--standalone"};
+  // torchrun reads an elastic job's PET_RDZV_ENDPOINT and the like itself.
+  if (node->elastic) return {};
+  return {"--nnodes",      std::to_string(node->nodes),
+          "--node-rank",   std::to_string(node->node_rank),
+          "--master-addr", node->master_address,
+          "--master-port", std::to_string(node->master_port)};
+}
+
 }  // namespace
 
 fs::path torch_python() {
@@ -125,21 +121,37 @@ fs::path torch_python() {
       "torchrun");
 }
 
-std::optional<RankPlace> place_in_job() {
-  const auto set = [](const char* variable) { return std::getenv(variable) != nullptr; };
-  if (!set("TORCHELASTIC_RUN_ID") && !(set("RANK") && set("WORLD_SIZE") && set("LOCAL_RANK")))
-    return std::nullopt;
-  RankPlace place{.rank = number_of("RANK"), .world_size = number_of("WORLD_SIZE")};
-  place.local_world_size =
-      set("LOCAL_WORLD_SIZE") ? number_of("LOCAL_WORLD_SIZE") : place.world_size;
-  if (place.rank >= place.world_size || place.local_world_size < 1) {
-    throw Error(ErrorCode::kInvalidInput,
-                fmt::format("RANK={} WORLD_SIZE={} LOCAL_WORLD_SIZE={}: contradict each other; "
-                            "start the ranks with torchrun",
-                            place.rank, place.world_size, place.local_world_size),
-                "launch environment");
-  }
+std::optional<formats::LaunchEnvironment> place_in_job(const LaunchOptions& options) {
+  if (node_in_job(options)) return std::nullopt;
+  auto place = formats::read_launch_environment(formats::process_environment(), options.rank);
+  if (place.launcher == "none") return std::nullopt;
   return place;
+}
+
+std::optional<formats::NodeEnvironment> node_in_job(const LaunchOptions& options) {
+  const formats::LaunchFlags& rank = options.rank;
+  if (rank.rank || (rank.launcher != "auto" && rank.launcher != "none")) return std::nullopt;
+  if (!options.node_rank && !options.nodes)
+    return formats::read_node_environment(formats::process_environment());
+  const std::int64_t nodes = options.nodes.value_or(0);
+  if (nodes == 1) return std::nullopt;
+  if (!options.node_rank || rank.master_address.empty()) {
+    throw Error(ErrorCode::kUsage,
+                "--nnodes, --node-rank and --master-addr go together: each node is told its own "
+                "number, and the host of the first");
+  }
+  if (nodes != 0 && *options.node_rank >= nodes) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("{}: must be from 0 to {}, as --nnodes is {}", *options.node_rank,
+                            nodes - 1, nodes),
+                "--node-rank");
+  }
+  formats::NodeEnvironment node;
+  node.nodes = nodes;
+  node.node_rank = *options.node_rank;
+  node.master_address = rank.master_address;
+  if (rank.master_port) node.master_port = static_cast<std::uint16_t>(*rank.master_port);
+  return node;
 }
 
 fs::path rank_program() {
@@ -153,21 +165,26 @@ fs::path rank_program() {
               program.string());
 }
 
-void become_rank(const std::vector<std::string>& arguments) {
+void become_rank(const std::vector<std::string>& arguments, const LaunchOptions& options) {
   std::vector<std::string> command = {rank_program()};
   command.insert(command.end(), arguments.begin(), arguments.end());
+  command.insert(command.end(), options.given.begin(), options.given.end());
   become(command);
 }
 
-void launch_ranks(std::int64_t ranks, const std::vector<std::string>& arguments,
+void launch_ranks(const LocalRanks& ranks, const std::vector<std::string>& arguments,
                   const std::optional<fs::path>& run_folder) {
-  std::vector<std::string> command = {torch_python(),        "-c",          kTorchrun,
-                                      "--standalone",        "--no-python", "--nproc-per-node",
-                                      std::to_string(ranks), rank_program()};
+  std::vector<std::string> command = {torch_python(), "-c", kTorchrun};
+  const std::vector<std::string> meeting = torchrun_meeting(ranks.node);
+  command.insert(command.end(), meeting.begin(), meeting.end());
+  command.insert(command.end(),
+                 {"--max-restarts", std::to_string(ranks.max_restarts), "--no-python",
+                  "--nproc-per-node", std::to_string(ranks.count), rank_program()});
   command.insert(command.end(), arguments.begin(), arguments.end());
+  command.insert(command.end(), {"--rendezvous-timeout", std::to_string(ranks.timeout_s)});
   if (run_folder) formats::clear_error_records(*run_folder);
   const std::int64_t threads =
-      std::max<std::int64_t>(1, std::thread::hardware_concurrency() / ranks);
+      std::max<std::int64_t>(1, std::thread::hardware_concurrency() / ranks.count);
   const ChildEnd end =
       run_child(command, {{"OMP_NUM_THREADS", std::to_string(threads)},
                           // Torchrun's own four, and the one that asks for a checkpoint.

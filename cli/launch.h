@@ -6,18 +6,20 @@
 #include <string>
 #include <vector>
 
+#include "cli/launch_flags.h"
+#include "formats/launch_environment.h"
+#include "formats/pod_environment.h"
+
 namespace meshplan::cli {
 
-/// The place of this process in a job whose ranks somebody else has started.
-struct RankPlace {
-  std::int64_t rank = 0;
-  std::int64_t world_size = 1;
-  std::int64_t local_world_size = 1;
-};
+/// The place of this process in a job whose ranks somebody else has started: what the flags say, or
+/// what the launcher's variables do. Empty where it is to start the ranks itself. Throws
+/// kInvalidInput, naming the variables, where they are incomplete or contradict each other.
+std::optional<formats::LaunchEnvironment> place_in_job(const LaunchOptions& options);
 
-/// Set inside torchrun (TORCHELASTIC_RUN_ID) and wherever RANK, WORLD_SIZE and LOCAL_RANK are.
-/// Throws kInvalidInput where they are no numbers or contradict each other.
-std::optional<RankPlace> place_in_job();
+/// The node of a job that this process is to start the ranks of: of the flags, or of a pod. Empty
+/// for a job of one node, and where this process is a rank. Throws kInvalidInput.
+std::optional<formats::NodeEnvironment> node_in_job(const LaunchOptions& options);
 
 /// The program of one rank, which lies beside this one. Throws kIo where it is missing.
 std::filesystem::path rank_program();
@@ -26,15 +28,26 @@ std::filesystem::path rank_program();
 /// Throws kIo where there is none.
 std::filesystem::path torch_python();
 
-/// Replaces this process by the rank's program with these arguments.
-[[noreturn]] void become_rank(const std::vector<std::string>& arguments);
+/// Replaces this process by the rank's program with these arguments, and the flags of its place.
+[[noreturn]] void become_rank(const std::vector<std::string>& arguments,
+                              const LaunchOptions& options);
 
-/// Starts so many ranks of the rank's program on this machine by torchrun, with these arguments,
-/// and waits for them; their output is this process's. Throws what stopped them: the first cause
-/// that they recorded in the run folder, else what torchrun knows of the rank that failed first
-/// (kRankLost where it was killed); kInterrupted where this process was told to stop; kIo where
-/// there is no Python with torch.
-void launch_ranks(std::int64_t ranks, const std::vector<std::string>& arguments,
+/// The ranks of this machine that launch_ranks() starts.
+struct LocalRanks {
+  std::int64_t count = 1;
+  /// Of a job of several nodes: which one this is.
+  std::optional<formats::NodeEnvironment> node = std::nullopt;
+  std::int64_t max_restarts = 0;
+  /// How long they wait for each other.
+  std::int64_t timeout_s = formats::LaunchFlags().timeout_s;
+};
+
+/// Starts ranks of the rank's program by torchrun, with these arguments, and waits for them; their
+/// output is this process's. Throws what stopped them: the first cause that they recorded in the
+/// run folder, else what torchrun knows of the rank that failed first (kRankLost where it was
+/// killed); kInterrupted where this process was told to stop; kIo where there is no Python with
+/// torch.
+void launch_ranks(const LocalRanks& ranks, const std::vector<std::string>& arguments,
                   const std::optional<std::filesystem::path>& run_folder);
 
 }  // namespace meshplan::cli

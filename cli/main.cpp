@@ -15,6 +15,7 @@
 #include "cli/help.h"
 #include "cli/options.h"
 #include "common/error.h"
+#include "formats/error_record.h"
 
 namespace meshplan::cli {
 namespace {
@@ -148,6 +149,11 @@ int report(const std::vector<std::string>& arguments, const Error& error) {
       !arguments.empty() && std::find(names.begin(), names.end(), arguments.front()) != names.end();
   std::fflush(stdout);
   fmt::print(stderr, "meshplan{}: {}\n", known ? " " + arguments.front() : "", error.what());
+  try {
+    formats::tell_torchrun(error.what());
+  } catch (const Error&) {
+    // The message is on stderr, and the exit code tells torchrun that there is one.
+  }
   if (std::find(arguments.begin(), arguments.end(), "--json") != arguments.end()) {
     print_json({{"schema_version", 1},
                 {"error",

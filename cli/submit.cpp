@@ -183,7 +183,7 @@ void print_files(const JobFiles& files) {
 }
 
 int run_submit(const SubmitFlags& flags) {
-  check_usage(flags.train, std::nullopt);
+  check_usage(flags.train, false);
   const planner::Plan plan = planner::load_plan(flags.train.plan);
   planner::require_trainable(plan.model);
   check_data_usage(flags.train, plan.model);

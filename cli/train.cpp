@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
@@ -33,11 +34,28 @@ using planner::Axis;
 
 constexpr const char* kSynthetic = "synthetic";
 
-planner::Plan obtain_plan(const TrainFlags& flags, const std::optional<RankPlace>& place) {
+/// What this process is to the job: at most one of them; neither where it starts all ranks itself.
+struct Part {
+  std::optional<formats::LaunchEnvironment> rank;
+  std::optional<formats::NodeEnvironment> node;
+
+  bool one_of_many() const { return rank || node; }
+  bool is_first() const { return (!rank || rank->rank == 0) && (!node || node->node_rank == 0); }
+  std::int64_t nodes() const {
+    if (rank) return rank->world_size / rank->local_world_size;
+    return node ? std::max<std::int64_t>(1, node->nodes) : 1;
+  }
+};
+
+Part part_in_job(const LaunchOptions& options) {
+  return {.rank = place_in_job(options), .node = node_in_job(options)};
+}
+
+planner::Plan obtain_plan(const TrainFlags& flags, const Part& part) {
   if (flags.plan.empty()) {
     TrainPlanFlags making = flags.making;
     making.model = resolve_model(making.model, flags.init.value_or("weights") == "weights");
-    planner::Plan plan = make_train_plan(making, place);
+    planner::Plan plan = make_train_plan(making, part.nodes());
     // The hub's cache calls the folder by its commit.
     if (making.model != flags.making.model)
       plan.model.name = fs::path(flags.making.model).filename().string();
@@ -56,27 +74,42 @@ planner::Plan obtain_plan(const TrainFlags& flags, const std::optional<RankPlace
   return plan;
 }
 
-/// What would stop every rank, found before any is started.
-void check_inputs(const TrainFlags& flags, const planner::Plan& plan,
-                  const std::optional<RankPlace>& place) {
-  planner::require_trainable(plan.model);
+/// One node's share of the plan's ranks.
+void check_node(const formats::NodeEnvironment& node, const planner::Plan& plan) {
+  if (node.nodes == plan.cluster.nodes) return;
+  throw Error(ErrorCode::kInvalidInput,
+              fmt::format("{} nodes were started: must equal the plan's nodes={} of {} ranks each; "
+                          "start so many, or change the plan",
+                          node.nodes, plan.cluster.nodes, plan.cluster.devices_per_node));
+}
+
+/// That as many ranks are started as the plan has.
+void check_part(const Part& part, const planner::Plan& plan) {
   const std::int64_t world = planner::world_size(plan.layout.mesh);
-  if (place && place->world_size != world) {
+  if (part.node) return check_node(*part.node, plan);
+  if (part.rank && part.rank->world_size != world) {
     throw Error(ErrorCode::kInvalidInput,
-                fmt::format("WORLD_SIZE={}: must equal the plan's dp_replicate={} x dp_shard={} x "
-                            "tp={} = {}; start so many ranks, or change the plan",
-                            place->world_size, plan.layout.mesh.sizes[Axis::kDpReplicate],
+                fmt::format("{} started {} ranks (WORLD_SIZE={}): must equal the plan's "
+                            "dp_replicate={} x dp_shard={} x tp={} = {}; start so many ranks, or "
+                            "change the plan",
+                            formats::launcher_title(part.rank->launcher), part.rank->world_size,
+                            part.rank->world_size, plan.layout.mesh.sizes[Axis::kDpReplicate],
                             plan.layout.mesh.sizes[Axis::kDpShard],
                             plan.layout.mesh.sizes[Axis::kTp], world));
   }
-  if (!place && plan.cluster.nodes > 1) {
+  if (!part.rank && plan.cluster.nodes > 1) {
     throw Error(ErrorCode::kInvalidInput,
-                fmt::format("the plan has {0} nodes, and ranks are started on this one only; start "
-                            "them with `torchrun "
-                            "--nnodes {0} --nproc-per-node {1} --rdzv-endpoint HOST --no-python "
-                            "meshplan train ...` on each",
-                            plan.cluster.nodes, plan.cluster.devices_per_node));
+                fmt::format("the plan has {0} nodes, and ranks are started on this one only; run "
+                            "`meshplan train ... --nnodes {0} --node-rank K --master-addr HOST` on "
+                            "each, or start the {1} ranks with torchrun, srun or mpirun",
+                            plan.cluster.nodes, world));
   }
+}
+
+/// What would stop every rank, found before any is started.
+void check_inputs(const TrainFlags& flags, const planner::Plan& plan, const Part& part) {
+  planner::require_trainable(plan.model);
+  check_part(part, plan);
   if (initialization(flags, plan.model) == "random") return;
   if (!fs::is_directory(plan.model_source)) {
     throw Error(ErrorCode::kInvalidInput,
@@ -188,25 +221,28 @@ void announce(const planner::Plan& plan, const fs::path& run_folder) {
 }
 
 int run_train(const TrainFlags& flags) {
-  const std::optional<RankPlace> place = place_in_job();
-  check_usage(flags, place);
-  const planner::Plan plan = obtain_plan(flags, place);
+  Part part = part_in_job(flags.launch);
+  check_usage(flags, part.one_of_many());
+  const planner::Plan plan = obtain_plan(flags, part);
+  if (part.node && part.node->nodes == 0) part.node->nodes = plan.cluster.nodes;
   check_data_usage(flags, plan.model);
-  check_inputs(flags, plan, place);
+  check_inputs(flags, plan, part);
   rank_program();
   const std::string data = obtain_data(flags, plan);
   const std::string name =
       flags.experiment_name.empty() ? generated_name(plan) : flags.experiment_name;
   const fs::path run_folder = fs::absolute(fs::path(flags.storage_path) / name).lexically_normal();
   const fs::path plan_file = formats::plan_path(run_folder);
-  if (!place || place->rank == 0) {
-    announce(plan, run_folder);
-    planner::save_plan(plan, plan_file);
-  }
-  if (place)
-    become_rank(
-        rank_arguments(flags, plan, file_in_memory(to_json(plan).dump()), data, run_folder));
-  launch_ranks(planner::world_size(plan.layout.mesh),
+  if (part.is_first()) announce(plan, run_folder);
+  // Each node reads the file; on a storage that they share, all write the same.
+  if (part.is_first() || part.node) planner::save_plan(plan, plan_file);
+  if (part.rank)
+    become_rank(rank_arguments(flags, plan, file_in_memory(to_json(plan).dump()), data, run_folder),
+                flags.launch);
+  launch_ranks({.count = planner::world_size(plan.layout.mesh) / part.nodes(),
+                .node = part.node,
+                .max_restarts = flags.launch.max_restarts,
+                .timeout_s = flags.launch.rank.timeout_s},
                rank_arguments(flags, plan, plan_file, data, run_folder), run_folder);
   fmt::print(stderr, "meshplan train: done; `meshplan compare {0} {1}` compares it with its plan\n",
              plan_file.string(), run_folder.string());
@@ -231,7 +267,9 @@ Action define_train(CLI::App& app) {
       "--checkpoint-interval "
       "500 --keep-latest-k 3\n"
       "  torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST --no-python \\\n"
-      "      meshplan train plan.json --data build/data/text --experiment-name big");
+      "      meshplan train plan.json --data build/data/text --experiment-name big\n"
+      "  srun --ntasks 16 --ntasks-per-node 8 meshplan train plan.json --data build/data/text "
+      "--experiment-name big");
   const auto flags = std::make_shared<TrainFlags>();
   add_train_flags(app, *flags);
   return [flags] { return run_train(*flags); };

@@ -226,6 +226,8 @@ void add_train_flags(CLI::App& app, TrainFlags& flags) {
                  "The plan.json; without it the flags on model, job and layout make one");
   add_plan_flags(app, flags);
   add_flags_beside_plan(app, flags);
+  add_rank_flags(app, flags.launch);
+  add_node_flags(app, flags.launch);
 }
 
 void add_flags_beside_plan(CLI::App& app, TrainFlags& flags) {
@@ -237,7 +239,7 @@ void add_flags_beside_plan(CLI::App& app, TrainFlags& flags) {
   add_run_flags(app, flags);
 }
 
-void check_usage(const TrainFlags& flags, const std::optional<RankPlace>& place) {
+void check_usage(const TrainFlags& flags, bool one_of_many) {
   if (flags.plan.empty() && flags.making.model.empty())
     refuse_usage("give a plan.json, or --model to make a plan for");
   if (!flags.plan.empty()) {
@@ -249,12 +251,18 @@ void check_usage(const TrainFlags& flags, const std::optional<RankPlace>& place)
   }
   if (flags.validation_data.empty() != (flags.validation_interval == 0))
     refuse_usage("--validation-data and --validation-interval go together");
+  if (flags.launch.max_restarts > 0 && flags.checkpoints.resume != "auto") {
+    refuse_usage(
+        fmt::format("--max-restarts goes on from the last checkpoint, and --resume {} would begin "
+                    "there each time: leave one of them out",
+                    flags.checkpoints.resume));
+  }
   const fs::path name(flags.experiment_name);
   if (!flags.experiment_name.empty() && (name.has_parent_path() || name == "." || name == "..")) {
     refuse_usage(fmt::format("--experiment-name {}: must be the name of a folder, not a path",
                              flags.experiment_name));
   }
-  if (place && flags.experiment_name.empty()) {
+  if (one_of_many && flags.experiment_name.empty()) {
     refuse_usage(
         "--experiment-name is required inside a launched job: all its ranks must use the same one");
   }

@@ -51,6 +51,7 @@ struct TrainFlags {
   std::string trace_steps;
   std::optional<std::int64_t> memory_snapshot;
   CheckpointFlags checkpoints;
+  LaunchOptions launch;
 };
 
 /// Adds them; `flags` outlives the app.
@@ -58,8 +59,9 @@ void add_train_flags(CLI::App& app, TrainFlags& flags);
 /// Those that go with a plan.
 void add_flags_beside_plan(CLI::App& app, TrainFlags& flags);
 
-/// Throws kUsage for flags that are missing or do not go together.
-void check_usage(const TrainFlags& flags, const std::optional<RankPlace>& place);
+/// Throws kUsage for flags that are missing or do not go together. `one_of_many`: the process is a
+/// rank or a node of a job that others are started for, too.
+void check_usage(const TrainFlags& flags, bool one_of_many);
 /// The same for those on data, when the model is known.
 void check_data_usage(const TrainFlags& flags, const planner::ModelSpec& model);
 

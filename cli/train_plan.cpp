@@ -52,16 +52,14 @@ std::string local_cluster() {
 }
 
 planner::ClusterSpec cluster_for(const TrainPlanFlags& flags, const planner::DeviceMesh& mesh,
-                                 const std::optional<RankPlace>& place) {
+                                 std::int64_t nodes) {
   if (!flags.cluster.cluster.empty()) return load_cluster(flags.cluster);
-  const std::int64_t world = planner::world_size(mesh);
-  const std::int64_t local = place ? place->local_world_size : world;
   const planner::ClusterChanges& changes = flags.cluster.changes;
   planner::ClusterSpec cluster = planner::load_cluster(local_cluster(), changes);
   // Of the mesh, which the layout's rules judge: not checked as flags of the cluster are.
-  cluster.nodes =
-      changes.nodes.value_or(std::max<std::int64_t>(1, world / std::max<std::int64_t>(1, local)));
-  cluster.devices_per_node = changes.devices_per_node.value_or(local);
+  cluster.nodes = changes.nodes.value_or(nodes);
+  cluster.devices_per_node = changes.devices_per_node.value_or(
+      std::max<std::int64_t>(1, planner::world_size(mesh) / nodes));
   return cluster;
 }
 
@@ -100,13 +98,13 @@ std::string worker_mismatch(std::int64_t num_workers, std::int64_t tp, std::int6
                      ranks);
 }
 
-planner::Plan make_train_plan(const TrainPlanFlags& flags, const std::optional<RankPlace>& place) {
+planner::Plan make_train_plan(const TrainPlanFlags& flags, std::int64_t nodes) {
   std::vector<std::string> problems;
   LoadedModel model = load_model(flags.model);
   planner::require_trainable(model.spec);
   planner::Layout layout = flags.layout.layout;
   layout.mesh.sizes = axis_sizes(flags, problems);
-  const planner::ClusterSpec cluster = cluster_for(flags, layout.mesh, place);
+  const planner::ClusterSpec cluster = cluster_for(flags, layout.mesh, nodes);
   layout.mesh.ranks_per_node = cluster.devices_per_node;
   const planner::Job job = make_job(flags.job, model.spec, cluster, kDefaultSeqLength);
   complete_layout(layout, flags.layout, model.spec, job);

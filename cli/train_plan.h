@@ -4,7 +4,6 @@
 #include <optional>
 #include <string>
 
-#include "cli/launch.h"
 #include "cli/options.h"
 #include "planner/plan/plan.h"
 
@@ -29,8 +28,9 @@ struct TrainPlanFlags {
 /// The plan. Data parallelism is sharding (dp_replicate 1) unless the flags or no_shard say
 /// otherwise, and
 /// without --cluster the cluster is this machine with one rank a device: its GPUs as the catalog
-/// knows them, or CPU ranks. Throws kInvalidInput with everything that is wrong, a line each.
-planner::Plan make_train_plan(const TrainPlanFlags& flags, const std::optional<RankPlace>& place);
+/// knows them, or CPU ranks, on so many nodes. Throws kInvalidInput with everything that is wrong,
+/// a line each.
+planner::Plan make_train_plan(const TrainPlanFlags& flags, std::int64_t nodes);
 
 /// "num_workers=5: must equal tp_size=2 x dp_size=2 = 4"; empty where they agree.
 std::string worker_mismatch(std::int64_t num_workers, std::int64_t tp, std::int64_t dp);

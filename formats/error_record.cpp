@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <ctime>
 #include <set>
 #include <system_error>
@@ -70,6 +71,11 @@ void write_torchrun_error_file(const std::filesystem::path& file, const std::str
        {{"message", message},
         {"extraInfo", {{"py_callstack", ""}, {"timestamp", std::to_string(std::time(nullptr))}}}}}};
   common::write_file(file, to_text(json));
+}
+
+void tell_torchrun(const std::string& message) {
+  if (const char* file = std::getenv("TORCHELASTIC_ERROR_FILE"))
+    write_torchrun_error_file(file, message);
 }
 
 }  // namespace meshplan::formats

@@ -33,5 +33,8 @@ void clear_error_records(const std::filesystem::path& run_folder);
 
 /// The file in which torchrun looks for a rank's message (TORCHELASTIC_ERROR_FILE). Throws kIo.
 void write_torchrun_error_file(const std::filesystem::path& file, const std::string& message);
+/// The same where torchrun started this process, else nothing: the message of the rank that fails
+/// first is then torchrun's root cause. Throws kIo.
+void tell_torchrun(const std::string& message);
 
 }  // namespace meshplan::formats

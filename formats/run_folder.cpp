@@ -53,6 +53,9 @@ std::filesystem::path metrics_path(const std::filesystem::path& run) {
   return run / "metrics.jsonl";
 }
 
+std::filesystem::path meeting_path(const std::filesystem::path& run) {
+  return run / "meeting.json";
+}
 std::filesystem::path epochs_path(const std::filesystem::path& run) { return run / "epochs.jsonl"; }
 
 std::filesystem::path tensorboard_path(const std::filesystem::path& run) {

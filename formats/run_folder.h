@@ -11,6 +11,8 @@ namespace meshplan::formats {
 /// Where a training run writes what; `run` is STORAGE/EXPERIMENT.
 std::filesystem::path plan_path(const std::filesystem::path& run);
 std::filesystem::path metrics_path(const std::filesystem::path& run);
+/// meeting_place.h; there while ranks that no master is named to are meeting.
+std::filesystem::path meeting_path(const std::filesystem::path& run);
 std::filesystem::path epochs_path(const std::filesystem::path& run);
 /// The folder of TensorBoard's event files.
 std::filesystem::path tensorboard_path(const std::filesystem::path& run);

@@ -13,6 +13,7 @@
 #include "executor/calibrate/measure_device.h"
 #include "executor/calibrate/measure_links.h"
 #include "executor/comm/mesh_communicators.h"
+#include "executor/launch/launch_flags.h"
 #include "executor/launch/liveness.h"
 #include "executor/launch/rendezvous.h"
 #include "executor/memory/device.h"
@@ -26,7 +27,8 @@ namespace {
 using planner::Axis;
 using planner::CollectiveKind;
 
-MeasuredJob job_of(const CalibrationOptions& options, const LaunchEnvironment& environment) {
+MeasuredJob job_of(const CalibrationOptions& options,
+                   const formats::LaunchEnvironment& environment) {
   MeasuredJob measured;
   measured.model = planner::load_model(options.model);
   planner::require_trainable(measured.model);
@@ -48,8 +50,8 @@ MeasuredJob job_of(const CalibrationOptions& options, const LaunchEnvironment& e
   return measured;
 }
 
-planner::ClusterSpec cluster_of(const MeasuredJob& measured, const LaunchEnvironment& environment,
-                                at::Device device) {
+planner::ClusterSpec cluster_of(const MeasuredJob& measured,
+                                const formats::LaunchEnvironment& environment, at::Device device) {
   planner::ClusterSpec cluster;
   cluster.name = "calibrated";
   cluster.device.name = device.is_cpu() ? "cpu" : "gpu";
@@ -98,14 +100,18 @@ void report(const planner::ClusterSpec& cluster) {
 }  // namespace
 
 void calibrate(const CalibrationOptions& options) {
-  const LaunchEnvironment environment = read_launch_environment();
+  const formats::LaunchEnvironment environment =
+      formats::read_launch_environment(formats::process_environment(), options.launch);
   const MeasuredJob measured = job_of(options, environment);
-  const Rendezvous rendezvous(environment);
+  const Rendezvous rendezvous(environment,
+                              {.timeout = std::chrono::seconds(options.launch.timeout_s),
+                               .file = options.output.string() + ".meeting"});
   Liveness liveness(rendezvous);
   liveness.guard([&] {
     const at::Device device = device_for(environment.local_rank);
-    const CommunicationOptions communication{.single_node = environment.local_world_size ==
-                                                            environment.world_size};
+    const CommunicationOptions communication{
+        .single_node = environment.local_world_size == environment.world_size,
+        .network_address = rendezvous.network_address()};
     MeshCommunicators groups(measured.layout.mesh, environment.rank, device,
                              rendezvous.store("groups"), communication);
     MeshCommunicators all(flat(measured.layout.mesh), environment.rank, device,
@@ -132,6 +138,7 @@ void add_calibrate(CLI::App& program, CalibrationOptions& options) {
   command->add_option("--microbatch-size", options.microbatch_size)->capture_default_str();
   command->add_option("--dp-shard", options.dp_shard)->capture_default_str();
   command->add_option("--tp", options.tp)->capture_default_str();
+  add_launch_flags(*command, options.launch);
   command->callback([&options] { calibrate(options); });
 }
 

@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <string>
 
+#include "formats/launch_flags.h"
+
 namespace CLI {
 class App;
 }
@@ -18,6 +20,7 @@ struct CalibrationOptions {
   std::int64_t microbatch_size = 2;
   std::int64_t dp_shard = 1;
   std::int64_t tp = 1;
+  formats::LaunchFlags launch;
 };
 
 /// Measures the devices and links under this process's launcher, all ranks at once, so that what

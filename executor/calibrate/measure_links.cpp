@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <optional>
@@ -53,7 +54,12 @@ std::vector<MeasuredGroup> measured_groups(const planner::DeviceMesh& mesh,
   };
   add("tp", groups[Axis::kTp], spans_nodes(mesh, Axis::kTp));
   add("dp_shard", groups[Axis::kDpShard], spans_nodes(mesh, Axis::kDpShard));
-  add("all", all[Axis::kDpShard], mesh.ranks_per_node != planner::world_size(mesh));
+  // A group of all ranks leaves each node by one of them, the groups of an axis by all: they show
+  // what a rank gets of a node's network while all ranks use it.
+  const bool all_span_nodes = mesh.ranks_per_node != planner::world_size(mesh);
+  const bool known = std::any_of(measured.begin(), measured.end(),
+                                 [](const MeasuredGroup& group) { return group.spans_nodes; });
+  if (!all_span_nodes || !known) add("all", all[Axis::kDpShard], all_span_nodes);
   return measured;
 }
 

@@ -29,7 +29,7 @@ constexpr const char* kResumeTopic = "resume";
 constexpr int kBackgroundNiceness = 10;
 
 CheckpointSource source_of(const planner::Plan& plan, const CheckpointOptions& options,
-                           const LaunchEnvironment& environment) {
+                           const formats::LaunchEnvironment& environment) {
   const planner::AxisSizes at = planner::coordinates_of(plan.layout.mesh, environment.rank);
   CheckpointSource source{.model = plan.model,
                           .model_source = plan.model_source,

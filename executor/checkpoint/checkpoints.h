@@ -77,6 +77,8 @@ class Checkpoints {
   /// Before each step: false where SIGTERM or SIGUSR1 ends the run here, on every rank at the same
   /// step. Throws what a save in the background failed with.
   bool may_start(std::int64_t step);
+  /// Whether it was.
+  bool stopped() const { return stopped_; }
 
   /// After each step: saves where a checkpoint is due.
   void after_step(const TrainingProgress& reached);

@@ -101,8 +101,10 @@ BackendFactory::BackendFactory(BackendKind kind, c10::Device device,
                                const CommunicationOptions& options, StorePointer store)
     : kind_(kind), device_(device), options_(options), store_(std::move(store)) {
   if (kind_ != BackendKind::kGloo) return;
-  gloo_devices_ = options_.single_node
-                      ? std::vector{c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1")}
+  const std::string address = options_.single_node ? "127.0.0.1" : options_.network_address;
+  const bool interface_named = std::getenv("GLOO_SOCKET_IFNAME") != nullptr;
+  gloo_devices_ = options_.single_node || !(address.empty() || interface_named)
+                      ? std::vector{c10d::ProcessGroupGloo::createDeviceForHostname(address)}
                       : c10d::ProcessGroupGloo::Options::create_default()->devices;
 }
 

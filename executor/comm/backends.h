@@ -32,6 +32,9 @@ struct CommunicationOptions {
   int gloo_threads = 2;
   /// Whether all ranks share this machine: they then meet on the loopback interface.
   bool single_node = true;
+  /// Otherwise this machine's numeric address that the others reach, for Gloo; empty: that of its
+  /// host name. GLOO_SOCKET_IFNAME, where it is set, names the interface instead.
+  std::string network_address = {};
   /// None: what MESHPLAN_COMM_BACKEND says (auto, gloo or nccl), auto where it is not set. auto is
   /// Gloo on CPU and where two ranks compute on one GPU, which NCCL refuses; else NCCL.
   std::optional<BackendKind> backend = std::nullopt;

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <sstream>
@@ -330,7 +329,7 @@ void Liveness::require_ranks() {
 
 bool Liveness::asks_to_stop(int signal) {
   if (!stops_in_order_ || (signal != SIGTERM && signal != SIGUSR1)) return false;
-  if (stop_.request()) {
+  if (stop_.request(signal)) {
     store_->ask([this](c10d::Store& store) { stop_.poll(store); });
     return true;
   }
@@ -369,8 +368,7 @@ void Liveness::report(const formats::ErrorRecord& own) const {
   try {
     const std::scoped_lock lock(run_folder_mutex_);
     if (!run_folder_.empty()) formats::write_error_record(run_folder_, own);
-    if (const char* file = std::getenv("TORCHELASTIC_ERROR_FILE"))
-      formats::write_torchrun_error_file(file, own.message);
+    formats::tell_torchrun(own.message);
   } catch (const Error& error) {
     const std::string failure =
         std::string("meshplan-train: no error record: ") + error.what() + "\n";

@@ -54,6 +54,8 @@ class Liveness {
   /// one of them got SIGTERM or SIGUSR1, to train no further. The same signal a second or more
   /// later ends the process at once. Throws kRankLost where a rank dies before it has agreed.
   bool may_start(std::int64_t step);
+  /// The signal because of which may_start() was false; 0 where it was not.
+  int stop_signal() const { return stop_.signal(); }
   /// Signals end the process again.
   void stop_no_more() { stops_in_order_ = false; }
 

@@ -4,12 +4,21 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
-#include "executor/launch/environment.h"
+#include "executor/launch/meeting.h"
+#include "formats/launch_environment.h"
 
 namespace meshplan::executor {
+
+struct RendezvousOptions {
+  /// How long the ranks wait for each other.
+  std::chrono::milliseconds timeout = std::chrono::seconds(formats::LaunchFlags().timeout_s);
+  /// Of a folder that all ranks see: where rank 0 tells its place, if the launcher names none.
+  std::filesystem::path file = {};
+};
 
 /// The meeting of all ranks of one start of the program: a key-value store that they share. Under
 /// torchrun its agent serves the store, otherwise rank 0 does; a single process keeps one to
@@ -25,10 +34,10 @@ namespace meshplan::executor {
 /// later hello counts.
 class Rendezvous {
  public:
-  /// Throws kRankLost, naming master host and port and the ranks that are missing, when the ranks
-  /// have not met within the timeout; kInvalidInput when rank 0 cannot serve at the port.
-  explicit Rendezvous(const LaunchEnvironment& environment,
-                      std::chrono::milliseconds timeout = std::chrono::seconds(60));
+  /// Throws kRankLost, naming the place and the ranks that are missing, when the ranks have not met
+  /// within the timeout; kInvalidInput when rank 0 cannot serve at the port.
+  explicit Rendezvous(const formats::LaunchEnvironment& environment,
+                      const RendezvousOptions& options = {});
   /// Says that this rank is done; a rank 0 that serves waits until all are, for at most 10 s.
   ~Rendezvous();
   Rendezvous(const Rendezvous&) = delete;
@@ -40,16 +49,23 @@ class Rendezvous {
   /// The same on a connection of its own.
   c10::intrusive_ptr<c10d::Store> connect(const std::string& prefix) const;
 
-  const LaunchEnvironment& environment() const { return environment_; }
+  const formats::LaunchEnvironment& environment() const { return environment_; }
   /// Whether this process serves the store, so that the others lose it when this one ends.
-  bool serves() const { return serves_; }
+  bool serves() const { return meeting_.serves; }
   /// Who is gone when the store is: "rank 0" or "the launcher's agent", and where.
   std::string server_name() const;
+  /// Of this machine, numeric: where ranks of other nodes reach it. Empty where all ranks are here.
+  std::string network_address() const {
+    const bool here = environment_.local_world_size == environment_.world_size;
+    return here ? "" : meeting_.local_address;
+  }
 
  private:
-  LaunchEnvironment environment_;
-  bool serves_ = false;
-  c10::intrusive_ptr<c10d::Store> base_;
+  void agree_on_addresses();
+
+  formats::LaunchEnvironment environment_;
+  RendezvousOptions options_;
+  Meeting meeting_;
   c10::intrusive_ptr<c10d::Store> run_;
 };
 

@@ -17,9 +17,10 @@ std::string pin_key(std::int64_t rank) { return fmt::format("stop/{}", rank); }
 
 }  // namespace
 
-bool StopAgreement::request() {
+bool StopAgreement::request(int signal) {
   const std::scoped_lock lock(mutex_);
   if (requested_at_) return false;
+  signal_ = signal;
   requested_at_ = std::chrono::steady_clock::now();
   return true;
 }
@@ -29,17 +30,24 @@ std::optional<std::chrono::steady_clock::time_point> StopAgreement::requested_at
   return requested_at_;
 }
 
+int StopAgreement::signal() const {
+  const std::scoped_lock lock(mutex_);
+  return last_ ? signal_ : 0;
+}
+
 void StopAgreement::poll(c10d::Store& store) {
   std::optional<std::int64_t> pinned;
   bool requested = false;
+  int signal = 0;
   {
     const std::scoped_lock lock(mutex_);
     if (last_) return;
     pinned = pinned_;
     requested = requested_at_.has_value();
+    signal = signal_;
   }
   if (!pinned) {
-    if (requested) store.set(kStop, std::string("1"));
+    if (requested) store.set(kStop, std::to_string(signal));
     if (!requested && !store.check({kStop})) return;
     {
       const std::scoped_lock lock(mutex_);
@@ -53,7 +61,9 @@ void StopAgreement::poll(c10d::Store& store) {
   std::int64_t last = *pinned;
   for (const std::string& key : keys)
     last = std::max<std::int64_t>(last, std::stoll(store.get_to_str(key)));
+  signal = std::stoi(store.get_to_str(kStop));
   const std::scoped_lock lock(mutex_);
+  signal_ = signal;
   last_ = last;
   changed_.notify_all();
 }

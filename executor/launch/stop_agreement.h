@@ -22,10 +22,12 @@ class StopAgreement {
   StopAgreement(std::int64_t rank, std::int64_t world_size)
       : rank_(rank), world_size_(world_size) {}
 
-  /// Asks to stop. True where this rank was not asked before.
-  bool request();
+  /// Asks to stop because of this signal. True where this rank was not asked before.
+  bool request(int signal);
   /// When it was first asked.
   std::optional<std::chrono::steady_clock::time_point> requested_at() const;
+  /// The signal that the ranks stop because of; 0 while they do not.
+  int signal() const;
 
   /// Reads and writes the store; from one thread at a time.
   void poll(c10d::Store& store);
@@ -40,6 +42,7 @@ class StopAgreement {
   std::int64_t rank_;
   std::int64_t world_size_;
   std::optional<std::chrono::steady_clock::time_point> requested_at_;
+  int signal_ = 0;
   /// The step under way.
   std::int64_t current_ = -1;
   /// The last step that this rank starts by itself.

@@ -4,12 +4,14 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <string>
 
 #include "common/error.h"
 #include "executor/calibrate/calibrate.h"
 #include "executor/launch/signals.h"
 #include "executor/memory/counting_allocator.h"
 #include "executor/run/train_command.h"
+#include "formats/error_record.h"
 
 namespace {
 
@@ -31,6 +33,17 @@ int run(int argc, char** argv) {
   return 0;
 }
 
+/// Says it to the user, and to torchrun, whose root cause it then is.
+int report(const std::string& message, int exit_code) {
+  std::fprintf(stderr, "meshplan-train: %s\n", message.c_str());
+  try {
+    formats::tell_torchrun(message);
+  } catch (const common::Error& error) {
+    std::fprintf(stderr, "meshplan-train: no message for torchrun: %s\n", error.what());
+  }
+  return exit_code;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -41,10 +54,9 @@ int main(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const common::Error& error) {
-    std::fprintf(stderr, "meshplan-train: %s\n", error.what());
-    return error.exit_code();
+    return report(error.what(), error.exit_code());
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "meshplan-train: internal error: %s\n", error.what());
-    return static_cast<int>(common::ErrorCode::kInternal);
+    return report(std::string("internal error: ") + error.what(),
+                  static_cast<int>(common::ErrorCode::kInternal));
   }
 }

@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/number_list.h"
+#include "executor/launch/launch_flags.h"
 
 namespace meshplan::executor {
 namespace {
@@ -88,6 +89,7 @@ void add_train(CLI::App& program, TrainCommand& command) {
   add_measurements(*app, command.options);
   add_checkpoints(*app, command.options.checkpoints);
   add_run(*app, command.options);
+  add_launch_flags(*app, command.options.launch);
   app->callback([&command] {
     // Where passes over the data are counted, each is saved.
     command.options.checkpoints.each_epoch = command.options.steps == 0;

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <chrono>
+#include <csignal>
 #include <optional>
 #include <utility>
 
@@ -14,11 +16,13 @@
 #include "executor/launch/liveness.h"
 #include "executor/launch/process.h"
 #include "executor/launch/rendezvous.h"
+#include "executor/launch/requeue.h"
 #include "executor/memory/device.h"
 #include "executor/model/initial_parameters.h"
 #include "executor/run/placement_check.h"
 #include "executor/run/step_runner.h"
 #include "executor/run/training_loop.h"
+#include "formats/error_record.h"
 #include "formats/run_folder.h"
 #include "planner/model/coverage.h"
 #include "planner/model/feed_forward_model.h"
@@ -29,15 +33,16 @@ namespace {
 
 using planner::Axis;
 
-void check_world_size(const planner::Plan& plan, const LaunchEnvironment& environment) {
+void check_world_size(const planner::Plan& plan, const formats::LaunchEnvironment& environment) {
   const std::int64_t planned = planner::world_size(plan.layout.mesh);
   if (planned == environment.world_size) return;
   throw common::Error(
       common::ErrorCode::kInvalidInput,
-      fmt::format(
-          "{} started {} ranks; the plan's dp_replicate={} x dp_shard={} x tp={} needs {}",
-          environment.launcher, environment.world_size, plan.layout.mesh.sizes[Axis::kDpReplicate],
-          plan.layout.mesh.sizes[Axis::kDpShard], plan.layout.mesh.sizes[Axis::kTp], planned),
+      fmt::format("{} started {} ranks; the plan's dp_replicate={} x dp_shard={} x tp={} needs {}",
+                  formats::launcher_title(environment.launcher), environment.world_size,
+                  plan.layout.mesh.sizes[Axis::kDpReplicate],
+                  plan.layout.mesh.sizes[Axis::kDpShard], plan.layout.mesh.sizes[Axis::kTp],
+                  planned),
       "world size");
 }
 
@@ -96,9 +101,10 @@ void announce_model(StepRunner& runner, const planner::Plan& plan) {
                planner::parameter_count(plan.model), of_rank);
 }
 
-void train_rank(const planner::Plan& plan, const TrainingOptions& options,
+/// True where a signal ended it.
+bool train_rank(const planner::Plan& plan, const TrainingOptions& options,
                 const Rendezvous& rendezvous, Liveness& liveness) {
-  const LaunchEnvironment& environment = rendezvous.environment();
+  const formats::LaunchEnvironment& environment = rendezvous.environment();
   check_placement(*rendezvous.store("placement"), plan.layout.mesh, environment.rank,
                   {this_process().host_name, environment.local_rank});
   if (options.deterministic) compute_deterministically();
@@ -111,7 +117,8 @@ void train_rank(const planner::Plan& plan, const TrainingOptions& options,
   check_data(data, plan, rendezvous);
   MeshCommunicators communicators(
       plan.layout.mesh, environment.rank, device, rendezvous.store("groups"),
-      {.single_node = environment.local_world_size == environment.world_size});
+      {.single_node = environment.local_world_size == environment.world_size,
+       .network_address = rendezvous.network_address()});
   StepRunner runner(plan, environment.rank, communicators, device);
   Checkpoints checkpoints(plan, options.checkpoints, options.run_folder, options.seed, rendezvous,
                           liveness, runner.units());
@@ -134,18 +141,42 @@ void train_rank(const planner::Plan& plan, const TrainingOptions& options,
                resumed.value_or(TrainingProgress{}))
       .run();
   communicators.barrier();
+  return checkpoints.stopped();
+}
+
+/// Ahead of its time limit Slurm sends SIGUSR1, where the script asked for it: the checkpoint is
+/// written, and the job is to go on from there.
+void requeue(const formats::LaunchEnvironment& environment) {
+  if (environment.rank != 0) return;
+  const std::string outcome = requeue_slurm_job(formats::process_environment());
+  if (!outcome.empty()) spdlog::info(outcome);
 }
 
 }  // namespace
 
 void train(const planner::Plan& plan, const TrainingOptions& options) {
-  const LaunchEnvironment environment = read_launch_environment();
+  const formats::LaunchEnvironment environment =
+      formats::read_launch_environment(formats::process_environment(), options.launch);
   planner::require_trainable(plan.model);
   check_world_size(plan, environment);
-  const Rendezvous rendezvous(environment);
-  Liveness liveness(rendezvous);
-  liveness.set_run_folder(options.run_folder);
-  liveness.guard([&] { train_rank(plan, options, rendezvous, liveness); });
+  if (environment.rank == 0) {
+    if (environment.launcher != "none") spdlog::info("launch: {}", describe(environment));
+    // Of an earlier attempt: a restart by torchrun or Slurm does not pass through `meshplan train`.
+    formats::clear_error_records(options.run_folder);
+  }
+  bool stopped = false;
+  int signal = 0;
+  {
+    const Rendezvous rendezvous(environment,
+                                {.timeout = std::chrono::seconds(options.launch.timeout_s),
+                                 .file = formats::meeting_path(options.run_folder)});
+    Liveness liveness(rendezvous);
+    liveness.set_run_folder(options.run_folder);
+    liveness.guard([&] { stopped = train_rank(plan, options, rendezvous, liveness); });
+    signal = liveness.stop_signal();
+  }
+  // When the others have ended: Slurm will end what is left.
+  if (stopped && signal == SIGUSR1) requeue(environment);
 }
 
 }  // namespace meshplan::executor

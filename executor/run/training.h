@@ -9,6 +9,7 @@
 #include "executor/checkpoint/checkpoints.h"
 #include "executor/optim/adamw.h"
 #include "executor/optim/learning_rate.h"
+#include "formats/launch_flags.h"
 #include "planner/plan/plan.h"
 
 namespace meshplan::executor {
@@ -51,6 +52,7 @@ struct TrainingOptions {
   /// The step whose allocations are written down.
   std::optional<std::int64_t> memory_snapshot;
   CheckpointOptions checkpoints;
+  formats::LaunchFlags launch;
 };
 
 /// Trains this process's rank of the plan to the end. Throws kInvalidInput where the launcher's

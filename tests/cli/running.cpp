@@ -52,7 +52,8 @@ Running::Running(const std::vector<std::string>& command, const Variables& envir
   if (pid_ != 0) return;
   // A launcher or a named Python around the tests is not theirs.
   for (const char* variable : {"TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE",
-                               "LOCAL_WORLD_SIZE", "MESHPLAN_TORCH_PYTHON"}) {
+                               "LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "PMI_RANK",
+                               "SLURM_PROCID", "PET_NNODES", "MESHPLAN_TORCH_PYTHON"}) {
     ::unsetenv(variable);
   }
   for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);

@@ -376,8 +376,8 @@ TEST_F(TrainCommand, PassesSignalsOnAndLeavesNoProcessBehind) {
 
 TEST_F(TrainCommand, IsARankInsideALaunchedJob) {
   write_script(folder_ / "bin/meshplan-train", "cat \"$3\"; echo; echo \"$@\"\n");
-  const Variables job = {
-      {"WORLD_SIZE", "4"}, {"LOCAL_WORLD_SIZE", "2"}, {"LOCAL_RANK", "1"}, {"RANK", "3"}};
+  const Variables job = {{"WORLD_SIZE", "4"}, {"LOCAL_WORLD_SIZE", "2"}, {"LOCAL_RANK", "1"},
+                         {"RANK", "3"},       {"MASTER_ADDR", "n0"},     {"MASTER_PORT", "2900"}};
   const Ended third = train({"--model", model_, "--dp-size", "4"}, job);
   ASSERT_EQ(third.exit_code, 0) << third.err;
   EXPECT_FALSE(std::filesystem::exists(run_folder())) << "rank 0 writes";

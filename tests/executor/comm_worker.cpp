@@ -15,7 +15,6 @@
 
 #include "common/error.h"
 #include "executor/comm/mesh_communicators.h"
-#include "executor/launch/environment.h"
 #include "executor/launch/leave.h"
 #include "executor/launch/liveness.h"
 #include "executor/launch/rendezvous.h"
@@ -262,7 +261,8 @@ const std::map<std::string, std::function<void(const Rank&)>> kScenarios = {
 };
 
 int run(const std::string& scenario, const std::string& run_folder) {
-  const LaunchEnvironment environment = read_launch_environment();
+  const auto environment =
+      meshplan::formats::read_launch_environment(meshplan::formats::process_environment());
   const Rendezvous rendezvous(environment);
   Liveness liveness(rendezvous);
   liveness.set_run_folder(run_folder);

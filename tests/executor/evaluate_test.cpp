@@ -33,7 +33,7 @@ TEST_P(Evaluate, IsTheLossOfTheStepThatFollowsAndLeavesNothingBehind) {
   layout.loss_chunks = 3;
   const planner::Plan plan =
       planner::plan_of(model, planner::cpu_cluster(layout), planner::small_job(), layout);
-  const Rendezvous rendezvous(LaunchEnvironment{});
+  const Rendezvous rendezvous(formats::LaunchEnvironment{});
   MeshCommunicators groups(plan.layout.mesh, 0, at::kCPU, rendezvous.store("groups"));
   StepRunner runner(plan, 0, groups, at::kCPU);
   randomize_parameters(runner.units(), {}, plan.model, 1);

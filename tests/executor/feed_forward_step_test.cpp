@@ -71,7 +71,7 @@ struct AloneRank {
 
   planner::Plan plan;
   std::vector<Batch> batches;
-  Rendezvous rendezvous{LaunchEnvironment{}};
+  Rendezvous rendezvous{formats::LaunchEnvironment{}};
   MeshCommunicators groups{plan.layout.mesh, 0, at::kCPU, rendezvous.store("groups")};
   StepRunner runner;
   TraceRecorder trace{0};

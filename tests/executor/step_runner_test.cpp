@@ -70,7 +70,7 @@ class StepRunnerTest : public testing::Test {
 
   /// Runs two steps and returns the allocations of the second.
   std::vector<std::int64_t> allocations_of_a_step(const planner::Plan& plan) {
-    const Rendezvous rendezvous(LaunchEnvironment{});
+    const Rendezvous rendezvous(formats::LaunchEnvironment{});
     MeshCommunicators groups(plan.layout.mesh, 0, at::kCPU, rendezvous.store("groups"));
     StepRunner runner(plan, 0, groups, at::kCPU);
     randomize_parameters(runner.units(), {}, plan.model, 1);
@@ -153,7 +153,7 @@ TEST_F(StepRunnerTest, LeavesOutAFloat16StepWhoseGradientsOverflow) {
   job.param_dtype = common::DataType::kFloat16;
   const planner::Plan plan =
       planner::plan_of(planner::small_model(1), planner::cpu_cluster(layout), job, layout);
-  const Rendezvous rendezvous(LaunchEnvironment{});
+  const Rendezvous rendezvous(formats::LaunchEnvironment{});
   MeshCommunicators groups(plan.layout.mesh, 0, at::kCPU, rendezvous.store("groups"));
   StepRunner runner(plan, 0, groups, at::kCPU);
   randomize_parameters(runner.units(), {}, plan.model, 1);
@@ -179,7 +179,7 @@ TEST_F(StepRunnerTest, StopsBeforeTheUpdateWhenTheGradientIsNotFinite) {
   const planner::Layout layout = planner::layout_of({});
   const planner::Plan plan = planner::plan_of(planner::small_model(1), planner::cpu_cluster(layout),
                                               planner::small_job(), layout);
-  const Rendezvous rendezvous(LaunchEnvironment{});
+  const Rendezvous rendezvous(formats::LaunchEnvironment{});
   MeshCommunicators groups(plan.layout.mesh, 0, at::kCPU, rendezvous.store("groups"));
   StepRunner runner(plan, 0, groups, at::kCPU);
   randomize_parameters(runner.units(), {}, plan.model, 1);

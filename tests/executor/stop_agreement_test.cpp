@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <barrier>
+#include <csignal>
 #include <random>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
@@ -53,7 +54,7 @@ std::vector<std::int64_t> run_and_stop(unsigned seed, std::int64_t asked) {
   std::mt19937 numbers(seed);
   sleep_at_random(numbers, 5000);
   for (std::int64_t i = 0; i < asked; ++i) {
-    EXPECT_TRUE(agreements[static_cast<std::size_t>(kRanks - 1 - i)]->request());
+    EXPECT_TRUE(agreements[static_cast<std::size_t>(kRanks - 1 - i)]->request(SIGTERM));
     sleep_at_random(numbers, 2000);
   }
   threads.clear();
@@ -71,8 +72,8 @@ TEST(StopAgreement, StopsAllRanksBeforeTheSameStep) {
 TEST(StopAgreement, CountsASecondRequestOfARankAsNone) {
   StopAgreement agreement(0, 1);
   EXPECT_FALSE(agreement.requested_at());
-  EXPECT_TRUE(agreement.request());
-  EXPECT_FALSE(agreement.request());
+  EXPECT_TRUE(agreement.request(SIGTERM));
+  EXPECT_FALSE(agreement.request(SIGTERM));
   EXPECT_TRUE(agreement.requested_at());
   EXPECT_TRUE(agreement.may_start(0, [] {})) << "nobody polled yet";
 }
