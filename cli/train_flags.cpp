@@ -225,14 +225,18 @@ void add_train_flags(CLI::App& app, TrainFlags& flags) {
   app.add_option("plan", flags.plan,
                  "The plan.json; without it the flags on model, job and layout make one");
   add_plan_flags(app, flags);
+  add_flags_beside_plan(app, flags);
+  add_rank_flags(app, flags.launch);
+  add_node_flags(app, flags.launch);
+}
+
+void add_flags_beside_plan(CLI::App& app, TrainFlags& flags) {
   add_data_flags(app, flags);
   add_optimizer_flags(app, flags);
   add_training_flags(app, flags);
   add_measurement_flags(app, flags);
   add_checkpoint_flags(app, flags.checkpoints);
   add_run_flags(app, flags);
-  add_rank_flags(app, flags.launch);
-  add_node_flags(app, flags.launch);
 }
 
 void check_usage(const TrainFlags& flags, bool one_of_many) {

@@ -56,6 +56,8 @@ struct TrainFlags {
 
 /// Adds them; `flags` outlives the app.
 void add_train_flags(CLI::App& app, TrainFlags& flags);
+/// Those that go with a plan.
+void add_flags_beside_plan(CLI::App& app, TrainFlags& flags);
 
 /// Throws kUsage for flags that are missing or do not go together. `one_of_many`: the process is a
 /// rank or a node of a job that others are started for, too.

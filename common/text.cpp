@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <utility>
 
 namespace meshplan::common {
 namespace {
@@ -30,7 +31,41 @@ std::size_t width(const std::string& cell) {
   }));
 }
 
+/// The code point that starts at `at`, and how many bytes it takes; no bytes where they are no
+/// UTF-8 (RFC 3629: shortest form, no surrogates, up to U+10FFFF).
+std::pair<char32_t, std::size_t> code_point(std::string_view text, std::size_t at) {
+  const auto first = static_cast<unsigned char>(text[at]);
+  const std::size_t length = first < 0x80             ? 1
+                             : (first & 0xE0) == 0xC0 ? 2
+                             : (first & 0xF0) == 0xE0 ? 3
+                             : (first & 0xF8) == 0xF0 ? 4
+                                                      : 0;
+  if (length == 0 || at + length > text.size()) return {0, 0};
+  if (length == 1) return {first, 1};
+  char32_t code = first & (0x7FU >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    const auto next = static_cast<unsigned char>(text[at + i]);
+    if ((next & 0xC0) != 0x80) return {0, 0};
+    code = (code << 6U) | (next & 0x3FU);
+  }
+  constexpr std::array<char32_t, 5> kSmallest = {0, 0, 0x80, 0x800, 0x10000};
+  const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
+  if (code < kSmallest[length] || surrogate || code > 0x10FFFF) return {0, 0};
+  return {code, length};
+}
+
 }  // namespace
+
+bool is_one_line(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const auto [code, length] = code_point(text, at);
+    const bool control = code < 0x20 || (code >= 0x7F && code < 0xA0);
+    const bool separator = code == 0x2028 || code == 0x2029 || code == 0xFEFF;
+    if (length == 0 || control || separator || (code & 0xFFFEU) == 0xFFFE) return false;
+    at += length;
+  }
+  return true;
+}
 
 std::string human(Bytes size) {
   static constexpr std::array kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/units.h"
@@ -16,6 +17,10 @@ std::string human(Seconds time);
 
 /// "8.03 B", "1.23 M": a count in powers of 1000.
 std::string human_count(double count);
+
+/// Whether a text is valid UTF-8 without control characters, line or paragraph separators and byte
+/// order marks: it stays on one line of a script, and YAML takes it as it is.
+bool is_one_line(std::string_view text);
 
 /// Divisors of `number` up to 64, as "1, 2, 4 or 8": what may divide it.
 std::string divisors(std::int64_t number);

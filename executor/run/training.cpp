@@ -14,10 +14,12 @@
 #include "executor/data/training_data.h"
 #include "executor/kernels/fused.h"
 #include "executor/launch/liveness.h"
+#include "executor/launch/process.h"
 #include "executor/launch/rendezvous.h"
 #include "executor/launch/requeue.h"
 #include "executor/memory/device.h"
 #include "executor/model/initial_parameters.h"
+#include "executor/run/placement_check.h"
 #include "executor/run/step_runner.h"
 #include "executor/run/training_loop.h"
 #include "formats/error_record.h"
@@ -103,6 +105,8 @@ void announce_model(StepRunner& runner, const planner::Plan& plan) {
 bool train_rank(const planner::Plan& plan, const TrainingOptions& options,
                 const Rendezvous& rendezvous, Liveness& liveness) {
   const formats::LaunchEnvironment& environment = rendezvous.environment();
+  check_placement(*rendezvous.store("placement"), plan.layout.mesh, environment.rank,
+                  {this_process().host_name, environment.local_rank});
   if (options.deterministic) compute_deterministically();
   const at::Device device = device_for(environment.local_rank);
   // Also finds a library that does not load now, and not in the middle of a step.

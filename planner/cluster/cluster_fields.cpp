@@ -1,8 +1,14 @@
 #include "planner/cluster/cluster_fields.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <array>
 #include <optional>
+#include <string_view>
+
+#include "common/text.h"
 
 namespace meshplan::planner {
 namespace {
@@ -34,6 +40,32 @@ NodeNetwork read_node_network(const ClusterFields& fields) {
           .pod_oversubscription = fields.oversubscription("pod_oversubscription"),
           .gather_crowding = fields.number_or("gather_crowding", 0, 0, 2),
           .reduce_crowding = fields.number_or("reduce_crowding", 0, 0, 2)};
+}
+
+/// What a cluster may set: a file or plan from elsewhere must not choose what the ranks load or
+/// run.
+constexpr std::array<std::string_view, 8> kVariablePrefixes = {
+    "NCCL_", "TORCH_NCCL_", "RCCL_", "GLOO_", "FI_", "UCX_", "OMP_", "CUDA_DEVICE_"};
+
+bool is_communication_variable(std::string_view name) {
+  const auto starts = [name](std::string_view prefix) {
+    return name.size() > prefix.size() && name.starts_with(prefix);
+  };
+  return std::any_of(kVariablePrefixes.begin(), kVariablePrefixes.end(), starts) &&
+         name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == name.npos;
+}
+
+/// What is wrong with a variable; empty = nothing.
+std::string variable_fault(const std::string& name, const common::Json& value) {
+  if (!is_communication_variable(name)) {
+    return fmt::format("must be a variable of a communication library, in capitals: {}*",
+                       fmt::join(kVariablePrefixes, "*, "));
+  }
+  if (!value.is_string()) return "must be a text";
+  const std::string& text = value.get_ref<const std::string&>();
+  if (text.size() > kMaxVariableLength || !common::is_one_line(text))
+    return fmt::format("must be one line of at most {} bytes", kMaxVariableLength);
+  return "";
 }
 
 }  // namespace
@@ -106,6 +138,23 @@ std::optional<NodeLinks> ClusterFields::node_links(const char* key) const {
 std::optional<NodeNetwork> ClusterFields::node_network(const char* key) const {
   if (object_->is_null(key)) return std::nullopt;
   return object(key, read_node_network);
+}
+
+std::vector<std::pair<std::string, std::string>> ClusterFields::environment(const char* key) const {
+  std::vector<std::pair<std::string, std::string>> variables;
+  if (object_->is_null(key)) return variables;
+  complaints_->of([&] {
+    const common::JsonObject object = object_->object(key);
+    if (object.json().size() > kMaxVariables)
+      complaints_->add(object.where(), fmt::format("must have at most {} variables, has {}",
+                                                   kMaxVariables, object.json().size()));
+    for (const auto& [name, value] : object.json().items()) {
+      const std::string fault = variable_fault(name, value);
+      if (!fault.empty()) complaints_->add(fmt::format("{}.{:.60}", object.where(), name), fault);
+      if (fault.empty()) variables.emplace_back(name, value.get<std::string>());
+    }
+  });
+  return variables;
 }
 
 void ClusterFields::reject_unknown_keys() const {

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/complaints.h"
 #include "common/json.h"
@@ -20,6 +22,8 @@ inline constexpr std::int64_t kMaxAdapters = 1024;
 inline constexpr double kMaxOversubscription = 1000.0;
 inline constexpr double kMaxPower = 1e6;
 inline constexpr double kMaxPrice = 1e6;
+inline constexpr std::size_t kMaxVariables = 64;
+inline constexpr std::size_t kMaxVariableLength = 1024;
 
 /// The fields of one object of a cluster file or of a catalog entry. What is wrong with one becomes
 /// a complaint.
@@ -47,6 +51,9 @@ class ClusterFields {
   /// Nothing where the key is left out.
   std::optional<NodeLinks> node_links(const char* key) const;
   std::optional<NodeNetwork> node_network(const char* key) const;
+  /// Variables of communication libraries (NCCL_*, FI_*, ...) and their values; none where the key
+  /// is left out.
+  std::vector<std::pair<std::string, std::string>> environment(const char* key) const;
   /// From 1 to kMaxOversubscription; 1 where it is left out.
   double oversubscription(const char* key) const;
 

@@ -162,6 +162,7 @@ Json to_json(const ClusterSpec& cluster) {
   if (cluster.node_links) json["node_links"] = node_links_json(*cluster.node_links);
   if (cluster.node_network) json["node_network"] = node_network_json(*cluster.node_network);
   if (cluster.whole_node) json["whole_node"] = link_json(*cluster.whole_node);
+  for (const auto& [name, value] : cluster.environment) json["environment"][name] = value;
   return json;
 }
 

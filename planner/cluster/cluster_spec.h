@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/data_type.h"
 #include "common/json.h"
@@ -109,6 +111,9 @@ struct ClusterSpec {
   common::BytesPerSecond host_memory_bandwidth;
   /// Device memory that contexts and the communication library take beside the allocator.
   common::Bytes reserved_memory;
+  /// Variables that every rank needs in its environment here: which network interface NCCL takes,
+  /// and the like. By name and value, each name once.
+  std::vector<std::pair<std::string, std::string>> environment = {};
   /// Where the figures come from.
   std::string source;
 

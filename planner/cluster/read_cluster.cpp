@@ -91,6 +91,7 @@ ClusterSpec read_whole(const Json& json, const std::string& where, Complaints& c
   const std::int64_t memory = cluster.device.memory.value;
   cluster.reserved_memory = common::Bytes(
       fields.integer("reserved_memory_bytes", 0, memory > 0 ? memory - 1 : kMaxBytes));
+  cluster.environment = fields.environment("environment");
   fields.reject_unknown_keys();
   return cluster;
 }

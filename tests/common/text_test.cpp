@@ -50,5 +50,19 @@ TEST(Table, TakesRowsOfDifferentLengths) {
   EXPECT_EQ(format_table({}), "");
 }
 
+TEST(Text, OneLineIsPrintableUtf8) {
+  for (const char* line : {"", "a name", "\"quoted\" $(text) `x` \\", "Zürich", "\u4e2d\u6587",
+                           "\U0001F600", "\u00a0"}) {
+    EXPECT_TRUE(is_one_line(line)) << line;
+  }
+  const std::vector<std::string> others = {
+      "two\nlines", "\r",       "\t",           std::string("\0", 1),
+      "\x1b[31m",   "\x7f",     "\u0085",       "\u2028",
+      "\u2029",     "\ufeff",   "\uffff",       "\xc3",
+      "\xff",       "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+      "\xe2\x82",   "a\x80"};
+  for (const std::string& text : others) EXPECT_FALSE(is_one_line(text)) << text;
+}
+
 }  // namespace
 }  // namespace meshplan::common

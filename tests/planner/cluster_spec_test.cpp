@@ -90,6 +90,40 @@ TEST(ClusterSpec, KeepsWhatAWholeNodeCostsWhereItIsMeasured) {
   EXPECT_EQ(to_json(cluster), json);
 }
 
+TEST(ClusterSpec, KeepsTheEnvironmentThatItsRanksNeed) {
+  Json json = valid();
+  EXPECT_FALSE(to_json(read_cluster(json, "cluster.json")).contains("environment"));
+  json["environment"] = {{"NCCL_SOCKET_IFNAME", "eth0"}, {"FI_PROVIDER", "efa"}};
+  const ClusterSpec cluster = read_cluster(json, "cluster.json");
+  ASSERT_EQ(cluster.environment.size(), 2U);
+  EXPECT_EQ(cluster.environment[0],
+            std::pair(std::string("NCCL_SOCKET_IFNAME"), std::string("eth0")));
+  EXPECT_EQ(to_json(cluster), json);
+  const Json in_short = {{"gpu", "h100-sxm"}, {"environment", {{"NCCL_IB_HCA", "mlx5"}}}};
+  EXPECT_EQ(read_cluster(in_short, "cluster.json").environment.size(), 1U);
+}
+
+TEST(ClusterSpec, SetsVariablesOfCommunicationLibrariesAlone) {
+  Json json = valid();
+  json["environment"] = {{"LD_PRELOAD", "/tmp/evil.so"},
+                         {"NCCL_", "x"},
+                         {"NCCL_A=B", "x"},
+                         {"nccl_debug", "x"},
+                         {"NCCL_DEBUG", 1},
+                         {"NCCL_NET", "two\nlines"},
+                         {"NCCL_IB_HCA", std::string(1025, 'm')}};
+  EXPECT_THAT(complaint(json),
+              AllOf(HasSubstr("7 things are wrong"),
+                    HasSubstr("cluster.json.environment.LD_PRELOAD: must be a variable of"),
+                    HasSubstr("environment.NCCL_DEBUG: must be a text"),
+                    HasSubstr("environment.NCCL_NET: must be one line of at most 1024 bytes")));
+  json["environment"] = Json::object();
+  for (int i = 0; i < 65; ++i) json["environment"]["NCCL_A" + std::to_string(i)] = "x";
+  EXPECT_THAT(complaint(json), HasSubstr("must have at most 64 variables, has 65"));
+  json["environment"] = "NCCL_DEBUG=INFO";
+  EXPECT_THAT(complaint(json), HasSubstr("cluster.json.environment"));
+}
+
 std::string dotted(std::string path) {
   std::replace(path.begin(), path.end(), '/', '.');
   return "cluster.json" + path;

@@ -39,7 +39,7 @@ class Bootstrap(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
         (self.folder / "project/scripts").mkdir(parents=True)
-        for name in ("bootstrap", "common.sh", "requirements.txt", "requirements-docs.txt"):
+        for name in ("bootstrap", "common.sh", "requirements.txt", "requirements-docs.txt", "requirements-ray.txt"):
             shutil.copy(ROOT / "scripts" / name, self.folder / "project/scripts")
         self.tools = self.folder / "tools"
         self.tools.mkdir()
@@ -76,6 +76,20 @@ class Bootstrap(unittest.TestCase):
         code, _, calls = self.bootstrap("--without-executor", FAKE_MISSING="g++ libfmt-dev libgloo-dev")
         install = "apt-get install -y --no-install-recommends g++ libfmt-dev"
         self.assertEqual((code, calls), (0, ["apt-get -q update", install]))
+
+    def test_engines_are_installed_where_they_are_asked_for(self):
+        missing = {"FAKE_MISSING": "slurmd munge"}
+        self.assertEqual(self.bootstrap("--without-executor", **missing)[2], [])
+        code, _, calls = self.bootstrap("--without-executor", "--engines", **missing)
+        self.assertEqual((code, calls[1]), (0, "apt-get install -y --no-install-recommends munge slurmd"))
+        self.assertEqual([c.split()[2] for c in calls[2:]], ["venv", "pip"])
+        self.assertIn("requirements-ray.txt", calls[-1])
+        self.assertEqual(self.bootstrap("--without-executor", "--engines")[2], [])
+
+    def test_tests_do_without_engines_that_cannot_be_installed(self):
+        code, message, _ = self.bootstrap("--without-executor", "--engines", FAKE_PIP="1")
+        self.assertEqual(code, 0)
+        self.assertIn("will be left out", message)
 
     def test_user_installs_through_sudo(self):
         code, _, calls = self.bootstrap("--without-executor", FAKE_MISSING="ninja-build", FAKE_USER="1000")
