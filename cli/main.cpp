@@ -33,7 +33,7 @@ constexpr std::array kSubcommands = {
     Subcommand{"compare", define_compare},   Subcommand{"calibrate", define_calibrate},
     Subcommand{"catalog", define_catalog},   Subcommand{"checkpoint", define_checkpoint},
     Subcommand{"validate", define_validate}, Subcommand{"what-if", define_what_if},
-    Subcommand{"goodput", define_goodput},
+    Subcommand{"goodput", define_goodput},   Subcommand{"export", define_export},
 };
 
 std::vector<std::string> subcommand_names() {

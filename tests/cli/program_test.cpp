@@ -19,7 +19,7 @@ TEST(Program, StartsItsHelpWithExamples) {
   EXPECT_EQ(help.exit_code, 0);
   EXPECT_LT(help.out.find("Examples:"), help.out.find("Usage:"));
   for (const char* subcommand : {"plan", "estimate", "simulate", "train", "compare", "calibrate",
-                                 "catalog", "what-if", "goodput"}) {
+                                 "catalog", "what-if", "goodput", "export"}) {
     EXPECT_THAT(help.out, HasSubstr(std::string("\n  ") + subcommand + " "));
     const Ended own = meshplan({subcommand, "--help"});
     EXPECT_EQ(own.exit_code, 0);
