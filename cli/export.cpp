@@ -84,10 +84,11 @@ Action define_export(CLI::App& app) {
   app.description(
       "Write a plan in the words of another trainer\n\n"
       "What the trainer cannot express is refused, all of it at once; docs/exports.md says which "
-      "can "
-      "what.\n\n"
+      "can what. meshplan plan --for TARGET plans what it can.\n\n"
       "Examples:\n"
       "  meshplan export --list\n"
+      "  meshplan plan --model llama-3.1-8b --cluster h100-sxm --nodes 4 --seq-length 8192 --for "
+      "torchtitan -o plan.json\n"
       "  meshplan export plan.json --to torchtitan -o llama3_8b.toml\n"
       "  meshplan export plan.json --to megatron -o pretrain.sh\n"
       "  meshplan export plan.json --to ray-train -o train.py --json");
@@ -96,10 +97,10 @@ Action define_export(CLI::App& app) {
   const auto parse = [](const std::string& name, const std::string& flag) {
     return &planner::find_export_target(name, flag);
   };
-  add_choice(
-      app, "--to", flags->target, parse,
-      "torchtitan, torchtitan-main, lightning, ray-train, megatron, accelerate, deepspeed or "
-      "nanotron");
+  add_choice(app, "--to", flags->target, parse,
+             "torchtitan, torchtitan-0.3, torchtitan-main, lightning, ray-train, megatron, "
+             "accelerate, deepspeed or "
+             "nanotron");
   app.add_option("-o,--output", flags->output, "The file to write")->type_name("FILE");
   app.add_flag("--list", flags->list, "List the targets; with --json what each can express");
   add_json_flag(app, flags->json);

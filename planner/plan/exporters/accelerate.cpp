@@ -20,9 +20,14 @@ constexpr std::array kChoices = {kReplicas,
                                  kFullCheckpointing,
                                  kFloat32,
                                  kNarrowReduce,
+                                 kWideReduce,
                                  kNarrowMaster,
                                  kDecayAll,
                                  kDecayMatrices};
+
+constexpr std::array kPins = {
+    SearchPin{"--loss-chunks", "1"}, SearchPin{"--blocks-kept-gathered", "0"},
+    SearchPin{"--sequence-parallel", "off"}, SearchPin{"--reduce-dtype", nullptr}};
 
 bool shards(const Plan& plan) { return sharding_ranks(plan.layout.mesh) > 1; }
 
@@ -41,6 +46,23 @@ std::vector<std::string> refuse(const Plan& plan) {
         "dp_replicate={} with tp={}, cp={} and dp_shard=1: replicas beside these need shards; plan "
         "with --dp-shard above 1",
         sizes[Axis::kDpReplicate], sizes[Axis::kTp], sizes[Axis::kCp]));
+  }
+  const Job& job = plan.job;
+  if (shards(plan) && job.reduce_dtype != job.param_dtype) {
+    refused.push_back(fmt::format(
+        "reduce_dtype={}: its FSDP reduces gradients in param_dtype; plan with --reduce-dtype {}",
+        to_string(job.reduce_dtype), to_string(job.param_dtype)));
+  }
+  if (!shards(plan) && job.reduce_dtype != job.master_dtype) {
+    refused.push_back(fmt::format(
+        "reduce_dtype={} without shards: gradients are as the masters; plan with --reduce-dtype {}",
+        to_string(job.reduce_dtype), to_string(job.master_dtype)));
+  }
+  if (shards(plan) && stays_gathered(plan) && plan.layout.accumulation > 1) {
+    refused.push_back(fmt::format(
+        "sharding={} with accumulation={}: FSDP2 gathers anew for each microbatch; plan "
+        "with --sharding full_shard, or --accumulation 1",
+        to_string(plan.layout.sharding), plan.layout.accumulation));
   }
   if (!shards(plan) && checkpoints_fully(plan)) {
     refused.push_back(
@@ -83,6 +105,11 @@ std::vector<std::string> for_the_script(const Plan& plan) {
   lines.push_back(
       fmt::format("load the model with dtype {}",
                   common::to_string(mixed ? common::DataType::kFloat32 : plan.job.param_dtype)));
+  if (const std::int64_t tp = plan.layout.mesh.sizes[Axis::kTp]; tp > 1) {
+    lines.push_back(fmt::format(
+        "load it with tp_plan=\"auto\", tp_size={}, device_mesh=accelerator.torch_device_mesh[\"tp\"]",
+        tp));
+  }
   if (shards(plan) && plan.layout.accumulation > 1) {
     lines.push_back(fmt::format("GradientAccumulationPlugin(num_steps={}, sync_each_batch={})",
                                 plan.layout.accumulation,
@@ -122,6 +149,6 @@ Export write(const Plan& plan) {
 }  // namespace
 
 const ExportTarget kAccelerate = {
-    "accelerate", "Hugging Face accelerate v1.14.0 (YAML)", "YAML", kChoices, refuse, write};
+    "accelerate", "Hugging Face accelerate v1.14.0 (YAML)", "YAML", kChoices, kPins, refuse, write};
 
 }  // namespace meshplan::planner

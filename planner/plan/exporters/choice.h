@@ -51,6 +51,8 @@ struct ChoiceRule {
   bool (*made)(const Plan& plan);
   /// The value, and the remedy.
   std::string (*refusal)(const Plan& plan);
+  /// Makes the nearest choice instead; null where that would be another mesh or arithmetic.
+  void (*without)(Plan& plan);
 };
 
 /// One for each choice, in their order.

@@ -20,6 +20,10 @@ constexpr std::array kChoices = {kReplicas,       kTp,
                                  kNarrowReduce,   kWideReduce,
                                  kDecayAll,       kDecayMatrices};
 
+constexpr std::array kPins = {SearchPin{"--loss-chunks", "1"},
+                              SearchPin{"--blocks-kept-gathered", "0"},
+                              SearchPin{"--sequence-parallel", "off"}};
+
 /// AutoTP's name for the family, or null.
 const char* preset(const ModelSpec& model) {
   switch (model.family) {
@@ -61,6 +65,13 @@ std::vector<std::string> refuse(const Plan& plan) {
         "qwen2, bloom or phi3",
         plan.layout.mesh.sizes[Axis::kTp], to_string(plan.model.family)));
   }
+  // deepspeed/runtime/engine.py, _do_optimizer_sanity_check
+  if (stage(plan) == 0 && plan.job.reduce_dtype != plan.job.param_dtype) {
+    refused.push_back(fmt::format(
+        "reduce_dtype={} without shards: outside of ZeRO gradients are in param_dtype; plan with "
+        "--reduce-dtype {}, or --dp-shard above 1",
+        to_string(plan.job.reduce_dtype), to_string(plan.job.param_dtype)));
+  }
   if (plan.layout.optimizer_offload && stage(plan) == 0) {
     refused.emplace_back(
         "optimizer_offload=on without shards: it is a part of ZeRO; plan with --dp-shard above 1, "
@@ -90,6 +101,8 @@ Json zero(const Plan& plan) {
   if (stage(plan) == 3) {
     zero["stage3_prefetch_bucket_size"] = plan.layout.prefetch_depth * block_elements(plan);
     zero["stage3_param_persistence_threshold"] = 0;
+    // Else what backward needs soon stays gathered, in small models all.
+    zero["stage3_max_reuse_distance"] = 0;
   }
   if (plan.layout.optimizer_offload)
     zero["offload_optimizer"] = {{"device", "cpu"}, {"pin_memory", true}};
@@ -126,7 +139,7 @@ Export write(const Plan& plan) {
 
 }  // namespace
 
-const ExportTarget kDeepspeed = {"deepspeed", "DeepSpeed v0.19.5 (JSON)", "JSON", kChoices, refuse,
-                                 write};
+const ExportTarget kDeepspeed = {
+    "deepspeed", "DeepSpeed v0.19.5 (JSON)", "JSON", kChoices, kPins, refuse, write};
 
 }  // namespace meshplan::planner

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "common/complaints.h"
+#include "planner/layout/rules.h"
 #include "planner/model/feed_forward_model.h"
 #include "planner/plan/exporters/quoting.h"
 #include "planner/plan/exporters/targets.h"
@@ -37,8 +38,9 @@ std::vector<std::string> header(const Plan& plan, const ExportTarget& target,
 }  // namespace
 
 std::span<const ExportTarget> export_targets() {
-  static const std::array kTargets = {kTorchtitan, kTorchtitanMain, kLightning, kRayTrain,
-                                      kMegatron,   kAccelerate,     kDeepspeed, kNanotron};
+  static const std::array kTargets = {kTorchtitan, kTorchtitan03, kTorchtitanMain,
+                                      kLightning,  kRayTrain,     kMegatron,
+                                      kAccelerate, kDeepspeed,    kNanotron};
   return kTargets;
 }
 
@@ -52,23 +54,59 @@ const ExportTarget& find_export_target(const std::string& name, const std::strin
       where);
 }
 
+bool expresses(const ExportTarget& target, Choice choice) {
+  return std::find(target.choices.begin(), target.choices.end(), choice) != target.choices.end();
+}
+
 std::vector<std::string> refusals(const Plan& plan, const ExportTarget& target) {
   if (is_feed_forward(plan.model))
     return {"model=feed_forward: the feed-forward demo is no decoder; export another model's plan"};
   std::vector<std::string> refused;
   for (const ChoiceRule& rule : choice_rules()) {
-    const bool said = std::find(target.choices.begin(), target.choices.end(), rule.choice) !=
-                      target.choices.end();
-    if (!said && rule.made(plan)) refused.push_back(rule.refusal(plan));
+    if (!expresses(target, rule.choice) && rule.made(plan)) refused.push_back(rule.refusal(plan));
   }
   for (std::string& line : target.refusals(plan)) refused.push_back(std::move(line));
   return refused;
+}
+
+std::optional<Plan> nearest_exportable(const Plan& plan, const ExportTarget& target) {
+  if (is_feed_forward(plan.model)) return std::nullopt;
+  Plan near = plan;
+  for (const ChoiceRule& rule : choice_rules()) {
+    if (expresses(target, rule.choice) || !rule.made(near)) continue;
+    if (rule.without == nullptr) return std::nullopt;
+    rule.without(near);
+  }
+  // A target that has pieces of the loss may not have as many.
+  for (const std::int64_t chunks : {near.layout.loss_chunks, std::int64_t{8}, std::int64_t{1}}) {
+    near.layout.loss_chunks = chunks;
+    if (!refusals(near, target).empty() ||
+        !violations(near.model, near.cluster, near.job, near.layout).empty())
+      continue;
+    near.estimate = estimate(near.model, near.cluster, near.job, near.layout);
+    return near;
+  }
+  return std::nullopt;
+}
+
+std::string default_file_name(const ExportTarget& target) {
+  const std::string format = target.format;
+  const auto suffix = [&] {
+    if (format == "Python") return "py";
+    if (format == "bash") return "sh";
+    if (format == "TOML") return "toml";
+    return format == "YAML" ? "yaml" : "json";
+  };
+  return fmt::format("planned.{}", suffix());
 }
 
 Export export_plan(const Plan& plan, const ExportTarget& target) {
   common::Complaints complaints;
   for (const std::string& line : refusals(plan, target))
     complaints.add("", fmt::format("{} cannot express {}", target.name, line));
+  if (!complaints.empty())
+    complaints.add(
+        "", fmt::format("meshplan plan --for {} ... looks for what it can express", target.name));
   complaints.throw_if_any(fmt::format("--to {}", target.name));
 
   Export exported = target.write(plan);

@@ -26,28 +26,25 @@ class Planned(L.LightningModule):
     def configure_optimizers(self):
         return make_optimizer(self.model, self.arguments.learning_rate, self.arguments.weight_decay)
 
-    def training_step(self, tokens, index):
-        loss = train_step(self.model, self.optimizers(), tokens)
-        self.log("loss", loss, prog_bar=True)
+    def train_dataloader(self):
+        return make_loader(self.arguments.data, self.device_mesh["data_parallel"].get_local_rank(), self.arguments.seed)
+
+    def training_step(self, batch, index):
+        self.log("loss", train_step(self.model, self.optimizers(), *batch), prog_bar=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description="Trains as planned; start it once for each node as Lightning asks for")
-    parser.add_argument("--tokens", help="file of 32-bit token numbers (default: random ones)")
-    parser.add_argument("--weights", help="Hugging Face folder to start from (default: random weights)")
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--learning-rate", type=float, default=1e-5)
-    parser.add_argument("--weight-decay", type=float, default=0.01)
-    parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--accelerator", default="cuda")
+    add_arguments(parser)
+    parser.add_argument("--storage-path", default="runs", help="folder of metrics.csv")
+    parser.add_argument("--accelerator", default="cuda", choices=["cuda", "cpu"])
     arguments = parser.parse_args()
 
-    # The strategy gives each data-parallel rank its share of the samples.
-    loader = DataLoader(TokenWindows(arguments.tokens), batch_size=MICROBATCH_SIZE * ACCUMULATION, drop_last=True)
     strategy = ModelParallelStrategy(data_parallel_size=DP_SHARD, tensor_parallel_size=TP)
     trainer = L.Trainer(accelerator=arguments.accelerator, devices=RANKS_PER_NODE, num_nodes=NODES, strategy=strategy,
-                        max_steps=arguments.steps, log_every_n_steps=1, enable_checkpointing=False)
-    trainer.fit(Planned(arguments), loader)
+                        max_steps=arguments.steps, max_epochs=-1, log_every_n_steps=1, use_distributed_sampler=False,
+                        logger=CSVLogger(arguments.storage_path), enable_checkpointing=False)
+    trainer.fit(Planned(arguments))
 
 
 if __name__ == "__main__":
@@ -67,13 +64,14 @@ std::vector<std::string> refuse(const Plan& plan) {
 
 Export write(const Plan& plan) {
   const std::string imports =
-      "import lightning as L\nfrom lightning.pytorch.strategies import ModelParallelStrategy\n";
+      "import lightning as L\nfrom lightning.pytorch.loggers import CSVLogger\n"
+      "from lightning.pytorch.strategies import ModelParallelStrategy\n";
   return {imports + script_core(plan) + kProgram, {}};
 }
 
 }  // namespace
 
 const ExportTarget kLightning = {
-    "lightning", "Lightning 2.6.5 (Python)", "Python", kScriptChoices, refuse, write};
+    "lightning", "Lightning 2.6.5 (Python)", "Python", kScriptChoices, kScriptPins, refuse, write};
 
 }  // namespace meshplan::planner

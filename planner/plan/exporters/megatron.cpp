@@ -35,6 +35,10 @@ constexpr std::array kChoices = {kPp,
                                  kWideReduce,
                                  kDecayMatrices};
 
+constexpr std::array kPins = {SearchPin{"--loss-chunks", "1"},
+                              SearchPin{"--blocks-kept-gathered", "0"},
+                              SearchPin{"--decay-norms-and-biases", "off"}};
+
 bool shards(const Plan& plan) { return sharding_ranks(plan.layout.mesh) > 1; }
 
 Sharding strategy(const Plan& plan) { return without_replicas(plan.layout.sharding); }
@@ -235,7 +239,8 @@ Export write(const Plan& plan) {
   std::string text =
       "#!/usr/bin/env bash\n"
       "# Runs in Megatron-LM's folder, on each node with its NODE_RANK and the first node's\n"
-      "# MASTER_ADDR; data, steps and learning rate are flags of pretrain_gpt.py behind it.\n"
+      "# MASTER_ADDR; data, tokenizer, steps and learning rate are flags of pretrain_gpt.py behind "
+      "it.\n"
       "set -euo pipefail\n\n";
   if (!megatron_fsdp(plan) && sizes[Axis::kTp] * sizes[Axis::kCp] > 1)
     text += "export CUDA_DEVICE_MAX_CONNECTIONS=1\n\n";
@@ -252,6 +257,6 @@ Export write(const Plan& plan) {
 }  // namespace
 
 const ExportTarget kMegatron = {
-    "megatron", "Megatron-LM core_v0.19.0 (bash)", "bash", kChoices, refuse, write};
+    "megatron", "Megatron-LM core_v0.19.0 (bash)", "bash", kChoices, kPins, refuse, write};
 
 }  // namespace meshplan::planner

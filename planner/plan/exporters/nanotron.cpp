@@ -12,6 +12,8 @@ constexpr std::array kChoices = {
     kPp,      kReplicas,          kTp,           kShardOptimizer, kSequenceParallel, kPlainTp,
     kAsyncTp, kFullCheckpointing, kNarrowReduce, kWideReduce,     kNarrowMaster,     kDecayAll};
 
+constexpr std::array kPins = {SearchPin{"--loss-chunks", "1"}};
+
 std::vector<std::string> refuse(const Plan& plan) {
   std::vector<std::string> refused = beyond_llama_blocks(plan.model, {});
   const Job& job = plan.job;
@@ -168,6 +170,6 @@ Export write(const Plan& plan) {
 }  // namespace
 
 const ExportTarget kNanotron = {
-    "nanotron", "nanotron main 2411b02 (YAML)", "YAML", kChoices, refuse, write};
+    "nanotron", "nanotron main 2411b02 (YAML)", "YAML", kChoices, kPins, refuse, write};
 
 }  // namespace meshplan::planner

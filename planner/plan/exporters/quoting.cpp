@@ -21,6 +21,13 @@ std::string literal(std::string_view text) {
   return written + '"';
 }
 
-std::string decimal(double number) { return common::Json(number).dump(); }
+std::string decimal(double number) {
+  std::string text = common::Json(number).dump();
+  // YAML 1.1 takes 1e-05 for a text.
+  const std::size_t exponent = text.find('e');
+  if (exponent != std::string::npos && text.find('.') == std::string::npos)
+    text.insert(exponent, ".0");
+  return text;
+}
 
 }  // namespace meshplan::planner

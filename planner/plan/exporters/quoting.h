@@ -12,7 +12,7 @@ std::string plain(std::string_view text);
 /// JSON and Python.
 std::string literal(std::string_view text);
 
-/// With a point or an exponent, as TOML and YAML tell numbers from integers: "1.0", "1e-05".
+/// With a point, as TOML and YAML tell numbers from integers and texts: "1.0", "1.0e-05".
 std::string decimal(double number);
 
 }  // namespace meshplan::planner

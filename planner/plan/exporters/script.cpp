@@ -7,24 +7,79 @@
 namespace meshplan::planner {
 namespace {
 
-constexpr const char* kFunctions = R"python(
+constexpr const char* kImports = R"python(import argparse
+import contextlib
+import json
+import struct
 
-class TokenWindows(Dataset):
-    """Windows of SEQ_LENGTH + 1 tokens of a file of 32-bit token numbers; random ones without a file."""
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, loss_parallel, parallelize_module
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+from transformers import AutoConfig, AutoModelForCausalLM
+)python";
 
-    def __init__(self, path=None):
-        self.tokens = None if path is None else np.memmap(path, dtype=np.int32, mode="r")
+constexpr const char* kData = R"python(
+IGNORED = -100  # the label of a position that predicts nothing
+
+
+class IndexedSequences(Dataset):
+    """Sequences of a Megatron indexed dataset, PREFIX.bin and PREFIX.idx, cut or padded to SEQ_LENGTH: tokens and labels."""
+
+    TYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}
+
+    def __init__(self, prefix):
+        with open(prefix + ".idx", "rb") as index:
+            magic, _, code, count, _ = struct.unpack("<9sQBQQ", index.read(34))
+            if magic != b"MMIDIDX\x00\x00" or code not in self.TYPES:
+                raise ValueError(f"{prefix}.idx: not the index of a Megatron indexed dataset of integers")
+            lengths = np.frombuffer(index.read(4 * count), "<i4")
+            places = np.frombuffer(index.read(8 * count), "<i8")
+        used = lengths > 1  # one token predicts nothing
+        self.lengths = np.minimum(lengths[used], SEQ_LENGTH)
+        self.tokens = np.memmap(prefix + ".bin", self.TYPES[code], mode="r")
+        self.starts = places[used] // self.tokens.itemsize
 
     def __len__(self):
-        return 1 << 20 if self.tokens is None else (len(self.tokens) - 1) // SEQ_LENGTH
+        return len(self.lengths)
 
     def __getitem__(self, index):
-        if self.tokens is None:
-            generator = torch.Generator().manual_seed(index)
-            return torch.randint(MODEL["vocab_size"], (SEQ_LENGTH + 1,), generator=generator)
-        start = index * SEQ_LENGTH
-        return torch.from_numpy(self.tokens[start : start + SEQ_LENGTH + 1].astype(np.int64))
+        start, length = self.starts[index], self.lengths[index]
+        tokens, labels = np.zeros(SEQ_LENGTH, np.int64), np.full(SEQ_LENGTH, IGNORED, np.int64)
+        tokens[:length] = self.tokens[start : start + length]
+        labels[: length - 1] = tokens[1:length]
+        return torch.from_numpy(tokens), torch.from_numpy(labels)
 
+
+class RandomSequences(Dataset):
+    """Made-up samples, a function of their number alone."""
+
+    def __len__(self):
+        return 65536
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(index)
+        tokens = torch.randint(MODEL["vocab_size"], (SEQ_LENGTH,), generator=generator)
+        return tokens, torch.cat([tokens[1:], torch.tensor([IGNORED])])
+
+
+def make_loader(prefix, dp_rank, seed):
+    """A step's batches of a data-parallel rank; ranks of a tp group see the same samples."""
+    dataset = RandomSequences() if prefix is None else IndexedSequences(prefix)
+    sampler = DistributedSampler(dataset, num_replicas=DP_REPLICATE * DP_SHARD, rank=dp_rank, seed=seed)
+    loader = DataLoader(dataset, batch_size=MICROBATCH_SIZE * ACCUMULATION, sampler=sampler, drop_last=True)
+    if len(loader) == 0:
+        raise ValueError(f"{prefix}: {len(dataset)} sequences are too few for one step")
+    return loader
+)python";
+
+constexpr const char* kModelFunctions = R"python(
 
 def make_model(weights=None, seed=42):
     """The same weights on every rank: a checkpoint's, or random ones."""
@@ -85,7 +140,9 @@ def make_optimizer(model, learning_rate, weight_decay):
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     # The kernels over many tensors refuse those of different meshes: tp replicates norms.
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, foreach=False)
+)python";
 
+constexpr const char* kStepFunctions = R"python(
 
 def clip_gradients(model):
     """Scales them to MAX_GRAD_NORM where their norm is larger; parameters may lie on different meshes."""
@@ -98,40 +155,44 @@ def clip_gradients(model):
         gradient.mul_(scale)
 
 
-def train_step(model, optimizer, tokens):
-    """One step on ACCUMULATION microbatches, [ACCUMULATION * MICROBATCH_SIZE, SEQ_LENGTH + 1]; the rank's loss."""
+def over_dp(value):
+    """The sum over data-parallel ranks; those of a tp group hold the same value."""
+    dist.all_reduce(value)
+    return value / TP
+
+
+def train_step(model, optimizer, tokens, labels):
+    """One step on ACCUMULATION microbatches, [ACCUMULATION * MICROBATCH_SIZE, SEQ_LENGTH]; the loss of the global batch."""
+    dp = DP_REPLICATE * DP_SHARD
     optimizer.zero_grad(set_to_none=True)
-    total = 0.0
-    for number, microbatch in enumerate(tokens.chunk(ACCUMULATION)):
+    all_labels = over_dp((labels != IGNORED).sum()).item()
+    total = torch.zeros((), device=tokens.device)
+    for number, (ids, wanted) in enumerate(zip(tokens.chunk(ACCUMULATION), labels.chunk(ACCUMULATION))):
         last = number == ACCUMULATION - 1
         if not REDUCE_EACH_MICROBATCH:
             model.set_requires_gradient_sync(last)
         if not RESHARD_AFTER_FORWARD:
             model.set_reshard_after_backward(last)
+        # Gradients are averaged over data-parallel ranks.
+        weight = dp / all_labels if LOSS_OVER_GLOBAL_TOKENS else 1 / (wanted != IGNORED).sum().item() / ACCUMULATION
         with loss_parallel() if TP > 1 else contextlib.nullcontext():
-            logits = model(input_ids=microbatch[:, :-1], use_cache=False).logits
-            loss = F.cross_entropy(logits.flatten(0, 1).float(), microbatch[:, 1:].flatten()) / ACCUMULATION
+            logits = model(input_ids=ids, use_cache=False).logits.flatten(0, 1).float()
+            loss = F.cross_entropy(logits, wanted.flatten(), ignore_index=IGNORED, reduction="sum") * weight
             loss.backward()
-        total += (loss.full_tensor() if isinstance(loss, DTensor) else loss).item()
+        total += (loss.full_tensor() if isinstance(loss, DTensor) else loss).detach()
     if MAX_GRAD_NORM > 0:
         clip_gradients(model)
     optimizer.step()
-    return total
-)python";
+    return over_dp(total).item() / dp
 
-constexpr const char* kImports = R"python(import argparse
-import contextlib
-import json
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, Replicate, Shard
-from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, loss_parallel, parallelize_module
-from torch.utils.data import DataLoader, Dataset
-from transformers import AutoConfig, AutoModelForCausalLM
+def add_arguments(parser):
+    parser.add_argument("--data", metavar="PREFIX", help="Megatron indexed dataset (default: random tokens)")
+    parser.add_argument("--weights", help="Hugging Face folder to start from (default: random weights)")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--learning-rate", type=float, default=1e-5)
+    parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--seed", type=int, default=42, help="of random weights and sample order")
 )python";
 
 const char* python(bool value) { return value ? "True" : "False"; }
@@ -158,14 +219,16 @@ std::string constants(const Plan& plan) {
       "REDUCE_EACH_MICROBATCH = {}\n"
       "CHECKPOINTED_BLOCKS = {}\n"
       "MAX_GRAD_NORM = {}\n"
-      "DECAY_NORMS_AND_BIASES = {}\n",
+      "DECAY_NORMS_AND_BIASES = {}\n"
+      "LOSS_OVER_GLOBAL_TOKENS = {}\n",
       literal(model.dump(-1, ' ', true)), sizes[Axis::kDpReplicate], sizes[Axis::kDpShard],
       sizes[Axis::kTp], layout.mesh.ranks_per_node, node_count(plan), plan.job.seq_length,
       layout.microbatch_size, layout.accumulation, torch_type(plan.job.param_dtype),
       torch_type(plan.job.reduce_dtype), torch_type(plan.job.master_dtype),
       python(!stays_gathered(plan)), layout.blocks_kept_gathered, layout.prefetch_depth,
       python(!accumulates_whole_gradients(layout)), checkpointed, decimal(plan.job.max_grad_norm),
-      python(plan.job.decay_norms_and_biases));
+      python(plan.job.decay_norms_and_biases),
+      python(plan.job.loss_normalization == LossNormalization::kGlobalTokens));
 }
 
 }  // namespace
@@ -193,7 +256,7 @@ std::vector<std::string> script_refusals(const Plan& plan) {
 }
 
 std::string script_core(const Plan& plan) {
-  return std::string(kImports) + constants(plan) + kFunctions;
+  return std::string(kImports) + constants(plan) + kData + kModelFunctions + kStepFunctions;
 }
 
 }  // namespace meshplan::planner

@@ -27,6 +27,9 @@ inline constexpr std::array kScriptChoices = {Choice::kReplicasOfShards,
                                               Choice::kDecayAll,
                                               Choice::kDecayMatrices};
 
+inline constexpr std::array kScriptPins = {SearchPin{"--loss-chunks", "1"},
+                                           SearchPin{"--sequence-parallel", "off"}};
+
 /// Models that such a script does not build, and a prefetch that FSDP2 does not have.
 std::vector<std::string> script_refusals(const Plan& plan);
 

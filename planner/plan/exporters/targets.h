@@ -5,6 +5,7 @@
 namespace meshplan::planner {
 
 extern const ExportTarget kTorchtitan;
+extern const ExportTarget kTorchtitan03;
 extern const ExportTarget kTorchtitanMain;
 extern const ExportTarget kMegatron;
 extern const ExportTarget kAccelerate;

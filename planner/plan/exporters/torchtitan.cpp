@@ -29,6 +29,9 @@ constexpr std::array kChoices = {kPp,
                                  kNarrowMaster,
                                  kDecayAll};
 
+constexpr std::array kPins = {SearchPin{"--loss-chunks", "1"},
+                              SearchPin{"--blocks-kept-gathered", "0"}};
+
 std::string parallelism(const Plan& plan) {
   const Layout& layout = plan.layout;
   const AxisSizes& sizes = layout.mesh.sizes;
@@ -50,8 +53,23 @@ std::string parallelism(const Plan& plan) {
       "pipeline_parallel_microbatch_size = {}\n"
       "module_fqns_per_model_part = {}\n",
       layout.virtual_stages > 1 ? "Interleaved1F1B" : "1F1B", layout.microbatch_size,
-      torchtitan_model_parts(plan));
+      torchtitan_model_parts(plan, "output"));
   return text;
+}
+
+std::vector<std::string> refuse(const Plan& plan) {
+  std::vector<std::string> refused = torchtitan_refusals(plan);
+  const AxisSizes& sizes = plan.layout.mesh.sizes;
+  const Job& job = plan.job;
+  // torchtitan/distributed/utils.py, maybe_enable_amp
+  if (job.master_dtype != job.param_dtype && sharding_ranks(plan.layout.mesh) == 1 &&
+      sizes[Axis::kTp] * sizes[Axis::kPp] > 1) {
+    refused.push_back(fmt::format(
+        "param_dtype={} with tp={}, pp={} and nothing sharded: mixed precision is FSDP's; plan "
+        "with --dp-shard above 1, or --param-dtype float32",
+        to_string(job.param_dtype), sizes[Axis::kTp], sizes[Axis::kPp]));
+  }
+  return refused;
 }
 
 Export write(const Plan& plan) {
@@ -87,7 +105,7 @@ Export write(const Plan& plan) {
 
 }  // namespace
 
-const ExportTarget kTorchtitan = {"torchtitan", "torchtitan v0.2.2 (TOML)", "TOML",
-                                  kChoices,     torchtitan_refusals,        write};
+const ExportTarget kTorchtitan = {
+    "torchtitan", "torchtitan v0.2.2 (TOML)", "TOML", kChoices, kPins, refuse, write};
 
 }  // namespace meshplan::planner

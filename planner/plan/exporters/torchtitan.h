@@ -10,8 +10,9 @@ namespace meshplan::planner {
 const char* torchtitan_flavor(const ModelSpec& model);
 /// "default" reshards blocks after forward, but not with a pipeline.
 const char* torchtitan_reshard(const Plan& plan);
-/// module_fqns_per_model_part: the modules of each chunk of blocks, as a literal.
-std::string torchtitan_model_parts(const Plan& plan);
+/// module_fqns_per_model_part: the modules of each chunk of blocks, as a literal; `head` is the
+/// dialect's name of the output head.
+std::string torchtitan_model_parts(const Plan& plan, const char* head);
 std::vector<std::string> torchtitan_refusals(const Plan& plan);
 
 }  // namespace meshplan::planner

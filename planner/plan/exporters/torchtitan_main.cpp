@@ -31,6 +31,9 @@ constexpr std::array kChoices = {kPp,
                                  kNarrowMaster,
                                  kDecayAll};
 
+constexpr std::array kPins = {SearchPin{"--loss-chunks", "8"},
+                              SearchPin{"--blocks-kept-gathered", "0"}};
+
 const char* python(bool value) { return value ? "True" : "False"; }
 
 /// The shipped function of a flavor: "llama3_8b".
@@ -41,29 +44,45 @@ std::string shipped(const Plan& plan) {
   return "llama3_" + flavor;
 }
 
-std::string pipeline(const Plan& plan) {
-  std::string parts = torchtitan_model_parts(plan);
+/// How the Python configurations of different versions give the batch.
+enum class BatchIn { kSequences, kTokens };
+
+std::string pipeline(const Plan& plan, BatchIn unit) {
+  const Layout& layout = plan.layout;
   return fmt::format(
       "    config.parallelism.pipeline_parallel_schedule = \"{}\"\n"
-      "    config.parallelism.num_pp_microbatches = {}\n"
+      "    config.parallelism.{}\n"
       "    config.parallelism.module_fqns_per_model_part = {}\n"
       "    config.training.disable_cuda_graphs = True\n",
-      plan.layout.virtual_stages > 1 ? "Interleaved1F1B" : "1F1B", plan.layout.accumulation, parts);
+      layout.virtual_stages > 1 ? "Interleaved1F1B" : "1F1B",
+      unit == BatchIn::kTokens
+          ? fmt::format("num_pp_microbatches = {}", layout.accumulation)
+          : fmt::format("pipeline_parallel_microbatch_size = {}", layout.microbatch_size),
+      torchtitan_model_parts(plan, "lm_head"));
 }
 
-Export write(const Plan& plan) {
+std::string batch(const Plan& plan, BatchIn unit) {
   const Layout& layout = plan.layout;
-  const Job& job = plan.job;
-  const AxisSizes& sizes = layout.mesh.sizes;
-  const std::string function = shipped(plan);
-  std::string text =
-      fmt::format("from torchtitan.models.llama3.config_registry import {}\n", function);
-  if (checkpoints_fully(plan))
-    text += "from torchtitan.distributed.activation_checkpoint import FullAC\n";
-  text += "from torchtitan.components.loss import ChunkedLossWrapper, CrossEntropyLoss\n";
-  text += fmt::format(
-      "\n\ndef planned():\n"
-      "    config = {}()\n"
+  const std::int64_t seq_length = plan.job.seq_length;
+  if (unit == BatchIn::kTokens) {
+    return fmt::format(
+        "    config.training.num_tokens_per_microbatch_per_dp_rank = {} * {}\n"
+        "    config.training.num_tokens_per_train_step = {} * {}\n"
+        "    config.training.max_context_length = {}\n",
+        layout.microbatch_size, seq_length, global_batch_size(layout), seq_length, seq_length);
+  }
+  const bool pipelined = layout.mesh.sizes[Axis::kPp] > 1;
+  return fmt::format(
+      "    config.training.local_batch_size = {}\n"
+      "    config.training.global_batch_size = {}\n"
+      "    config.training.seq_len = {}\n",
+      layout.microbatch_size * (pipelined ? layout.accumulation : 1), global_batch_size(layout),
+      seq_length);
+}
+
+std::string parallelism(const Plan& plan, BatchIn unit) {
+  const AxisSizes& sizes = plan.layout.mesh.sizes;
+  std::string text = fmt::format(
       "    config.parallelism.data_parallel_replicate_degree = {}\n"
       "    config.parallelism.data_parallel_shard_degree = {}\n"
       "    config.parallelism.fsdp_reshard_after_forward = \"{}\"\n"
@@ -72,45 +91,96 @@ Export write(const Plan& plan) {
       "    config.parallelism.context_parallel_degree = {}\n"
       "    config.parallelism.expert_parallel_degree = 1\n"
       "    config.parallelism.pipeline_parallel_degree = {}\n",
-      function, sizes[Axis::kDpReplicate], sizes[Axis::kDpShard], torchtitan_reshard(plan),
-      sizes[Axis::kTp], python(layout.sequence_parallel), sizes[Axis::kCp], sizes[Axis::kPp]);
-  if (sizes[Axis::kPp] > 1) text += pipeline(plan);
+      sizes[Axis::kDpReplicate], sizes[Axis::kDpShard], torchtitan_reshard(plan), sizes[Axis::kTp],
+      python(plan.layout.sequence_parallel), sizes[Axis::kCp], sizes[Axis::kPp]);
+  if (sizes[Axis::kPp] > 1) text += pipeline(plan, unit);
+  return text;
+}
+
+/// The shipped configurations compile and convert to float8 for some sizes: what the plan says goes
+/// over it.
+std::string kernels(const Plan& plan) {
+  std::string text = fmt::format("    config.model_spec = model_registry(\"{}\")\n",
+                                 torchtitan_flavor(plan.model));
+  if (plan.layout.async_tp) {
+    text +=
+        "    config.compile.enable = True\n"
+        "    config.compile.components = [\"model\"]\n";
+  }
+  return text + fmt::format("    config.compile.enable_async_tensor_parallel = {}\n",
+                            python(plan.layout.async_tp));
+}
+
+std::string loss(const Plan& plan) {
+  const std::string whole =
+      fmt::format("CrossEntropyLoss.Config(global_vocab_size={})", plan.model.vocab_size);
+  if (plan.layout.loss_chunks == 1) return whole;
+  return fmt::format("ChunkedLossWrapper.Config(num_chunks={}, loss_fn={})",
+                     plan.layout.loss_chunks, whole);
+}
+
+Export write(const Plan& plan, BatchIn unit) {
+  const Job& job = plan.job;
+  const std::string function = shipped(plan);
+  std::string text =
+      "from torchtitan.components.loss import ChunkedLossWrapper, CrossEntropyLoss\n";
+  if (checkpoints_fully(plan))
+    text += "from torchtitan.distributed.activation_checkpoint import FullAC\n";
   text += fmt::format(
-      "    config.training.num_tokens_per_microbatch_per_dp_rank = {} * {}\n"
-      "    config.training.num_tokens_per_train_step = {} * {}\n"
-      "    config.training.max_context_length = {}\n"
+      "from torchtitan.models.llama3 import model_registry\n"
+      "from torchtitan.models.llama3.config_registry import {}\n"
+      "\n\ndef planned():\n"
+      "    config = {}()\n",
+      function, function);
+  text += kernels(plan) + parallelism(plan, unit) + batch(plan, unit);
+  text += fmt::format(
       "    config.training.max_norm = {}\n"
       "    config.training.dtype = \"{}\"\n"
       "    config.training.mixed_precision_param = \"{}\"\n"
-      "    config.training.mixed_precision_reduce = \"float32\"\n",
-      layout.microbatch_size, job.seq_length, global_batch_size(layout), job.seq_length,
-      job.seq_length, job.max_grad_norm > 0 ? decimal(job.max_grad_norm) : "float(\"inf\")",
-      common::to_string(job.master_dtype), common::to_string(job.param_dtype));
-  text += fmt::format("    config.activation_checkpoint = {}\n",
-                      checkpoints_fully(plan) ? "FullAC.Config()" : "None");
-  const std::string loss =
-      fmt::format("CrossEntropyLoss.Config(global_vocab_size={})", plan.model.vocab_size);
-  text +=
-      layout.loss_chunks > 1
-          ? fmt::format("    config.loss = ChunkedLossWrapper.Config(num_chunks={}, loss_fn={})\n",
-                        layout.loss_chunks, loss)
-          : fmt::format("    config.loss = {}\n", loss);
-  if (layout.async_tp) {
-    text +=
-        "    config.compile.enable = True\n"
-        "    config.compile.components = [\"model\"]\n"
-        "    config.compile.enable_async_tensor_parallel = True\n";
+      "    config.training.mixed_precision_reduce = \"float32\"\n"
+      "    config.activation_checkpoint = {}\n"
+      "    config.loss = {}\n"
+      "    return config\n",
+      job.max_grad_norm > 0 ? decimal(job.max_grad_norm) : "float(\"inf\")",
+      common::to_string(job.master_dtype), common::to_string(job.param_dtype),
+      checkpoints_fully(plan) ? "FullAC.Config()" : "None", loss(plan));
+  return {text, {}};
+}
+
+std::vector<std::string> refuse(const Plan& plan) {
+  std::vector<std::string> refused = torchtitan_refusals(plan);
+  const AxisSizes& sizes = plan.layout.mesh.sizes;
+  // Chunks are of the positions that a rank holds.
+  const std::int64_t positions =
+      plan.job.seq_length / sizes[Axis::kCp] /
+      (plan.layout.sequence_parallel && sizes[Axis::kTp] > 1 ? sizes[Axis::kTp] : 1);
+  if (positions % plan.layout.loss_chunks != 0) {
+    refused.push_back(
+        fmt::format("loss_chunks={}: must divide the {} positions of a rank's sequences; plan with "
+                    "--loss-chunks 8",
+                    plan.layout.loss_chunks, positions));
   }
-  return {text + "    return config\n", {}};
+  return refused;
 }
 
 }  // namespace
 
-const ExportTarget kTorchtitanMain = {"torchtitan-main",
-                                      "torchtitan main b5bcd76 (Python config)",
-                                      "Python",
-                                      kChoices,
-                                      torchtitan_refusals,
-                                      write};
+const ExportTarget kTorchtitan03 = {
+    "torchtitan-0.3",
+    "torchtitan v0.3.0 (Python config)",
+    "Python",
+    kChoices,
+    kPins,
+    refuse,
+    [](const Plan& plan) { return write(plan, BatchIn::kSequences); }};
+
+const ExportTarget kTorchtitanMain = {
+    "torchtitan-main",
+    "torchtitan main b5bcd76 (Python config)",
+    "Python",
+    kChoices,
+    kPins,
+    refuse,
+    [](const Plan& plan) { return write(plan, BatchIn::kTokens); }};
 
 }  // namespace meshplan::planner

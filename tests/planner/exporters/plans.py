@@ -8,8 +8,12 @@ from pathlib import Path
 MESHPLAN = os.environ["MESHPLAN"]
 
 
-def run(*arguments):
-    return subprocess.run([MESHPLAN, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+# The trainers whose packages read the files (scripts/bootstrap installs them).
+TRAINERS = Path(os.environ.get("MESHPLAN_TRAINERS", ""))
+
+
+def run(*arguments, timeout=60):
+    return subprocess.run([MESHPLAN, *map(str, arguments)], capture_output=True, text=True, timeout=timeout)
 
 
 def base_plan(model, cluster, *flags):
@@ -20,6 +24,14 @@ def base_plan(model, cluster, *flags):
                     *flags, "-o", path)
         assert ended.returncode == 0, ended.stderr
         return json.loads(path.read_text())
+
+
+def plan_for(target, folder, *flags):
+    """The plan that `meshplan plan --for` makes."""
+    path = Path(folder) / f"{target}.json"
+    ended = run("plan", "--for", target, *flags, "-o", path)
+    assert ended.returncode == 0, ended.stderr
+    return path
 
 
 def changed(plan, job=None, **layout):

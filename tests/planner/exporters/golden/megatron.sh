@@ -2,7 +2,7 @@
 # For Megatron-LM core_v0.19.0 (bash); written by meshplan 0.1.0
 # llama-3.1-8b on h100-sxm: pp 2 x dp_replicate 1 x dp_shard 2 x cp 1 x tp 8
 # Runs in Megatron-LM's folder, on each node with its NODE_RANK and the first node's
-# MASTER_ADDR; data, steps and learning rate are flags of pretrain_gpt.py behind it.
+# MASTER_ADDR; data, tokenizer, steps and learning rate are flags of pretrain_gpt.py behind it.
 set -euo pipefail
 
 export CUDA_DEVICE_MAX_CONNECTIONS=1
@@ -23,7 +23,7 @@ MODEL=(
   --rope-scaling-factor 8.0
   --swiglu
   --normalization RMSNorm
-  --norm-epsilon 1e-05
+  --norm-epsilon 1.0e-05
   --disable-bias-linear
   --untie-embeddings-and-output-weights
   --attention-dropout 0

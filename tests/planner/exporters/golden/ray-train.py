@@ -5,19 +5,21 @@ import ray.train.torch
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from torch.distributed.device_mesh import init_device_mesh
-from torch.utils.data.distributed import DistributedSampler
 import argparse
 import contextlib
 import json
+import struct
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, loss_parallel, parallelize_module
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
 from transformers import AutoConfig, AutoModelForCausalLM
 
 MODEL = json.loads("{\"architectures\":[\"Qwen2ForCausalLM\"],\"model_type\":\"qwen2\",\"hidden_size\":896,\"intermediate_size\":4864,\"num_hidden_layers\":24,\"num_attention_heads\":14,\"num_key_value_heads\":2,\"head_dim\":64,\"vocab_size\":151936,\"max_position_embeddings\":32768,\"hidden_act\":\"silu\",\"rms_norm_eps\":1e-06,\"rope_theta\":1000000.0,\"rope_scaling\":null,\"tie_word_embeddings\":true,\"initializer_range\":0.02,\"use_sliding_window\":false,\"sliding_window\":null,\"max_window_layers\":24}")
@@ -30,23 +32,59 @@ REDUCE_EACH_MICROBATCH = True
 CHECKPOINTED_BLOCKS = 0
 MAX_GRAD_NORM = 0.0
 DECAY_NORMS_AND_BIASES = True
+LOSS_OVER_GLOBAL_TOKENS = True
+
+IGNORED = -100  # the label of a position that predicts nothing
 
 
-class TokenWindows(Dataset):
-    """Windows of SEQ_LENGTH + 1 tokens of a file of 32-bit token numbers; random ones without a file."""
+class IndexedSequences(Dataset):
+    """Sequences of a Megatron indexed dataset, PREFIX.bin and PREFIX.idx, cut or padded to SEQ_LENGTH: tokens and labels."""
 
-    def __init__(self, path=None):
-        self.tokens = None if path is None else np.memmap(path, dtype=np.int32, mode="r")
+    TYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}
+
+    def __init__(self, prefix):
+        with open(prefix + ".idx", "rb") as index:
+            magic, _, code, count, _ = struct.unpack("<9sQBQQ", index.read(34))
+            if magic != b"MMIDIDX\x00\x00" or code not in self.TYPES:
+                raise ValueError(f"{prefix}.idx: not the index of a Megatron indexed dataset of integers")
+            lengths = np.frombuffer(index.read(4 * count), "<i4")
+            places = np.frombuffer(index.read(8 * count), "<i8")
+        used = lengths > 1  # one token predicts nothing
+        self.lengths = np.minimum(lengths[used], SEQ_LENGTH)
+        self.tokens = np.memmap(prefix + ".bin", self.TYPES[code], mode="r")
+        self.starts = places[used] // self.tokens.itemsize
 
     def __len__(self):
-        return 1 << 20 if self.tokens is None else (len(self.tokens) - 1) // SEQ_LENGTH
+        return len(self.lengths)
 
     def __getitem__(self, index):
-        if self.tokens is None:
-            generator = torch.Generator().manual_seed(index)
-            return torch.randint(MODEL["vocab_size"], (SEQ_LENGTH + 1,), generator=generator)
-        start = index * SEQ_LENGTH
-        return torch.from_numpy(self.tokens[start : start + SEQ_LENGTH + 1].astype(np.int64))
+        start, length = self.starts[index], self.lengths[index]
+        tokens, labels = np.zeros(SEQ_LENGTH, np.int64), np.full(SEQ_LENGTH, IGNORED, np.int64)
+        tokens[:length] = self.tokens[start : start + length]
+        labels[: length - 1] = tokens[1:length]
+        return torch.from_numpy(tokens), torch.from_numpy(labels)
+
+
+class RandomSequences(Dataset):
+    """Made-up samples, a function of their number alone."""
+
+    def __len__(self):
+        return 65536
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(index)
+        tokens = torch.randint(MODEL["vocab_size"], (SEQ_LENGTH,), generator=generator)
+        return tokens, torch.cat([tokens[1:], torch.tensor([IGNORED])])
+
+
+def make_loader(prefix, dp_rank, seed):
+    """A step's batches of a data-parallel rank; ranks of a tp group see the same samples."""
+    dataset = RandomSequences() if prefix is None else IndexedSequences(prefix)
+    sampler = DistributedSampler(dataset, num_replicas=DP_REPLICATE * DP_SHARD, rank=dp_rank, seed=seed)
+    loader = DataLoader(dataset, batch_size=MICROBATCH_SIZE * ACCUMULATION, sampler=sampler, drop_last=True)
+    if len(loader) == 0:
+        raise ValueError(f"{prefix}: {len(dataset)} sequences are too few for one step")
+    return loader
 
 
 def make_model(weights=None, seed=42):
@@ -121,25 +159,44 @@ def clip_gradients(model):
         gradient.mul_(scale)
 
 
-def train_step(model, optimizer, tokens):
-    """One step on ACCUMULATION microbatches, [ACCUMULATION * MICROBATCH_SIZE, SEQ_LENGTH + 1]; the rank's loss."""
+def over_dp(value):
+    """The sum over data-parallel ranks; those of a tp group hold the same value."""
+    dist.all_reduce(value)
+    return value / TP
+
+
+def train_step(model, optimizer, tokens, labels):
+    """One step on ACCUMULATION microbatches, [ACCUMULATION * MICROBATCH_SIZE, SEQ_LENGTH]; the loss of the global batch."""
+    dp = DP_REPLICATE * DP_SHARD
     optimizer.zero_grad(set_to_none=True)
-    total = 0.0
-    for number, microbatch in enumerate(tokens.chunk(ACCUMULATION)):
+    all_labels = over_dp((labels != IGNORED).sum()).item()
+    total = torch.zeros((), device=tokens.device)
+    for number, (ids, wanted) in enumerate(zip(tokens.chunk(ACCUMULATION), labels.chunk(ACCUMULATION))):
         last = number == ACCUMULATION - 1
         if not REDUCE_EACH_MICROBATCH:
             model.set_requires_gradient_sync(last)
         if not RESHARD_AFTER_FORWARD:
             model.set_reshard_after_backward(last)
+        # Gradients are averaged over data-parallel ranks.
+        weight = dp / all_labels if LOSS_OVER_GLOBAL_TOKENS else 1 / (wanted != IGNORED).sum().item() / ACCUMULATION
         with loss_parallel() if TP > 1 else contextlib.nullcontext():
-            logits = model(input_ids=microbatch[:, :-1], use_cache=False).logits
-            loss = F.cross_entropy(logits.flatten(0, 1).float(), microbatch[:, 1:].flatten()) / ACCUMULATION
+            logits = model(input_ids=ids, use_cache=False).logits.flatten(0, 1).float()
+            loss = F.cross_entropy(logits, wanted.flatten(), ignore_index=IGNORED, reduction="sum") * weight
             loss.backward()
-        total += (loss.full_tensor() if isinstance(loss, DTensor) else loss).item()
+        total += (loss.full_tensor() if isinstance(loss, DTensor) else loss).detach()
     if MAX_GRAD_NORM > 0:
         clip_gradients(model)
     optimizer.step()
-    return total
+    return over_dp(total).item() / dp
+
+
+def add_arguments(parser):
+    parser.add_argument("--data", metavar="PREFIX", help="Megatron indexed dataset (default: random tokens)")
+    parser.add_argument("--weights", help="Hugging Face folder to start from (default: random weights)")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--learning-rate", type=float, default=1e-5)
+    parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--seed", type=int, default=42, help="of random weights and sample order")
 
 
 def train_loop_per_worker(config):
@@ -151,41 +208,29 @@ def train_loop_per_worker(config):
     model.train()
     optimizer = make_optimizer(model, config["learning_rate"], config["weight_decay"])
 
-    # Ranks of a tp group see the same samples.
     dp_rank = ray.train.get_context().get_world_rank() // TP
-    dataset = TokenWindows(config["tokens"])
-    sampler = DistributedSampler(dataset, num_replicas=DP_REPLICATE * DP_SHARD, rank=dp_rank, seed=config["seed"])
-    loader = DataLoader(dataset, batch_size=MICROBATCH_SIZE * ACCUMULATION, sampler=sampler, drop_last=True)
+    loader = make_loader(config["data"], dp_rank, config["seed"])
     step = epoch = 0
     while step < config["steps"]:
-        sampler.set_epoch(epoch)
-        for tokens in loader:
-            loss = torch.tensor(train_step(model, optimizer, tokens.to(device)), device=device)
-            torch.distributed.all_reduce(loss)
-            ray.train.report({"step": step, "loss": loss.item() / torch.distributed.get_world_size()})
+        loader.sampler.set_epoch(epoch)
+        for tokens, labels in loader:
+            ray.train.report({"step": step, "loss": train_step(model, optimizer, tokens.to(device), labels.to(device))})
             step += 1
             if step == config["steps"]:
                 return
-        if len(loader) == 0:
-            raise ValueError("the token file holds less than one step's tokens")
         epoch += 1
 
 
 def main():
     parser = argparse.ArgumentParser(description="Trains as planned on a Ray cluster, one worker a rank")
-    parser.add_argument("--tokens", help="file of 32-bit token numbers (default: random ones)")
-    parser.add_argument("--weights", help="Hugging Face folder to start from (default: random weights)")
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--learning-rate", type=float, default=1e-5)
-    parser.add_argument("--weight-decay", type=float, default=0.01)
-    parser.add_argument("--seed", type=int, default=42)
+    add_arguments(parser)
     parser.add_argument("--storage-path", help="folder that all nodes share")
     parser.add_argument("--experiment-name", default="planned")
+    parser.add_argument("--cpu", action="store_true", help="on CPUs, for a trial")
     arguments = vars(parser.parse_args())
     run = RunConfig(storage_path=arguments.pop("storage_path"), name=arguments.pop("experiment_name"))
-    trainer = TorchTrainer(train_loop_per_worker, train_loop_config=arguments, run_config=run,
-                           scaling_config=ScalingConfig(num_workers=DP_REPLICATE * DP_SHARD * TP, use_gpu=True))
-    trainer.fit()
+    scaling = ScalingConfig(num_workers=DP_REPLICATE * DP_SHARD * TP, use_gpu=not arguments.pop("cpu"))
+    TorchTrainer(train_loop_per_worker, train_loop_config=arguments, run_config=run, scaling_config=scaling).fit()
 
 
 if __name__ == "__main__":

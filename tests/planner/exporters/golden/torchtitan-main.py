@@ -1,12 +1,15 @@
 # For torchtitan main b5bcd76 (Python config); written by meshplan 0.1.0
 # llama-3.1-8b on h100-sxm: pp 1 x dp_replicate 1 x dp_shard 4 x cp 1 x tp 8
-from torchtitan.models.llama3.config_registry import llama3_8b
-from torchtitan.distributed.activation_checkpoint import FullAC
 from torchtitan.components.loss import ChunkedLossWrapper, CrossEntropyLoss
+from torchtitan.distributed.activation_checkpoint import FullAC
+from torchtitan.models.llama3 import model_registry
+from torchtitan.models.llama3.config_registry import llama3_8b
 
 
 def planned():
     config = llama3_8b()
+    config.model_spec = model_registry("8B")
+    config.compile.enable_async_tensor_parallel = False
     config.parallelism.data_parallel_replicate_degree = 1
     config.parallelism.data_parallel_shard_degree = 4
     config.parallelism.fsdp_reshard_after_forward = "default"
