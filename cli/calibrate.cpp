@@ -31,7 +31,7 @@ int run_calibrate(const CalibrateFlags& flags) {
     throw Error(ErrorCode::kInvalidInput,
                 fmt::format("tp={}: must divide ranks={}", tp, flags.ranks));
   }
-  const LoadedModel model = load_model(flags.model);
+  const planner::LoadedModel model = planner::load_model_with_source(flags.model);
   planner::Layout layout;
   layout.microbatch_size = flags.microbatch_size;
   layout.mesh.sizes[Axis::kTp] = tp;

@@ -24,6 +24,7 @@ Action define_validate(CLI::App& app);
 Action define_what_if(CLI::App& app);
 Action define_goodput(CLI::App& app);
 Action define_submit(CLI::App& app);
+Action define_export(CLI::App& app);
 
 /// Prints the one object that --json promises on stdout.
 void print_json(const common::Json& json);

@@ -29,7 +29,7 @@ struct EstimateFlags {
 
 /// What is priced, all of it.
 struct Priced {
-  LoadedModel model;
+  planner::LoadedModel model;
   planner::ClusterSpec cluster;
   planner::Job job;
   planner::Layout layout;

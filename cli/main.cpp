@@ -35,6 +35,7 @@ constexpr std::array kSubcommands = {
     Subcommand{"catalog", define_catalog},   Subcommand{"checkpoint", define_checkpoint},
     Subcommand{"validate", define_validate}, Subcommand{"what-if", define_what_if},
     Subcommand{"goodput", define_goodput},   Subcommand{"submit", define_submit},
+    Subcommand{"export", define_export},
 };
 
 std::vector<std::string> subcommand_names() {

@@ -4,10 +4,8 @@
 
 #include <charconv>
 #include <cmath>
-#include <filesystem>
 
 #include "common/complaints.h"
-#include "planner/catalog/catalog.h"
 #include "planner/layout/rules.h"
 #include "planner/model/feed_forward_model.h"
 #include "planner/search/search.h"
@@ -68,20 +66,6 @@ CLI::Option* add_model_flag(CLI::App& app, std::string& model, const std::string
       ->group("Model and cluster");
 }
 
-LoadedModel load_model(const std::string& model) {
-  LoadedModel loaded{planner::load_model(model), model};
-  if (planner::catalog_text("models", model)) return loaded;
-  std::error_code ignored;
-  if (!std::filesystem::exists(model, ignored)) {
-    loaded.source = loaded.spec.name;
-    return loaded;
-  }
-  std::filesystem::path path = std::filesystem::absolute(model).lexically_normal();
-  if (path.filename() == "config.json" || !path.has_filename()) path = path.parent_path();
-  loaded.source = path.string();
-  return loaded;
-}
-
 CLI::Option* add_cluster_flags(CLI::App& app, ClusterFlags& flags) {
   const char* const group = "Model and cluster";
   CLI::Option* cluster = app.add_option("--cluster", flags.cluster, "Catalog name or cluster file")
@@ -112,7 +96,7 @@ planner::ClusterSpec load_cluster(const ClusterFlags& flags) {
 Inputs load_inputs(const std::string& model, const ClusterFlags& cluster) {
   common::Complaints complaints;
   Inputs inputs;
-  inputs.model = complaints.of([&] { return load_model(model); });
+  inputs.model = complaints.of([&] { return planner::load_model_with_source(model); });
   inputs.cluster = complaints.of([&] { return load_cluster(cluster); });
   complaints.throw_if_any("");
   return inputs;
@@ -171,9 +155,7 @@ planner::Job make_job(const JobFlags& flags, const planner::ModelSpec& model,
   if (!flags.seq_length && !default_seq_length)
     throw common::Error(common::ErrorCode::kUsage, "--seq-length is required; see --help");
   job.seq_length = flags.seq_length ? *flags.seq_length : *default_seq_length;
-  const bool gpu = cluster.device.kind == planner::DeviceKind::kGpu;
-  job.param_dtype =
-      flags.param_dtype.value_or(gpu ? common::DataType::kBfloat16 : common::DataType::kFloat32);
+  job.param_dtype = flags.param_dtype.value_or(planner::default_param_dtype(cluster));
   return job;
 }
 

@@ -9,6 +9,7 @@
 #include "planner/cluster/cluster_spec.h"
 #include "planner/layout/layout.h"
 #include "planner/model/model_spec.h"
+#include "planner/plan/job_inputs.h"
 
 namespace meshplan::cli {
 
@@ -38,19 +39,9 @@ CLI::Validator finite_non_negative();
 /// is not.
 CLI::Validator within_64_bits(const std::string& flag);
 
-/// A model by the name that the user gave.
-struct LoadedModel {
-  planner::ModelSpec spec;
-  /// Plan::model_source: the catalog name, or the absolute path of the folder (of the file, where
-  /// that is not config.json).
-  std::string source;
-};
-
 /// --model.
 CLI::Option* add_model_flag(CLI::App& app, std::string& model,
                             const std::string& names = "--model");
-/// Throws kInvalidInput.
-LoadedModel load_model(const std::string& model);
 
 /// --cluster, --nodes, --gpus-per-node, --network, --gpu-price.
 struct ClusterFlags {
@@ -64,7 +55,7 @@ planner::ClusterSpec load_cluster(const ClusterFlags& flags);
 
 /// Both, so that what is wrong with either is said at once. Throws kInvalidInput.
 struct Inputs {
-  LoadedModel model;
+  planner::LoadedModel model;
   planner::ClusterSpec cluster;
 };
 Inputs load_inputs(const std::string& model, const ClusterFlags& cluster);

@@ -10,6 +10,7 @@
 #include "cli/ranking.h"
 #include "cli/search_flags.h"
 #include "common/text.h"
+#include "planner/plan/exporters/exportable_search.h"
 #include "planner/search/automatic_sizes.h"
 #include "planner/search/best_layouts.h"
 
@@ -20,6 +21,8 @@ struct PlanFlags {
   SearchFlags search;
   Shown shown;
   std::string output;
+  /// --for; null: meshplan itself.
+  const planner::ExportTarget* target = nullptr;
   bool json = false;
   bool every_choice = false;
 };
@@ -56,12 +59,38 @@ void search_every_choice(const CLI::App& app, std::size_t top, Ranking& ranking)
   ranking.fitting = best.fitting;
 }
 
-Ranking rank_layouts(const CLI::App& app, const PlanFlags& plan_flags) {
-  const SearchFlags& flags = plan_flags.search;
+/// Sets the flags that the target pins, as far as they are not given, as if they were.
+void pin_for(CLI::App& app, const planner::ExportTarget& target, const planner::Job& job) {
+  std::string pinned;
+  for (const planner::SearchPin& pin : target.pins) {
+    CLI::Option* option = app.get_option(pin.flag);
+    if (option->count() > 0) continue;
+    const std::string value = pin.value == nullptr ? to_string(job.param_dtype) : pin.value;
+    option->add_result(value);
+    option->run_callback();
+    pinned += fmt::format(" {} {}", pin.flag, value);
+  }
+  if (!pinned.empty()) fmt::print(stderr, "meshplan plan: for {}:{}\n", target.name, pinned);
+}
+
+planner::SearchResult search_for(const CLI::App& app, const planner::ExportTarget& target,
+                                 const Ranking& ranking) {
+  return planner::search_exportable(
+      target, ranking.model.spec, ranking.cluster, ranking.job, ranking.request,
+      {.sharding = app.count("--sharding") > 0,
+       .gradient_accumulation = app.count("--gradient-accumulation") > 0,
+       .activation_checkpointing = app.count("--activation-checkpointing") > 0});
+}
+
+Ranking rank_layouts(CLI::App& app, PlanFlags& plan_flags) {
+  SearchFlags& flags = plan_flags.search;
   Inputs inputs = load_inputs(flags.model, flags.cluster);
+  if (plan_flags.target != nullptr)
+    pin_for(app, *plan_flags.target, make_job(flags.job, inputs.model.spec, inputs.cluster));
   Ranking ranking{std::move(inputs.model), std::move(inputs.cluster), {}, {}, {}};
   ranking.job = make_job(flags.job, ranking.model.spec, ranking.cluster);
   ranking.request = with_automatic_sizes(make_request(flags), ranking.cluster);
+  ranking.tries_choices = plan_flags.every_choice || plan_flags.target != nullptr;
   require_divisors("tp", ranking.request.tp, ranking.cluster);
   require_divisors("dp_shard", ranking.request.dp_shard, ranking.cluster);
   require_divisors("dp_replicate", ranking.request.dp_replicate, ranking.cluster);
@@ -69,6 +98,8 @@ Ranking rank_layouts(const CLI::App& app, const PlanFlags& plan_flags) {
   require_divisors("cp", ranking.request.cp, ranking.cluster);
   if (plan_flags.every_choice) {
     search_every_choice(app, plan_flags.shown.top, ranking);
+  } else if (plan_flags.target != nullptr) {
+    ranking.found = search_for(app, *plan_flags.target, ranking);
   } else {
     ranking.found =
         planner::search(ranking.model.spec, ranking.cluster, ranking.job, ranking.request);
@@ -76,7 +107,7 @@ Ranking rank_layouts(const CLI::App& app, const PlanFlags& plan_flags) {
   return ranking;
 }
 
-int run_plan(const CLI::App& app, const PlanFlags& flags) {
+int run_plan(CLI::App& app, PlanFlags& flags) {
   const Ranking ranking = rank_layouts(app, flags);
   const auto& ranked = ranking.found.ranked;
   const std::string plan_file = ranked.empty() ? "" : flags.output;
@@ -121,7 +152,9 @@ Action define_plan(CLI::App& app) {
       "  meshplan plan --model llama-3-8b --cluster h100-sxm --nodes 4 --seq-length 8192 "
       "--objective cost --gpu-price 2.1 --pareto\n"
       "  meshplan plan --model llama-3.1-405b --cluster h100-sxm --nodes 2048 --seq-length 8192 "
-      "--global-batch-size 2048 --every-choice");
+      "--global-batch-size 2048 --every-choice\n"
+      "  meshplan plan --model llama-3.1-8b --cluster h100-sxm --nodes 4 --seq-length 8192 --for "
+      "torchtitan -o plan.json");
   const auto flags = std::make_shared<PlanFlags>();
   add_search_flags(app, flags->search);
   app.add_option("--top", flags->shown.top, "Layouts to show")
@@ -129,12 +162,21 @@ Action define_plan(CLI::App& app) {
       ->check(CLI::PositiveNumber)
       ->type_name("K")
       ->group("Search");
+  CLI::Option* target = add_choice(
+      app, "--for", flags->target,
+      [](const std::string& name, const std::string& flag) {
+        return &planner::find_export_target(name, flag);
+      },
+      "Only layouts that meshplan export can write for this trainer, and all strategies that it "
+      "has; meshplan export --list names the trainers");
+  target->type_name("TARGET")->group("Search");
   app.add_flag(
          "--every-choice", flags->every_choice,
          "Try every strategy, way to accumulate, sequence parallelism, asynchronous tp, size of "
          "ep, "
          "an optimizer on the host, and checkpointing with the fewest blocks that fit, and all "
          "sizes of pp and cp, as far as their flags are not given; rank the fastest --top layouts")
+      ->excludes(target)
       ->group("Search");
   app.add_flag("--explain", flags->shown.explain,
                "Say what bounds the best layout, what the next ones lose, how TP and FSDP compare");

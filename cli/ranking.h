@@ -10,7 +10,7 @@ namespace meshplan::cli {
 
 /// What was asked and what was found.
 struct Ranking {
-  LoadedModel model;
+  planner::LoadedModel model;
   planner::ClusterSpec cluster;
   planner::Job job;
   planner::SearchRequest request;
@@ -20,6 +20,8 @@ struct Ranking {
   std::int64_t considered = 0;
   std::int64_t slower = 0;
   std::int64_t fitting = 0;
+  /// Whether layouts differ in more than mesh and microbatch.
+  bool tries_choices = false;
 };
 
 planner::Explanation explanation_of(const Ranking& ranking);

@@ -49,9 +49,11 @@ std::vector<std::string> choice_row(const planner::Layout& layout) {
   return {to_string(layout.sharding),
           to_string(layout.gradient_accumulation),
           layout.sequence_parallel ? "on" : "off",
-          checkpoints ? fmt::format("{} {}", to_string(layout.activation_checkpointing),
-                                    layout.checkpointed_blocks.value_or(0))
-                      : "none",
+          !checkpoints ? "none"
+          : layout.checkpointed_blocks
+              ? fmt::format("{} {}", to_string(layout.activation_checkpointing),
+                            *layout.checkpointed_blocks)
+              : to_string(layout.activation_checkpointing),
           std::to_string(layout.blocks_kept_gathered),
           fmt::format("{}", fmt::join(options, ", "))};
 }
@@ -85,7 +87,7 @@ std::string candidate_table(const Ranking& ranking, const std::vector<std::size_
          {"microbatch", "accumulation", "step", gpu ? "tokens/s/GPU" : "tokens/s/rank", "MFU",
           "memory", "of", "tp wire", "dp wire", "exposed"});
   append(rows.front(), cost_titles(ranking.cluster));
-  if (ranking.considered > 0)
+  if (ranking.tries_choices)
     append(rows.front(), {"sharding", "gradients", "sp", "checkpointed", "kept", "options"});
   for (std::size_t place : places) {
     const auto& [layout, estimate] = ranking.found.ranked[place];
@@ -101,7 +103,7 @@ std::string candidate_table(const Ranking& ranking, const std::vector<std::size_
             human(estimate.memory.capacity), human(common::Bytes(wire_bytes(estimate, Axis::kTp))),
             human(common::Bytes(dp_wire)), human(planner::exposed_time(estimate))});
     append(row, cost_row(estimate.cost));
-    if (ranking.considered > 0) append(row, choice_row(layout));
+    if (ranking.tries_choices) append(row, choice_row(layout));
     rows.push_back(std::move(row));
   }
   return common::format_table(rows);

@@ -100,7 +100,7 @@ std::string worker_mismatch(std::int64_t num_workers, std::int64_t tp, std::int6
 
 planner::Plan make_train_plan(const TrainPlanFlags& flags, std::int64_t nodes) {
   std::vector<std::string> problems;
-  LoadedModel model = load_model(flags.model);
+  planner::LoadedModel model = planner::load_model_with_source(flags.model);
   planner::require_trainable(model.spec);
   planner::Layout layout = flags.layout.layout;
   layout.mesh.sizes = axis_sizes(flags, problems);

@@ -19,7 +19,7 @@ TEST(Program, StartsItsHelpWithExamples) {
   EXPECT_EQ(help.exit_code, 0);
   EXPECT_LT(help.out.find("Examples:"), help.out.find("Usage:"));
   for (const char* subcommand : {"plan", "estimate", "simulate", "train", "compare", "calibrate",
-                                 "catalog", "what-if", "goodput", "submit"}) {
+                                 "catalog", "what-if", "goodput", "submit", "export"}) {
     EXPECT_THAT(help.out, HasSubstr(std::string("\n  ") + subcommand + " "));
     const Ended own = meshplan({subcommand, "--help"});
     EXPECT_EQ(own.exit_code, 0);
