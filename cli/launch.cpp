@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "cli/child_process.h"
+#include "cli/installation.h"
 #include "common/error.h"
 #include "common/json.h"
 #include "formats/error_record.h"
@@ -111,13 +112,13 @@ std::vector<std::string> torchrun_meeting(const std::optional<formats::NodeEnvir
 
 fs::path torch_python() {
   const char* named = std::getenv("MESHPLAN_TORCH_PYTHON");
-  const std::string python = named != nullptr && *named != '\0' ? named : MESHPLAN_TORCH_PYTHON;
+  const fs::path python = named != nullptr && *named != '\0' ? named : default_torch_python();
   if (!python.empty() && is_executable(python)) return fs::absolute(python);
   throw Error(
       ErrorCode::kIo,
       fmt::format("{}no Python with torch to start the ranks; run scripts/bootstrap, or name one: "
                   "MESHPLAN_TORCH_PYTHON=/path/to/python",
-                  python.empty() ? "" : python + ": cannot be run; "),
+                  python.empty() ? "" : python.string() + ": cannot be run; "),
       "torchrun");
 }
 
@@ -155,14 +156,13 @@ std::optional<formats::NodeEnvironment> node_in_job(const LaunchOptions& options
 }
 
 fs::path rank_program() {
-  std::error_code ignored;
-  const fs::path program =
-      fs::read_symlink("/proc/self/exe", ignored).parent_path() / "meshplan-train";
+  const fs::path program = program_folder() / "meshplan-train";
   if (is_executable(program)) return program;
-  throw Error(ErrorCode::kIo,
-              "is missing, which runs the ranks; build it with scripts/build (a build with "
-              "-DMESHPLAN_EXECUTOR=OFF has none)",
-              program.string());
+  throw Error(
+      ErrorCode::kIo,
+      "is missing, which runs the ranks; install the package meshplan-executor, or build it with "
+      "scripts/build (a build with -DMESHPLAN_EXECUTOR=OFF has none)",
+      program.string());
 }
 
 void become_rank(const std::vector<std::string>& arguments, const LaunchOptions& options) {

@@ -24,7 +24,7 @@ std::optional<formats::NodeEnvironment> node_in_job(const LaunchOptions& options
 /// The program of one rank, which lies beside this one. Throws kIo where it is missing.
 std::filesystem::path rank_program();
 
-/// The Python that has torch: MESHPLAN_TORCH_PYTHON, or the one that the executor was built with.
+/// The Python that has torch: MESHPLAN_TORCH_PYTHON of the environment, or default_torch_python().
 /// Throws kIo where there is none.
 std::filesystem::path torch_python();
 

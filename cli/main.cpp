@@ -1,19 +1,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <map>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "cli/application.h"
 #include "cli/command.h"
 #include "cli/help.h"
-#include "cli/options.h"
 #include "common/error.h"
 #include "formats/error_record.h"
 
@@ -22,35 +19,6 @@ namespace {
 
 using common::Error;
 using common::ErrorCode;
-
-struct Subcommand {
-  const char* name;
-  Action (*define)(CLI::App& app);
-};
-
-constexpr std::array kSubcommands = {
-    Subcommand{"plan", define_plan},         Subcommand{"estimate", define_estimate},
-    Subcommand{"simulate", define_simulate}, Subcommand{"train", define_train},
-    Subcommand{"compare", define_compare},   Subcommand{"calibrate", define_calibrate},
-    Subcommand{"catalog", define_catalog},   Subcommand{"checkpoint", define_checkpoint},
-    Subcommand{"validate", define_validate}, Subcommand{"what-if", define_what_if},
-    Subcommand{"goodput", define_goodput},   Subcommand{"submit", define_submit},
-    Subcommand{"export", define_export},
-};
-
-std::vector<std::string> subcommand_names() {
-  std::vector<std::string> names;
-  for (const Subcommand& subcommand : kSubcommands) names.emplace_back(subcommand.name);
-  return names;
-}
-
-constexpr const char* kDescription =
-    "Plan, simulate and run the layout of a transformer's training over a GPU cluster\n\n"
-    "Examples:\n"
-    "  meshplan plan --model llama-3-8b --cluster h100-sxm --seq-length 8192 -o plan.json\n"
-    "  meshplan simulate plan.json --trace trace.json\n"
-    "  meshplan train plan.json --data build/data/text --init random --steps 30\n"
-    "  meshplan compare plan.json runs/my-run";
 
 /// Flags may be written with underscores: --seq_length=8 becomes --seq-length=8. Values stay as
 /// they are.
@@ -88,14 +56,6 @@ std::string alternative(const CLI::App& root, const std::string& word) {
   return suggestion(word, subcommand_names());
 }
 
-/// Whether help shows the option's value as one letter, or as a list of them: those are numbers of
-/// 63 bits, but for M and C, a model and a cluster, and the seed, which has 64.
-bool takes_numbers(const CLI::Option& option) {
-  const std::string type = option.get_type_name();
-  const bool letter = type.size() == 1 || (type.size() > 1 && (type[1] == ',' || type[1] == '|'));
-  return letter && type[0] != 'M' && type[0] != 'C' && option.get_single_name() != "seed";
-}
-
 /// Reads the command line; false when it asked for help or the version, which is then printed.
 bool parse(CLI::App& root, const std::vector<std::string>& arguments) {
   // CLI11 takes them from the back.
@@ -124,20 +84,10 @@ bool parse(CLI::App& root, const std::vector<std::string>& arguments) {
 }
 
 int run(const std::vector<std::string>& arguments) {
-  CLI::App root(kDescription, "meshplan");
-  root.formatter(std::make_shared<HelpFormatter>());
-  root.set_version_flag("--version", "meshplan " MESHPLAN_VERSION, "Print the version");
-  root.require_subcommand(1);
-  std::map<std::string, Action> actions;
-  for (const Subcommand& subcommand : kSubcommands) {
-    CLI::App* app = root.add_subcommand(subcommand.name);
-    actions[subcommand.name] = subcommand.define(*app);
-    for (CLI::Option* option : app->get_options()) {
-      if (takes_numbers(*option)) option->check(within_64_bits(option->get_name()));
-    }
-  }
+  const Application application = define_application();
+  CLI::App& root = *application.root;
   if (!parse(root, arguments)) return 0;
-  const int code = actions.at(root.get_subcommands().front()->get_name())();
+  const int code = application.actions.at(root.get_subcommands().front()->get_name())();
   if (std::fflush(stdout) != 0)
     throw Error(ErrorCode::kIo, std::strerror(errno), "standard output");
   return code;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cli/child_process.h"
+#include "cli/installation.h"
 #include "cli/launch.h"
 #include "common/error.h"
 #include "common/file.h"
@@ -66,7 +67,8 @@ class FolderLock {
 
 fs::path preparing_script() {
   const char* named = std::getenv("MESHPLAN_PREPARE_DATA");
-  const fs::path script = named != nullptr && *named != '\0' ? named : MESHPLAN_PREPARE_DATA;
+  const fs::path script =
+      named != nullptr && *named != '\0' ? named : data_folder() / "prepare_data";
   if (is_file(script.string())) return script;
   throw Error(ErrorCode::kIo,
               script.string() +

@@ -38,8 +38,9 @@ function(meshplan_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
   add_library(meshplan_${name} STATIC ${ARG_SOURCES})
   add_library(meshplan::${name} ALIAS meshplan_${name})
-  target_link_libraries(meshplan_${name} PUBLIC ${ARG_DEPENDS} PRIVATE meshplan_options)
-  target_include_directories(meshplan_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(meshplan_${name} PUBLIC ${ARG_DEPENDS} PRIVATE $<BUILD_INTERFACE:meshplan_options>)
+  target_include_directories(meshplan_${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
+                             $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/meshplan>)
 endfunction()
 
 # meshplan_program(meshplan SOURCES main.cpp DEPENDS meshplan::planner)

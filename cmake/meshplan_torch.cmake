@@ -1,7 +1,8 @@
 # libtorch, CUDA and NCCL linked by hand from the Python wheels, so that no CUDA toolkit is needed to build.
 #
 # Which Python: -DMESHPLAN_TORCH_PYTHON, else the environment's MESHPLAN_TORCH_PYTHON, else build/venv.
-# Gives: meshplan::torch (headers as SYSTEM, libraries, rpath) and MESHPLAN_TORCH_CUDA (TRUE where the wheel has CUDA).
+# Gives: meshplan::torch (headers as SYSTEM, libraries), MESHPLAN_TORCH_CUDA (TRUE where the wheel has CUDA) and
+# MESHPLAN_TORCH_VERSION. The build tree's programs have its place as their rpath; installed ones have none.
 
 if(NOT MESHPLAN_TORCH_PYTHON)
   if(DEFINED ENV{MESHPLAN_TORCH_PYTHON})
@@ -21,6 +22,8 @@ if(NOT status EQUAL 0 OR NOT EXISTS "${torch_dir}/include/torch/csrc/api/include
 endif()
 get_filename_component(site_packages ${torch_dir} DIRECTORY)
 message(STATUS "torch: ${torch_dir}")
+file(STRINGS ${torch_dir}/version.py MESHPLAN_TORCH_VERSION REGEX "^__version__ = ")
+string(REGEX MATCH "[0-9]+[0-9.]*[0-9]" MESHPLAN_TORCH_VERSION "${MESHPLAN_TORCH_VERSION}")
 
 find_path(GLOO_INCLUDE_DIR gloo/context.h)
 if(NOT GLOO_INCLUDE_DIR)
@@ -46,6 +49,7 @@ target_compile_options(meshplan_torch INTERFACE -Wno-interference-size)
 
 set(MESHPLAN_TORCH_CUDA FALSE)
 set(torch_libraries torch torch_cpu c10)
+set(MESHPLAN_TORCH_LIBRARY_DIRS ${torch_dir}/lib)
 if(EXISTS ${torch_dir}/lib/libtorch_cuda.so)
   file(GLOB cuda_runtime ${site_packages}/nvidia/cu13/lib/libcudart.so.13)
   file(GLOB nccl ${site_packages}/nvidia/nccl/lib/libnccl.so.2)
@@ -55,6 +59,8 @@ if(EXISTS ${torch_dir}/lib/libtorch_cuda.so)
                                ${site_packages}/nvidia/nccl/include)
     target_compile_definitions(meshplan_torch INTERFACE USE_C10D_NCCL MESHPLAN_WITH_CUDA)
     list(APPEND torch_libraries torch_cuda c10_cuda ${cuda_runtime} ${nccl})
+    file(GLOB nvidia_libraries ${site_packages}/nvidia/*/lib)
+    list(APPEND MESHPLAN_TORCH_LIBRARY_DIRS ${nvidia_libraries})
   endif()
 endif()
 # Without --no-as-needed the linker drops libtorch_cuda and with it the registration of its operators.
@@ -62,4 +68,3 @@ target_link_options(meshplan_torch INTERFACE LINKER:--no-as-needed)
 # libtorch.so exports pieces of the C++ library that it was built with (std::filesystem::remove_all, which crashes): the
 # system's must be loaded first to be found first.
 target_link_libraries(meshplan_torch INTERFACE stdc++ ${torch_libraries})
-target_link_options(meshplan_torch INTERFACE LINKER:-rpath,${torch_dir}/lib)
