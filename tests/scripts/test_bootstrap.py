@@ -39,7 +39,7 @@ class Bootstrap(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
         (self.folder / "project/scripts").mkdir(parents=True)
-        for name in ("bootstrap", "common.sh", "requirements.txt", "requirements-docs.txt", "requirements-ray.txt"):
+        for name in ("bootstrap", "common.sh", "requirements.txt", "requirements-docs.txt", "requirements-ray.txt", "requirements-exports.txt"):
             shutil.copy(ROOT / "scripts" / name, self.folder / "project/scripts")
         self.tools = self.folder / "tools"
         self.tools.mkdir()
@@ -49,10 +49,16 @@ class Bootstrap(unittest.TestCase):
             (self.tools / name).write_text(f"#!{self.tools}/bash\n{body}\n")
             (self.tools / name).chmod(0o755)
         self.stamp = self.folder / "project/build/venv/.complete"
-        self.docs_stamp = self.folder / "project/build/venv-docs/.complete"
-        self.docs_stamp.parent.mkdir(parents=True)
-        digest = hashlib.sha256((ROOT / "scripts/requirements-docs.txt").read_bytes()).hexdigest()
-        self.docs_stamp.write_text(f"{digest}  - {self.docs_stamp.parent}\n")
+        self.docs_stamp = self.make_complete("docs")
+        self.make_complete("exports", f" {self.stamp.parent}/bin/python3")
+
+    def make_complete(self, name: str, behind: str = "") -> pathlib.Path:
+        """An environment of tests alone that is there already; its stamp. That of exports has the Python that it builds on."""
+        stamp = self.folder / f"project/build/venv-{name}/.complete"
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256((ROOT / f"scripts/requirements-{name}.txt").read_bytes()).hexdigest()
+        stamp.write_text(f"{digest}  - {stamp.parent}{behind}\n")
+        return stamp
 
     def bootstrap(self, *arguments, **settings) -> tuple[int, str, list[str]]:
         """Exit code, messages, and the calls that change a machine."""
@@ -173,6 +179,7 @@ class Bootstrap(unittest.TestCase):
 
     def test_named_python_is_used_as_it_is(self):
         named = {"MESHPLAN_TORCH_PYTHON": str(self.tools / "python3")}
+        self.make_complete("exports", f" {self.tools / 'python3'}")
         self.assertEqual(self.bootstrap(FAKE_TORCH="2.11.0+cu130", **named), (0, "bootstrap: all is there\n", []))
         code, message, _ = self.bootstrap(FAKE_TORCH="2.9.1", **named)
         self.assertEqual(code, 3)
