@@ -37,6 +37,8 @@ class TrainCommand : public testing::Test {
     data.add(tokens);
     data.finish();
     std::filesystem::create_directories(folder_ / "bin");
+    std::filesystem::create_directories(folder_ / "share/meshplan");
+    write_script(folder_ / "share/meshplan/prepare_data", "");
     std::filesystem::copy_file(MESHPLAN_PROGRAM, program_);
     write_script(folder_ / "bin/meshplan-train", "echo \"$@\"\n");
     // torchrun's part: "-c CODE --standalone --no-python --nproc-per-node N PROGRAM ARGUMENTS...".

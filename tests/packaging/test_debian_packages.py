@@ -40,6 +40,7 @@ def deb_of(package: str) -> pathlib.Path:
 def unpacked(package: str) -> pathlib.Path:
     target = pathlib.Path(folder.name) / "unpacked" / package
     if not target.exists():
+        target.mkdir(parents=True)
         succeed("dpkg-deb", "--extract", deb_of(package), target)
     return target
 
