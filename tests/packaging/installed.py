@@ -43,15 +43,11 @@ def search_paths(program: pathlib.Path) -> list[str]:
     return re.findall(r"\((?:RPATH|RUNPATH)\).*\[(.*)\]", succeed("readelf", "--dynamic", program))
 
 
-# PyTorch's assertions print the path of the source file that they stand in.
-ASSERTING = "libexec/meshplan/meshplan-train"
-
-
 def files_that_name(folder: pathlib.Path, paths: list[str]) -> dict[str, str]:
     """Files under the folder in whose bytes one of the paths stands, with the first one."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink() and not str(path).endswith(ASSERTING):
+        if path.is_file() and not path.is_symlink():
             content = path.read_bytes()
             for named in paths:
                 if named.encode() in content:
