@@ -109,6 +109,8 @@ class TwoNodes(unittest.TestCase):
         print(f"two nodes: largest difference to one machine's losses {largest}, tolerance 0")
         self.assertEqual(losses, plain.losses())
 
+    @unittest.skipUnless(os.environ.get("MESHPLAN_CALIBRATE_NODES"),
+                         "left out: takes minutes and wants a quiet machine; MESHPLAN_CALIBRATE_NODES=1 runs it")
     def test_calibrate_finds_the_bandwidth_and_the_plan_turns(self):
         ranks.write_inputs(self.root / "small")
         with Wire() as wire:
