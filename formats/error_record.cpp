@@ -66,10 +66,10 @@ void clear_error_records(const std::filesystem::path& run_folder) {
 }
 
 void write_torchrun_error_file(const std::filesystem::path& file, const std::string& message) {
+  // Without a py_callstack, even an empty one: torchrun would print it in place of the message.
   const common::Json json = {
       {"message",
-       {{"message", message},
-        {"extraInfo", {{"py_callstack", ""}, {"timestamp", std::to_string(std::time(nullptr))}}}}}};
+       {{"message", message}, {"extraInfo", {{"timestamp", std::to_string(std::time(nullptr))}}}}}};
   common::write_file(file, to_text(json));
 }
 

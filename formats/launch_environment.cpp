@@ -169,13 +169,13 @@ void refuse_contradiction(const std::vector<Claim>& claims, const LaunchEnvironm
   for (const Claim& other : claims) {
     if (other.launcher == chosen.launcher || other.same_place(chosen)) continue;
     if (other.world_size && *other.world_size <= nodes) continue;
-    refuse_launch(fmt::format(
-        "two launchers claim this process: {} says rank {} of {} on {} node{}, {} says "
-        "rank {} of {}; start the ranks with one of them, or say which one counts: "
-        "--launcher {}",
-        chosen.launcher->title, place.rank, place.world_size, nodes, nodes == 1 ? "" : "s",
-        other.launcher->title, variable_text(process_environment(), other.launcher->rank),
-        other.world_size.value_or(0), chosen.launcher->name));
+    refuse_launch(
+        fmt::format("two launchers claim this process: {} says rank {} of {} on {} node{}, {} says "
+                    "rank {} of {}; start the ranks with one of them, or say which one counts: "
+                    "--launcher {}",
+                    chosen.launcher->title, place.rank, place.world_size, nodes,
+                    nodes == 1 ? "" : "s", other.launcher->title, other.rank.value_or(-1),
+                    other.world_size.value_or(-1), chosen.launcher->name));
   }
 }
 

@@ -15,11 +15,11 @@ from launchers import without_launchers
 
 PORT = 29555
 # Of the wire between the nodes, in one direction; far below what two cores can move.
-LIMIT_BYTES_PER_S = 25e6
+LIMIT_BYTES_PER_S = 50e6
 LARGEST_ERROR = 0.15
 # A global batch of 4 sequences of so many tokens: from where tensor parallelism moves less than sharded data parallelism to where it
 # moves more.
-SEQUENCES = (16, 32, 64, 128, 256, 512, 1024)
+SEQUENCES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
 def run(*words) -> None:
@@ -55,7 +55,7 @@ class Wire:
     def limit(self, bytes_per_s: float) -> None:
         for node, end in zip(self.nodes, self.ends):
             run("ip", "netns", "exec", node, "tc", "qdisc", "replace", "dev", end, "root", "tbf", "rate", f"{int(8 * bytes_per_s)}bit",
-                "burst", "128kb", "latency", "100ms")
+                "burst", "20kb", "latency", "100ms")
 
     def start(self, node: int, command: list, **variables) -> subprocess.Popen:
         return subprocess.Popen(["ip", "netns", "exec", self.nodes[node], *map(str, command)], text=True, stdout=subprocess.PIPE,
@@ -83,9 +83,10 @@ class TwoNodes(unittest.TestCase):
 
     def calibrate(self, wire: Wire, name: str) -> pathlib.Path:
         file = self.root / name
-        command = [ranks.MESHPLAN, "calibrate", "--ranks", 4, "--tp", 2, "-o", file]
+        command = [ranks.MESHPLAN, "calibrate", "--ranks", 4, "--tp", 2, "--model", self.root / "small" / "model", "--seq-length", 16,
+                   "--microbatch-size", 1, "-o", file]
         self.finish([wire.start(rank // 2, command, RANK=rank, WORLD_SIZE=4, LOCAL_RANK=rank % 2, LOCAL_WORLD_SIZE=2,
-                                MASTER_ADDR="10.77.0.1", MASTER_PORT=PORT) for rank in range(4)], timeout=200)
+                                MASTER_ADDR="10.77.0.1", MASTER_PORT=PORT) for rank in range(4)], timeout=400)
         return file
 
     def best_tp(self, cluster: pathlib.Path, sequence: int) -> int:
@@ -108,11 +109,11 @@ class TwoNodes(unittest.TestCase):
         print(f"two nodes: largest difference to one machine's losses {largest}, tolerance 0")
         self.assertEqual(losses, plain.losses())
 
+    @unittest.skipUnless(os.environ.get("MESHPLAN_CALIBRATE_NODES"),
+                         "left out: takes minutes and wants a quiet machine; MESHPLAN_CALIBRATE_NODES=1 runs it")
     def test_calibrate_finds_the_bandwidth_and_the_plan_turns(self):
-        ranks.write_inputs(self.root, hidden_size=512, intermediate_size=1536, num_hidden_layers=4, vocab_size=1024,
-                           num_attention_heads=8, num_key_value_heads=8, max_position_embeddings=2048)
+        ranks.write_inputs(self.root / "small")
         with Wire() as wire:
-            fast = self.calibrate(wire, "fast.json")
             wire.limit(LIMIT_BYTES_PER_S)
             slow = self.calibrate(wire, "slow.json")
         cluster = json.loads(slow.read_text())
@@ -125,10 +126,15 @@ class TwoNodes(unittest.TestCase):
                   f"tolerance {LARGEST_ERROR:.0%}")
             self.assertLess(abs(error), LARGEST_ERROR)
 
+        # The same cluster with a wire as fast as a node's own links.
+        fast = self.root / "fast.json"
+        fast.write_text(json.dumps(cluster | {"inter_node": cluster["intra_node"]}))
+        ranks.write_inputs(self.root, hidden_size=512, intermediate_size=1536, num_hidden_layers=4, vocab_size=1024,
+                           num_attention_heads=8, num_key_value_heads=8, max_position_embeddings=2048)
         turns = {sequence: (self.best_tp(fast, sequence), self.best_tp(slow, sequence)) for sequence in SEQUENCES}
-        print("best tp by sequence length, unlimited and limited:", turns)
+        print("best tp by sequence length, with a wire like a node's links and as it is:", turns)
         self.assertIn((4, 2), turns.values(), "nowhere does the plan turn from tp across the nodes to tp inside of them")
-        self.assertNotIn((2, 4), turns.values(), "the plan turned the other way")
+        self.assertFalse(any(slow == 4 and fast != 4 for fast, slow in turns.values()), "the plan turned the other way")
 
 
 if __name__ == "__main__":

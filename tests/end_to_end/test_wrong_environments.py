@@ -14,7 +14,7 @@ from launchers import without_launchers
 
 INVALID_INPUT, RANK_LOST = 3, 8
 # What a busy machine needs to load the programs, beside the limit.
-MARGIN_S = 20
+MARGIN_S = 60
 # --rendezvous-timeout of these tests; 120 unless it is given.
 TIMEOUT_S = 3
 
