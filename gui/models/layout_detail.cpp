@@ -13,8 +13,8 @@ using planner::ActivationCheckpointing;
 using planner::Axis;
 using planner::Layout;
 
-/// Pipeline stages whose first ranks have a timeline.
-constexpr std::int64_t kMostTimelines = 8;
+/// Pipeline stages whose first ranks have a timeline; more of them take memory that no view needs.
+constexpr std::int64_t kMostTimelines = 64;
 
 planner::Candidate priced(const Problem& problem, const Layout& layout) {
   return {layout, planner::estimate(problem.model, problem.cluster, problem.job, layout)};

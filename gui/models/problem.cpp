@@ -9,8 +9,8 @@
 
 #include "common/error.h"
 #include "common/number_list.h"
-#include "planner/catalog/catalog.h"
 #include "planner/model/feed_forward_model.h"
+#include "planner/plan/job_inputs.h"
 
 namespace meshplan::gui {
 namespace {
@@ -26,14 +26,6 @@ std::optional<planner::Plan> planAt(const std::string& path) {
   const common::Json json = common::read_json_file(path);
   if (!json.is_object() || !json.contains("layout") || !json.contains("job")) return std::nullopt;
   return planner::read_plan(json, path);
-}
-
-/// What a plan calls the model's source: a name of the catalog, or the folder of the file.
-std::string sourceOf(const std::string& model) {
-  if (planner::catalog_text("models", model)) return model;
-  std::filesystem::path path = std::filesystem::absolute(model).lexically_normal();
-  if (path.filename() == "config.json" || !path.has_filename()) path = path.parent_path();
-  return path.string();
 }
 
 /// Reads fields one after the other, and keeps what is wrong with each.
@@ -97,8 +89,9 @@ class Resolver {
       problem.modelSource = plan->model_source;
       return;
     }
-    problem.model = planner::load_model(text);
-    problem.modelSource = sourceOf(text);
+    planner::LoadedModel loaded = planner::load_model_with_source(text);
+    problem.model = std::move(loaded.spec);
+    problem.modelSource = std::move(loaded.source);
   }
 
   static planner::ClusterSpec load(const std::string& text,
@@ -160,8 +153,7 @@ class Resolver {
     at(Field::kSeqLength,
        [&](const std::string& text) { job.seq_length = positive(text, "seq_length"); });
     if (planner::is_feed_forward(problem.model)) job.seq_length = 1;
-    const bool gpu = problem.cluster.device.kind == planner::DeviceKind::kGpu;
-    job.param_dtype = gpu ? common::DataType::kBfloat16 : common::DataType::kFloat32;
+    job.param_dtype = planner::default_param_dtype(problem.cluster);
     const auto type = [&](Field field, auto& value, auto&& parse) {
       at(field, [&](const std::string& text) { value = parse(text, infoOf(field).key); });
     };

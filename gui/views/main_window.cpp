@@ -13,7 +13,9 @@
 #include <QSplitter>
 #include <QStatusBar>
 
+#include "common/file.h"
 #include "gui/export/picture.h"
+#include "gui/models/quantities.h"
 #include "gui/views/help_text.h"
 #include "gui/views/inputs_panel.h"
 #include "gui/views/layouts_view.h"
@@ -100,6 +102,13 @@ void MainWindow::makeFileMenu() {
   menu->addSeparator();
   menu->addAction(tr("Export &plan ..."), QKeySequence(Qt::CTRL | Qt::Key_E), this,
                   &MainWindow::exportPlan);
+  QMenu* trainers = menu->addMenu(tr("Export for another &trainer"));
+  for (const planner::ExportTarget& target : planner::export_targets()) {
+    trainers
+        ->addAction(QString("%1 ...").arg(target.version), this,
+                    [this, &target] { exportFor(target); })
+        ->setObjectName(target.name);
+  }
   menu->addAction(tr("Export p&icture or report ..."),
                   QKeySequence(Qt::CTRL | Qt::SHIFT | Qt::Key_E), this, &MainWindow::exportPicture);
   menu->addSeparator();
@@ -232,6 +241,50 @@ void MainWindow::exportPlan() {
     planner::save_plan(detail->plan(), path.toStdString());
   } catch (const std::exception& error) {
     complain(tr("Cannot export the plan"), error);
+  }
+}
+
+std::optional<planner::Plan> MainWindow::exportable(const planner::Plan& plan,
+                                                    const planner::ExportTarget& target) {
+  const std::vector<std::string> refused = planner::refusals(plan, target);
+  if (refused.empty()) return plan;
+  QStringList lines;
+  for (const std::string& line : refused) lines.append(QString::fromStdString(line));
+  const QString what = tr("%1 cannot express").arg(target.version);
+  const auto near = planner::nearest_exportable(plan, target);
+  if (!near) {
+    QMessageBox::warning(this, what, lines.join('\n'));
+    return std::nullopt;
+  }
+  const auto answer = QMessageBox::question(
+      this, what,
+      tr("%1\n\nOn the same mesh it can express a plan without these, which takes %2 a step "
+         "instead of %3, and %4 of the device's %5%6. Export that?")
+          .arg(lines.join('\n'), textOf(near->estimate.step_time), textOf(plan.estimate.step_time),
+               textOf(near->estimate.memory.peak_device), textOf(near->estimate.memory.capacity),
+               near->estimate.fits ? QString() : tr(": it does not fit")));
+  return answer == QMessageBox::Yes ? near : std::nullopt;
+}
+
+void MainWindow::exportFor(const planner::ExportTarget& target) {
+  const auto& detail = m_workspace.detailing.detail();
+  if (!detail) return;
+  try {
+    const auto plan = exportable(detail->plan(), target);
+    if (!plan) return;
+    const planner::Export exported = planner::export_plan(*plan, target);
+    const QString path =
+        QFileDialog::getSaveFileName(this, tr("Export for %1").arg(target.version),
+                                     QString::fromStdString(planner::default_file_name(target)));
+    if (path.isEmpty()) return;
+    common::write_file(path.toStdString(), exported.text);
+    QStringList lines;
+    for (const std::string& line : exported.for_the_script)
+      lines.append(QString::fromStdString(line));
+    if (!lines.isEmpty())
+      QMessageBox::information(this, tr("Not said by this file"), lines.join('\n'));
+  } catch (const std::exception& error) {
+    complain(tr("Cannot export for %1").arg(target.version), error);
   }
 }
 

@@ -8,6 +8,7 @@
 #include "gui/models/autosave.h"
 #include "gui/models/recent_files.h"
 #include "gui/models/workspace.h"
+#include "planner/plan/exporters/exporter.h"
 
 namespace meshplan::gui {
 
@@ -51,6 +52,11 @@ class MainWindow : public QMainWindow {
   /// Asks whether to save what has changed; false: the user wants to go on with it.
   bool mayDiscard();
   void exportPlan();
+  void exportFor(const planner::ExportTarget& target);
+  /// The plan, or the nearest that the target can express if the user wants it; nothing where there
+  /// is none, which is said, or where it is not wanted.
+  std::optional<planner::Plan> exportable(const planner::Plan& plan,
+                                          const planner::ExportTarget& target);
   void exportPicture();
   void complain(const QString& what, const std::exception& error);
   void showState();

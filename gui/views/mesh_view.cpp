@@ -3,6 +3,8 @@
 
 #include <QHBoxLayout>
 #include <QPushButton>
+#include <QTimer>
+#include <algorithm>
 
 #include "gui/models/quantities.h"
 
@@ -24,9 +26,9 @@ MeshView::MeshView(Workspace& workspace, QWidget* parent)
   bar->addWidget(m_color);
   bar->addStretch();
   bar->addWidget(whole);
+  m_facts->setObjectName("facts");
   m_facts->setTextFormat(Qt::RichText);
   m_facts->setWordWrap(true);
-  m_facts->setMinimumHeight(fontMetrics().height() * 5);
   m_facts->setAlignment(Qt::AlignTop | Qt::AlignLeft);
   m_facts->setTextInteractionFlags(Qt::TextSelectableByMouse);
   auto* all = new QVBoxLayout(this);
@@ -60,6 +62,18 @@ void MeshView::showFacts(std::int64_t rank) {
                 .arg(group.link, textOf(group.wireBytes), textOf(group.exposed));
   }
   m_facts->setText(text);
+  fitFacts();
+}
+
+void MeshView::fitFacts() {
+  const int least = fontMetrics().height() * 5;
+  m_facts->setMinimumHeight(std::max(least, m_facts->heightForWidth(m_facts->width())));
+}
+
+void MeshView::resizeEvent(QResizeEvent* event) {
+  View::resizeEvent(event);
+  // The label has its new width once the layout has been done.
+  QTimer::singleShot(0, this, &MeshView::fitFacts);
 }
 
 void MeshView::drawTo(Canvas& canvas, const QSize& size) { m_canvas->draw(canvas, size); }

@@ -20,7 +20,10 @@ class MeshView : public View {
   MeshCanvas& canvas() { return *m_canvas; }
 
  private:
+  void resizeEvent(QResizeEvent* event) override;
   void showFacts(std::int64_t rank);
+  /// Room for all lines of the facts at this width.
+  void fitFacts();
 
   Workspace& m_workspace;
   MeshCanvas* m_canvas;

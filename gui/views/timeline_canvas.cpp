@@ -16,6 +16,8 @@ constexpr double kAxisHeight = 24;
 constexpr double kLegendHeight = 22;
 constexpr double kTrackGap = 4;
 constexpr double kHighestTrack = 34;
+/// A title is legible in it.
+constexpr double kLowestTrack = 17;
 constexpr double kMemoryPart = 0.28;
 constexpr double kDragged = 4;
 /// Of the line that is the critical path, under the slices that it passes through.
@@ -35,6 +37,10 @@ double tickStep(double length, double wanted) {
     if (factor * power >= rough) return factor * power;
   }
   return 10 * power;
+}
+
+double roomForTracks(double height) {
+  return (height - kAxisHeight - kLegendHeight) * (1 - kMemoryPart);
 }
 
 QBrush brushOf(SliceKind kind) {
@@ -57,7 +63,9 @@ QSize TimelineCanvas::sizeHint() const { return {640, 260}; }
 void TimelineCanvas::setTimeline(Timeline timeline) {
   m_timeline = std::move(timeline);
   m_selected.reset();
+  m_first = 0;
   fit();
+  scrollTo(0);
 }
 
 void TimelineCanvas::setMessage(const QString& message) {
@@ -85,6 +93,15 @@ void TimelineCanvas::zoomAt(double x, double factor) {
   show({held - (held - m_shown.begin) / factor, held + (m_shown.end - held) / factor});
 }
 
+void TimelineCanvas::scrollTo(int track) {
+  const std::size_t shown = shownTracks(height());
+  const std::size_t most = m_timeline.tracks.size() - shown;
+  m_first = std::min(most, static_cast<std::size_t>(std::max(0, track)));
+  Q_EMIT tracksShown(static_cast<int>(m_first), static_cast<int>(shown),
+                     static_cast<int>(m_timeline.tracks.size()));
+  update();
+}
+
 bool TimelineCanvas::findNext(const QString& text) {
   const auto found = findSlice(m_timeline, text, m_selected);
   if (!found) return false;
@@ -94,6 +111,8 @@ bool TimelineCanvas::findNext(const QString& text) {
   const double middle = 0.5 * static_cast<double>(slice.start + slice.end);
   if (middle < m_shown.begin || middle > m_shown.end)
     show({middle - length / 2, middle + length / 2});
+  if (found->track < m_first || found->track >= m_first + shownTracks(height()))
+    scrollTo(static_cast<int>(found->track));
   Q_EMIT described(textOfSlice(*found));
   update();
   return true;
@@ -112,9 +131,14 @@ double TimelineCanvas::timeAt(double x) const {
 }
 
 double TimelineCanvas::trackHeight(double height) const {
-  const double room = (height - kAxisHeight - kLegendHeight) * (1 - kMemoryPart);
   const auto tracks = static_cast<double>(std::max<std::size_t>(1, m_timeline.tracks.size()));
-  return std::clamp(room / tracks, 6.0, kHighestTrack);
+  return std::clamp(roomForTracks(height) / tracks, kLowestTrack, kHighestTrack);
+}
+
+std::size_t TimelineCanvas::shownTracks(double height) const {
+  const auto fitting = static_cast<std::size_t>(
+      std::max(1.0, std::floor(roomForTracks(height) / trackHeight(height) + 1e-6)));
+  return std::min(fitting, m_timeline.tracks.size());
 }
 
 void TimelineCanvas::paintAxis(QPainter& painter, const QRectF& area) {
@@ -125,9 +149,11 @@ void TimelineCanvas::paintAxis(QPainter& painter, const QRectF& area) {
         area.left() + (time - m_shown.begin) / (m_shown.end - m_shown.begin) * area.width();
     painter.setPen(QPen(colors.line, 0, Qt::DotLine));
     painter.drawLine(QPointF(x, area.top() + kAxisHeight - 4), QPointF(x, area.bottom()));
+    const QString label = timeText(time);
+    if (x + 3 + fontMetrics().horizontalAdvance(label) > area.right()) continue;
     painter.setPen(colors.text);
     painter.drawText(QRectF(x + 3, area.top(), 120, kAxisHeight), Qt::AlignVCenter | Qt::AlignLeft,
-                     timeText(time));
+                     label);
   }
 }
 
@@ -178,10 +204,12 @@ void TimelineCanvas::paintPath(QPainter& painter, const QRectF& first) {
     return first.left() + (static_cast<double>(time) - m_shown.begin) / perPixel;
   };
   const auto yOf = [&](std::size_t track) {
-    return first.top() + static_cast<double>(track + 1) * first.height() - kTrackGap;
+    const double row = static_cast<double>(track) - static_cast<double>(m_first);
+    return first.top() + (row + 1) * first.height() - kTrackGap;
   };
   painter.save();
-  painter.setClipRect(QRectF(first.left(), 0, first.width(), m_height));
+  const auto shown = static_cast<double>(shownTracks(m_height));
+  painter.setClipRect(QRectF(first.left(), first.top(), first.width(), shown * first.height()));
   const QColor color = ink().accent;
   for (std::size_t track = 0; track < m_timeline.tracks.size(); ++track) {
     forEachShown(
@@ -265,12 +293,13 @@ void TimelineCanvas::paintAll(QPainter& painter, const QSize& size) {
   }
   paintAxis(painter, {left(), 0, m_width - left(), m_height});
   const double height = trackHeight(m_height);
-  for (std::size_t i = 0; i < m_timeline.tracks.size(); ++i) {
-    paintTrack(painter, i,
-               {left(), kAxisHeight + static_cast<double>(i) * height, m_width - left(),
+  const std::size_t shown = shownTracks(m_height);
+  for (std::size_t row = 0; row < shown; ++row) {
+    paintTrack(painter, m_first + row,
+               {left(), kAxisHeight + static_cast<double>(row) * height, m_width - left(),
                 height - kTrackGap});
   }
-  const double top = kAxisHeight + static_cast<double>(m_timeline.tracks.size()) * height + 6;
+  const double top = kAxisHeight + static_cast<double>(shown) * height + 6;
   if (m_showsPath) paintPath(painter, {left(), kAxisHeight, m_width - left(), height});
   paintMemory(painter, {left(), top, m_width - left(), m_height - top - kLegendHeight});
   paintLegend(painter, m_height - kLegendHeight);
@@ -283,8 +312,11 @@ void TimelineCanvas::paintEvent(QPaintEvent*) {
 
 void TimelineCanvas::draw(QPainter& painter, const QSize& size) {
   const Span shown = m_shown;
+  const std::size_t first = m_first;
   m_shown = {0, std::max(kShortest, static_cast<double>(m_timeline.end))};
+  m_first = 0;
   paintAll(painter, size);
+  m_first = first;
   m_shown = shown;
   m_width = width();
   m_height = height();
@@ -292,9 +324,9 @@ void TimelineCanvas::draw(QPainter& painter, const QSize& size) {
 
 std::optional<SlicePlace> TimelineCanvas::sliceAtPoint(const QPointF& point) const {
   const double row = (point.y() - kAxisHeight) / trackHeight(m_height);
-  if (point.x() < left() || row < 0 || row >= static_cast<double>(m_timeline.tracks.size()))
+  if (point.x() < left() || row < 0 || row >= static_cast<double>(shownTracks(m_height)))
     return std::nullopt;
-  const auto track = static_cast<std::size_t>(row);
+  const std::size_t track = m_first + static_cast<std::size_t>(row);
   const auto slice =
       sliceAt(m_timeline.tracks[track].slices, static_cast<std::int64_t>(timeAt(point.x())));
   if (!slice) return std::nullopt;
@@ -336,7 +368,16 @@ void TimelineCanvas::mouseReleaseEvent(QMouseEvent* event) {
   update();
 }
 
+void TimelineCanvas::resizeEvent(QResizeEvent* event) {
+  QWidget::resizeEvent(event);
+  scrollTo(firstShown());
+}
+
 void TimelineCanvas::wheelEvent(QWheelEvent* event) {
+  // Some platforms turn the wheel sideways with a key.
+  const int turned = event->angleDelta().y() + event->angleDelta().x();
+  if (event->modifiers().testFlag(Qt::ShiftModifier))
+    return scrollTo(firstShown() - (turned > 0 ? 1 : -1));
   zoomAt(event->position().x(), std::pow(1.002, event->angleDelta().y()));
 }
 
@@ -352,6 +393,10 @@ void TimelineCanvas::keyPressEvent(QKeyEvent* event) {
       return show({m_shown.begin - step, m_shown.end - step});
     case Qt::Key_Right:
       return show({m_shown.begin + step, m_shown.end + step});
+    case Qt::Key_PageUp:
+      return scrollTo(firstShown() - static_cast<int>(shownTracks(height())));
+    case Qt::Key_PageDown:
+      return scrollTo(firstShown() + static_cast<int>(shownTracks(height())));
     case Qt::Key_Home:
       return fit();
     default:

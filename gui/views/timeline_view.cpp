@@ -3,6 +3,7 @@
 
 #include <QHBoxLayout>
 #include <QPushButton>
+#include <QScrollBar>
 
 namespace meshplan::gui {
 TimelineView::TimelineView(Workspace& workspace, QWidget* parent)
@@ -32,12 +33,26 @@ TimelineView::TimelineView(Workspace& workspace, QWidget* parent)
   auto* all = new QVBoxLayout(this);
   all->setContentsMargins(4, 4, 4, 4);
   all->addLayout(bar);
-  all->addWidget(m_canvas, 1);
+  auto* tracks = new QScrollBar(Qt::Vertical, this);
+  tracks->setAccessibleName(tr("Tracks that are shown"));
+  auto* drawn = new QHBoxLayout;
+  drawn->setSpacing(0);
+  drawn->addWidget(m_canvas, 1);
+  drawn->addWidget(tracks);
+  all->addLayout(drawn, 1);
   all->addWidget(m_slice);
   connect(next, &QPushButton::clicked, this, &TimelineView::find);
   connect(m_search, &QLineEdit::returnPressed, this, &TimelineView::find);
   connect(m_path, &QCheckBox::toggled, m_canvas, &TimelineCanvas::showPath);
   connect(whole, &QPushButton::clicked, m_canvas, &TimelineCanvas::fit);
+  connect(tracks, &QScrollBar::valueChanged, m_canvas, &TimelineCanvas::scrollTo);
+  connect(m_canvas, &TimelineCanvas::tracksShown, tracks, [tracks](int first, int shown, int all) {
+    const QSignalBlocker quiet(tracks);
+    tracks->setRange(0, all - shown);
+    tracks->setPageStep(shown);
+    tracks->setValue(first);
+    tracks->setVisible(shown < all);
+  });
   connect(m_canvas, &TimelineCanvas::described, m_slice, &QLabel::setText);
   connect(&workspace.detailing, &Detailing::detailChanged, this, &TimelineView::rebuild);
   connect(&workspace.run, &TrainingRun::traceChanged, this, &TimelineView::rebuild);

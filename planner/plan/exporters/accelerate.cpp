@@ -106,9 +106,10 @@ std::vector<std::string> for_the_script(const Plan& plan) {
       fmt::format("load the model with dtype {}",
                   common::to_string(mixed ? common::DataType::kFloat32 : plan.job.param_dtype)));
   if (const std::int64_t tp = plan.layout.mesh.sizes[Axis::kTp]; tp > 1) {
-    lines.push_back(fmt::format(
-        "load it with tp_plan=\"auto\", tp_size={}, device_mesh=accelerator.torch_device_mesh[\"tp\"]",
-        tp));
+    lines.push_back(
+        fmt::format("load it with tp_plan=\"auto\", tp_size={}, "
+                    "device_mesh=accelerator.torch_device_mesh[\"tp\"]",
+                    tp));
   }
   if (shards(plan) && plan.layout.accumulation > 1) {
     lines.push_back(fmt::format("GradientAccumulationPlugin(num_steps={}, sync_each_batch={})",

@@ -1,6 +1,6 @@
 """Exported scripts train on CPUs over the planned mesh, and their losses are those of `meshplan train`: same plan, weights, data.
 
-MESHPLAN names the program, MESHPLAN_TRAINERS a Python that has Lightning. For Ray Train, script_rank.py plays ray's part.
+MESHPLAN names the program, MESHPLAN_TRAINERS a Python that has Lightning.
 """
 import csv
 import json
@@ -15,8 +15,7 @@ from plans import TRAINERS, changed, export, run
 
 STEPS = 6
 TOLERANCE = 1e-4
-HERE = Path(__file__).parent
-MAKE_INPUTS = HERE.parents[1] / "peers" / "make_inputs.py"
+MAKE_INPUTS = Path(__file__).parents[2] / "peers" / "make_inputs.py"
 TRAINING = {"learning-rate": 1e-3, "weight-decay": 0.01, "seed": 42}
 
 
@@ -79,22 +78,6 @@ class Scripts(unittest.TestCase):
         with open(next((self.folder / "theirs").rglob("metrics.csv"))) as metrics:
             theirs = [float(row["loss"]) for row in csv.DictReader(metrics) if row["loss"]]
         self.compare(plan, theirs, "Lightning, full_shard, tp 2 x dp_shard 2")
-
-    def ray_losses(self, plan):
-        config = {name.replace("-", "_"): str(value) if isinstance(value, Path) else value for name, value in self.flags().items()}
-        out = run_python(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 4, HERE / "script_rank.py",
-                         self.script(plan, "ray-train"), json.dumps(config))
-        return json.loads(out.splitlines()[-1])
-
-    def test_ray_train_with_replicas_of_shards(self):
-        plan = self.plan("qwen3", "ray-train", "--tp", 1, "--dp-shard", 2, "--dp-replicate", 2, "--sharding", "hybrid_shard_zero2",
-                         "--gradient-accumulation", "unsharded", "--max-grad-norm", 1, "--decay-norms-and-biases", "off",
-                         "--loss-normalization", "per_rank")
-        self.compare(plan, self.ray_losses(plan), "Ray Train, hybrid_shard_zero2, dp_replicate 2 x dp_shard 2")
-
-    def test_ray_train_with_tied_embeddings_over_tp(self):
-        plan = changed(self.plan("qwen2", "ray-train", "--tp", 2, "--dp-shard", 2), prefetch_depth=2, blocks_kept_gathered=0)
-        self.compare(plan, self.ray_losses(plan), "Ray Train, full_shard, tied, tp 2 x dp_shard 2")
 
 
 if __name__ == "__main__":
