@@ -63,7 +63,11 @@ class Planned:
     def plain_losses(self, name: str = "plain", steps: int = STEPS) -> list[float]:
         port = ranks.free_port()
         started = [self.rank(rank, port, self.flags(name, steps)) for rank in range(self.world)]
-        said = [rank.communicate(timeout=240)[0] for rank in started]
+        try:
+            said = [rank.communicate(timeout=400)[0] for rank in started]
+        finally:
+            for rank in started:
+                rank.kill()
         assert [rank.returncode for rank in started] == [0] * self.world, said
         return self.losses(name)
 

@@ -9,7 +9,7 @@ import slurm
 import submitting
 
 NASTY = "it's a \"run\" #1 $(touch CANARY) \\ `id`"
-LONG = 300
+LONG = 100
 
 
 class SubmitSlurm(unittest.TestCase):
@@ -65,8 +65,9 @@ class SubmitSlurm(unittest.TestCase):
         self.expect_plain_losses("torchrun", 20)
 
     def test_a_job_that_is_stopped_ahead_of_its_limit_goes_on(self):
-        job = self.submit("requeued", "--time-limit", "1h", steps=LONG)
-        self.slurm.wait_until(lambda: len(self.planned.metrics("requeued")) > 10, "tenth step")
+        # A checkpoint a step keeps it from its end until the signal is there.
+        job = self.submit("requeued", "--time-limit", "1h", "--checkpoint-interval", "1", "--keep-latest-k", "2", steps=LONG)
+        self.slurm.wait_until(lambda: len(self.planned.metrics("requeued")) > 5, "fifth step")
         # What --signal=B:USR1 does when the time is nearly up.
         self.slurm.run("scancel", "--batch", "--signal=USR1", job)
         self.slurm.wait_until(lambda: self.slurm.state(job) == "PENDING", "requeued job")
@@ -77,7 +78,7 @@ class SubmitSlurm(unittest.TestCase):
         self.assertEqual(self.slurm.wait_for_end(job), "COMPLETED", self.output("requeued"))
         print(f"requeued after step {stopped_after} of {LONG}")
         self.expect_plain_losses("requeued", LONG)
-        self.assertIn("stopped ahead of its time limit, and queued again", self.output("requeued"))
+        self.assertIn(f"resuming after step {stopped_after} ", self.output("requeued"))
 
 
 if __name__ == "__main__":

@@ -113,7 +113,8 @@ TEST(Job, CarriesItsPlanWhereTheNodesDoNotSeeThisMachine) {
   const JobFiles ray = generate_job(plan, request_to(JobTarget::kRay));
   ASSERT_EQ(ray.size(), 3U);
   EXPECT_EQ(to_json(read_plan(common::parse_json(ray[2].content, "test"), "test")), to_json(plan));
-  EXPECT_THAT(ray[1].content, AllOf(HasSubstr("    \"plan.json\",\n"), HasSubstr("GPUS = 8, 4")));
+  EXPECT_THAT(ray[1].content,
+              AllOf(HasSubstr("    \"plan.json\",\n"), HasSubstr("CPUS, GPUS = 4, 4")));
   EXPECT_THAT(generated(request_to(JobTarget::kKubernetes)),
               AllOf(HasSubstr("/etc/meshplan/plan.json"), HasSubstr("  plan.json: |\n    {\n")));
 }
