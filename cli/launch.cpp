@@ -181,7 +181,8 @@ void launch_ranks(const LocalRanks& ranks, const std::vector<std::string>& argum
                  {"--max-restarts", std::to_string(ranks.max_restarts), "--no-python",
                   "--nproc-per-node", std::to_string(ranks.count), rank_program()});
   command.insert(command.end(), arguments.begin(), arguments.end());
-  command.insert(command.end(), {"--rendezvous-timeout", std::to_string(ranks.timeout_s)});
+  if (ranks.timeout_s != formats::LaunchFlags().timeout_s)
+    command.insert(command.end(), {"--rendezvous-timeout", std::to_string(ranks.timeout_s)});
   if (run_folder) formats::clear_error_records(*run_folder);
   const std::int64_t threads =
       std::max<std::int64_t>(1, std::thread::hardware_concurrency() / ranks.count);

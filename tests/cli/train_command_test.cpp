@@ -41,8 +41,9 @@ class TrainCommand : public testing::Test {
     write_script(folder_ / "share/meshplan/prepare_data", "");
     std::filesystem::copy_file(MESHPLAN_PROGRAM, program_);
     write_script(folder_ / "bin/meshplan-train", "echo \"$@\"\n");
-    // torchrun's part: "-c CODE --standalone --no-python --nproc-per-node N PROGRAM ARGUMENTS...".
-    write_script(python_, "echo \"$6 ranks, $OMP_NUM_THREADS threads\"; shift 6; exec \"$@\"\n");
+    // torchrun's part:
+    // "-c CODE --standalone --max-restarts M --no-python --nproc-per-node N PROGRAM ARGUMENTS...".
+    write_script(python_, "echo \"$8 ranks, $OMP_NUM_THREADS threads\"; shift 8; exec \"$@\"\n");
   }
 
   Running start(std::vector<std::string> flags, const Variables& environment = {}) const {
@@ -152,7 +153,7 @@ TEST_F(TrainCommand, RefusesFlagsThatDoNotGoTogether) {
 
 TEST_F(TrainCommand, TakesAModelOfTheHubFromWhereItsClientPutsIt) {
   write_script(python_, "if [ $# -eq 4 ]; then printf '0 %s' " + model_ +
-                            " >&3; echo \"asked for $3, $4\"; exit; fi\nshift 6; echo \"$@\"\n");
+                            " >&3; echo \"asked for $3, $4\"; exit; fi\nshift 8; echo \"$@\"\n");
   const Ended ended = train({"--model-name", "Qwen/Qwen2.5-0.5B"});
   ASSERT_EQ(ended.exit_code, 0) << ended.err;
   EXPECT_THAT(ended.out, HasSubstr("asked for Qwen/Qwen2.5-0.5B, weights\n"));
@@ -171,7 +172,7 @@ TEST_F(TrainCommand, TokenizesADatasetOnce) {
   const std::string script = folder_ / "prepare";
   write_script(script, "");
   // "SCRIPT ... --out PREFIX [--append-eos]", else torchrun's part.
-  write_script(python_, "if [ \"$1\" != " + script + R"( ]; then shift 6; echo "$@"; exit; fi
+  write_script(python_, "if [ \"$1\" != " + script + R"( ]; then shift 8; echo "$@"; exit; fi
 echo "prepares $*"
 while [ "$1" != --out ]; do shift; done
 cp )" + data_ + ".bin $2.bin; cp " +
@@ -263,7 +264,7 @@ TEST_F(TrainCommand, RefusesWhatIsNotBuiltYetWithAWayOut) {
   const Ended nodes =
       train({"--model", model_, "--cluster", "local-cpu", "--nodes", "2", "--dp-size", "8"});
   EXPECT_EQ(nodes.exit_code, 3);
-  EXPECT_THAT(nodes.err, HasSubstr("torchrun --nnodes 2 --nproc-per-node 4"));
+  EXPECT_THAT(nodes.err, HasSubstr("--nnodes 2 --node-rank K --master-addr HOST"));
 }
 
 TEST_F(TrainCommand, OpensDataAndWeightsBeforeItStartsRanks) {

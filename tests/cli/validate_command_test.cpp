@@ -31,26 +31,6 @@ TEST(ValidateCommand, JudgesTheChoiceOfLayoutWhereAsked) {
   EXPECT_EQ(json["summary"]["layout_choice"]["summaries"].size(), 3U);
 }
 
-/// The block of the page that shows what this command prints.
-std::string shown(const std::string& page, const std::string& command) {
-  const std::string fence = "```\n";
-  const std::size_t heading = page.find("## `meshplan " + command + "`\n");
-  if (heading == std::string::npos) return "no heading of " + command;
-  const std::size_t start = page.find(fence, heading) + fence.size();
-  return page.substr(start, page.find("```", start) - start);
-}
-
-TEST(ValidateCommand, PrintsTheTablesOfThePage) {
-  const std::string page =
-      common::read_file(MESHPLAN_SOURCE_DIR "/docs/validation.md", common::Bytes(1 << 20));
-  const std::string runs = "catalog/measurements/training_runs.csv";
-  const std::string sweep = "catalog/measurements/layout_sweep_h100.csv";
-  const std::string root = MESHPLAN_SOURCE_DIR "/";
-  EXPECT_EQ(meshplan({"validate", root + runs}).out, shown(page, "validate " + runs));
-  EXPECT_EQ(meshplan({"validate", root + sweep, "--sweep"}).out,
-            shown(page, "validate " + sweep + " --sweep"));
-}
-
 TEST(ValidateCommand, KnowsATableOfCollectivesByItsHeader) {
   const std::string file = std::string(kMeasurements) + "collectives.csv";
   const Ended ended = meshplan({"validate", file});
