@@ -183,8 +183,9 @@ class Resolver {
   }
 
   void readChoices(planner::SearchSpace& space) {
+    // The last is all that there is where a rank of dp is alone.
     space.sharding = {Sharding::kFullShard, Sharding::kShardGradOp, Sharding::kHybridShard,
-                      Sharding::kHybridShardZero2};
+                      Sharding::kHybridShardZero2, Sharding::kNoShard};
     at(Field::kSharding, [&](const std::string& text) {
       if (text == "all") return void(space.sharding = planner::SearchSpace{}.sharding);
       const Sharding sharding = planner::parse_sharding(text, "sharding");

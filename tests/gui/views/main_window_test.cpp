@@ -168,5 +168,28 @@ TEST_F(Window, ClosesWhileItPrices) {
   m_window.close();
 }
 
+TEST_F(Window, ShowsTracksOfManyStagesThatCanBeScrolledTo) {
+  Inputs inputs = smallInputs();
+  inputs[Field::kModel] = "llama-3-8b";
+  inputs[Field::kPp] = "16";
+  settle(workspace(), inputs);
+  auto& timeline = view<TimelineView>();
+  m_window.tabs().setCurrentWidget(&timeline);
+  QTest::qWait(20);
+  TimelineCanvas& canvas = timeline.canvas();
+  const auto& detail = workspace().detailing.detail();
+  ASSERT_TRUE(detail) << workspace().pricing.failure().toStdString();
+  const auto& tracks = canvas.timeline().tracks;
+  ASSERT_GE(tracks.size(), 16u);
+  EXPECT_TRUE(tracks.back().title.contains("(rank 15)")) << tracks.back().title.toStdString();
+  EXPECT_EQ(canvas.firstShown(), 0);
+  QTest::keyClick(&canvas, Qt::Key_PageDown);
+  EXPECT_GT(canvas.firstShown(), 0);
+  canvas.scrollTo(1'000'000);
+  EXPECT_LT(canvas.firstShown(), static_cast<int>(tracks.size()));
+  canvas.scrollTo(-1);
+  EXPECT_EQ(canvas.firstShown(), 0);
+}
+
 }  // namespace
 }  // namespace meshplan::gui
