@@ -27,6 +27,7 @@ class RankTimer {
 
  private:
   double mean(double value) const;
+  double longest(double value) const;
   void barrier() const { mean(0); }
   void synchronize() const;
   double seconds_of(int calls, const std::function<void()>& call) const;

@@ -69,7 +69,7 @@ constexpr std::array<FieldInfo, kFields> kInfos = {{
     {Field::kSharding, "sharding", kChoicesGroup, "Strategy",
      "What dp_shard ranks keep between uses: a slice of everything (full_shard, ZeRO-3), of "
      "gradients and optimizer (shard_grad_op), of the optimizer (shard_optimizer), or nothing.",
-     "", "full_shard and shard_grad_op", false},
+     "", "full_shard, shard_grad_op and no_shard", false},
     {Field::kCheckpointing, "activation_checkpointing", kChoicesGroup, "Checkpointing",
      "Whether blocks keep their activations for the backward pass or compute them again.", "",
      "none, selective and full", false},
