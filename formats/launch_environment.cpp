@@ -281,7 +281,8 @@ class PlaceReader {
                         local - 1)
             : environment_.rank % local;
     if (environment_.rank % local == environment_.local_rank) return;
-    // Where nothing ends the other ranks, they meet first, and are told in one message what is amiss.
+    // Where nothing ends the other ranks, they meet first, and are told in one message what is
+    // amiss.
     if (is("environment") || is("flags")) return;
     refuse_launch(
         fmt::format("rank {} is local rank {} of {}: ranks must be dealt to the nodes in blocks, "

@@ -68,8 +68,8 @@ double RankTimer::seconds_alone(const std::function<void()>& call) const {
       elapsed += seconds_of(batch, call);
       calls += batch;
     }
-    // What all ranks together got done until the last one was: of long calls that share a link, some
-    // end early, and the others have it to themselves.
+    // What all ranks together got done until the last one was: of long calls that share a link,
+    // some end early, and the others have it to themselves.
     windows.push_back(longest(elapsed) / mean(calls));
   }
   return median(windows);

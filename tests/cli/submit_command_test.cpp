@@ -65,8 +65,7 @@ TEST_F(SubmitCommand, WritesTheFilesWhereItIsTold) {
 }
 
 TEST_F(SubmitCommand, HandsTheJobToTheClientProgram) {
-  const Variables path =
-      only("sbatch", "echo Submitted batch job 7 from $PWD: $1; test -f $1");
+  const Variables path = only("sbatch", "echo Submitted batch job 7 from $PWD: $1; test -f $1");
   const Ended ended = submit("slurm", {"-o", job_, "--job-name", "A b"}, path);
   EXPECT_EQ(ended.exit_code, 0) << ended.err;
   EXPECT_EQ(ended.out, "Submitted batch job 7 from " + job_ + ": a-b.sbatch\n");
