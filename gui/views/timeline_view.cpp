@@ -46,13 +46,14 @@ TimelineView::TimelineView(Workspace& workspace, QWidget* parent)
   connect(m_path, &QCheckBox::toggled, m_canvas, &TimelineCanvas::showPath);
   connect(whole, &QPushButton::clicked, m_canvas, &TimelineCanvas::fit);
   connect(tracks, &QScrollBar::valueChanged, m_canvas, &TimelineCanvas::scrollTo);
-  connect(m_canvas, &TimelineCanvas::tracksShown, tracks, [tracks](int first, int shown, int all) {
-    const QSignalBlocker quiet(tracks);
-    tracks->setRange(0, all - shown);
-    tracks->setPageStep(shown);
-    tracks->setValue(first);
-    tracks->setVisible(shown < all);
-  });
+  connect(m_canvas, &TimelineCanvas::tracksShown, tracks,
+          [tracks](int first, int shown, int count) {
+            const QSignalBlocker quiet(tracks);
+            tracks->setRange(0, count - shown);
+            tracks->setPageStep(shown);
+            tracks->setValue(first);
+            tracks->setVisible(shown < count);
+          });
   connect(m_canvas, &TimelineCanvas::described, m_slice, &QLabel::setText);
   connect(&workspace.detailing, &Detailing::detailChanged, this, &TimelineView::rebuild);
   connect(&workspace.run, &TrainingRun::traceChanged, this, &TimelineView::rebuild);

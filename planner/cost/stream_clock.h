@@ -111,12 +111,7 @@ class StreamClock {
       if ((follows >> q & 1) == 1) {
         for (double& end : queue.ends) end += n * once;
       } else {
-        // Nothing waits for this queue: it works off what compute issues, at its own pace. The last
-        // of n more starts when it is issued, or ends n durations after some earlier one began.
-        const double end = std::max({queue.ends[0] + n * queue.duration,
-                                     queue.issued_at + once + n * queue.duration,
-                                     queue.issued_at + n * once + queue.duration});
-        queue.ends.fill(end);
+        queue.work_off(once, times);
       }
     }
     compute_ += n * once;
@@ -128,6 +123,23 @@ class StreamClock {
     std::array<double, kRememberedEnds> ends{};
     double issued_at = 0;
     double duration = 0;
+
+    /// Goes on by so many collectives, one each time that compute has gone on by `once`. Nothing
+    /// waits for them meanwhile: the queue works off what compute issues, at its own pace. The last
+    /// of n more starts when it is issued, or ends n durations after some earlier one began.
+    void work_off(double once, std::int64_t times) {
+      const std::array<double, kRememberedEnds> before = ends;
+      const auto end_after = [&](std::int64_t more) {
+        const auto n = static_cast<double>(more);
+        return std::max({before[0] + n * duration, issued_at + once + n * duration,
+                         issued_at + n * once + duration});
+      };
+      for (std::size_t age = 0; age < kRememberedEnds; ++age) {
+        const auto back = static_cast<std::int64_t>(age);
+        ends[age] =
+            back < times ? end_after(times - back) : before[static_cast<std::size_t>(back - times)];
+      }
+    }
 
     void remember(double end) {
       for (std::size_t i = kRememberedEnds - 1; i > 0; --i) ends[i] = ends[i - 1];

@@ -60,7 +60,9 @@ TEST(CommandReference, KnowsWhatAValueNames) {
   EXPECT_EQ(typed_words(flag(plan, "--tp").kind), "auto");
   EXPECT_FALSE(flag(plan, "--json").takes_value);
   for (const ArgumentReference& argument : command(root, "catalog").arguments) {
-    if (argument.positional()) EXPECT_THAT(argument.kind.choices, Contains("networks"));
+    if (argument.positional()) {
+      EXPECT_THAT(argument.kind.choices, Contains("networks"));
+    }
   }
   EXPECT_FALSE(flag(plan, "--help").takes_value);
 }

@@ -266,6 +266,8 @@ TEST(NetworkAddress, TellsLoopbackFromOthers) {
   EXPECT_EQ(attempt.local_address, "127.0.0.1");
   for (const std::string& address : addresses_of_this_machine()) {
     EXPECT_FALSE(is_loopback_address(address)) << address;
+    // The server has none of IPv6.
+    if (address.find(':') != std::string::npos) continue;
     EXPECT_EQ(try_to_connect(address, deaf.port(), 1s).local_address, address);
   }
 }

@@ -277,6 +277,25 @@ RC_GTEST_PROP(Simulate, GivesTheSameTwice, ()) {
   RC_ASSERT(to_json(simulate(plan)) == to_json(simulate(plan)));
 }
 
+TEST(Simulate, AgreesWithTheEstimateAtEveryPrefetchDepth) {
+  planner::Layout layout = planner::layout_of({.dp_replicate = 2, .dp_shard = 4, .tp = 2});
+  layout.sharding = planner::Sharding::kHybridShard;
+  layout.gradient_accumulation = planner::GradientAccumulation::kUnsharded;
+  layout.accumulation = 3;
+  double worst = 0;
+  for (layout.prefetch_depth = 0; layout.prefetch_depth <= 3; ++layout.prefetch_depth) {
+    for (layout.blocks_kept_gathered = 0; layout.blocks_kept_gathered <= 8;
+         ++layout.blocks_kept_gathered) {
+      const Plan plan = planner::plan_of(planner::small_model(8), planner::cpu_cluster(layout),
+                                         planner::small_job(), layout);
+      const double estimated = plan.estimate.step_time.value;
+      worst = std::max(worst, std::abs(seconds(simulate(plan).step_time) - estimated) / estimated);
+    }
+  }
+  fmt::print("step {:.2g} of itself apart, tolerance {}\n", worst, kTolerance);
+  EXPECT_LT(worst, kTolerance);
+}
+
 TEST(Simulate, ItsJsonHasItsKeys) {
   const planner::Layout layout = planner::layout_of({.dp_shard = 2, .tp = 2});
   const Plan plan = planner::plan_of(planner::small_model(), planner::cpu_cluster(layout),
